@@ -1,0 +1,7 @@
+//! micring: three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
+
+pub mod engine;
+pub mod time;
+
+/// Microphones in the array; also the channels of every stream.
+pub const MICS: usize = 3;
