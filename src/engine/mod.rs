@@ -3,10 +3,11 @@
 //! Pure: it has no clock, no socket, no thread and no unsafe. `serve` runs it on a ring, `analyze` on a recording, and the
 //! tests in virtual time; all three get the same decisions from the same bytes and stamps.
 
+pub mod figures;
+
 use std::net::SocketAddr;
 
-use crate::MICS;
-use crate::time::{FramePos, KernelTime, MonoTime, Span};
+use crate::time::{KernelTime, Span};
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -38,15 +39,6 @@ pub enum Hold {
     Fixed(Span),
 }
 
-/// The clocks, read once at the start of a turn of the loop.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// CLOCK_MONOTONIC_RAW.
-    pub mono: MonoTime,
-    /// CLOCK_REALTIME at the same moment.
-    pub wall: KernelTime,
-}
-
 /// One datagram as the kernel handed it over.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
@@ -59,20 +51,4 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The true length of the payload (MSG_TRUNC); larger than `bytes.len()` when it was cut.
     pub len: usize,
-}
-
-/// An emitted cycle; its samples are in the history at `first_frame`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cycle {
-    /// Rises by one an emitted cycle, from 0.
-    pub id: u64,
-    pub first_frame: FramePos,
-    /// Frames in this cycle: those of its longest packet.
-    pub frames: u32,
-    /// Real samples a channel; fewer than `frames` means the rest are zeros.
-    pub mic_samples: [u32; MICS],
-    /// Kernel receive time of the newest packet that filled the channel.
-    pub arrival: [Option<KernelTime>; MICS],
-    /// CLOCK_REALTIME of the turn in which the cycle was emitted.
-    pub emitted: KernelTime,
 }

@@ -1,0 +1,29 @@
+//! The vocabulary of the data path: what leaves the engine and what HTTP, recordings and reports take in.
+
+use crate::MICS;
+use crate::time::{FramePos, KernelTime, MonoTime};
+
+/// The clocks, read once at the start of a turn of the loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clocks {
+    /// CLOCK_MONOTONIC_RAW.
+    pub mono: MonoTime,
+    /// CLOCK_REALTIME at the same moment.
+    pub wall: KernelTime,
+}
+
+/// An emitted cycle; its samples are in the history at `first_frame`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cycle {
+    /// Rises by one an emitted cycle, from 0.
+    pub id: u64,
+    pub first_frame: FramePos,
+    /// Frames in this cycle: those of its longest packet.
+    pub frames: u32,
+    /// Real samples a channel; fewer than `frames` means the rest are zeros.
+    pub mic_samples: [u32; MICS],
+    /// Kernel receive time of the newest packet that filled the channel, `None` where nothing did.
+    pub arrival: [Option<KernelTime>; MICS],
+    /// CLOCK_REALTIME of the turn in which the cycle was emitted.
+    pub emitted: KernelTime,
+}
