@@ -254,12 +254,15 @@ fn a_connection_is_accepted_read_answered_and_ended() {
         _ => None,
     });
     assert_eq!(sent, 5);
-    web.ring.finish(handle, host::mono());
+    web.ring.shutdown(handle);
+    web.ring.receive(handle);
     web.ring.poll().unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"hello");
     drop(client);
+    web.until(|completion| matches!(completion, Completion::Finished(_)).then_some(()));
+    web.ring.close(handle);
     for _ in 0..200 {
         if web.ring.open_connections() == 0 {
             return;

@@ -8,7 +8,6 @@
 //! appear only when this thread enters for events, never by interrupting it), R_DISABLED with restrictions (the ring can do
 //! nothing but what stands in `OPCODES`, whoever takes over the process).
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -25,7 +24,7 @@ use super::tcp;
 use super::token::{Handle, Token};
 use super::udp::MicSocket;
 use crate::MICS;
-use crate::time::{KernelTime, MonoTime, Span};
+use crate::time::{KernelTime, Span};
 
 /// Room for the sender's address in front of each datagram: a `sockaddr_in6`.
 const NAME_AREA: usize = 28;
@@ -37,8 +36,6 @@ const DATAGRAM_HEAD: usize = 16 + NAME_AREA + CONTROL_AREA;
 const HTTP_GROUP: u16 = MICS as u16;
 const HTTP_BUFFERS: u16 = 64;
 const HTTP_BUFFER: usize = 4096;
-/// After our FIN we read on for this long, so that the peer gets the last response instead of a reset.
-const LINGER: Span = Span::from_secs(2);
 /// Enter without counting the wait as iowait (io_uring_enter(2), since 6.15); IORING_ENTER_NO_IOWAIT.
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -159,17 +156,10 @@ struct Mic {
     armed: bool,
 }
 
-enum Use {
-    Open,
-    /// FIN sent, reading until the peer ends its side or `LINGER` has passed.
-    Lingering,
-    /// Cancelled; the descriptor closes when the last completion is in.
-    Closing,
-}
-
 struct Conn {
     fd: OwnedFd,
-    state: Use,
+    /// Cancelled; the descriptor closes when the last completion is in.
+    closing: bool,
     receiving: bool,
     /// The bytes that the kernel may read until the completion of their send.
     sending: Option<Bytes>,
@@ -190,7 +180,6 @@ pub struct Ring {
     accept_armed: bool,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    lingering: VecDeque<(MonoTime, Handle)>,
     signals: Option<Signals>,
     log: Option<Bytes>,
     no_iowait: bool,
@@ -238,7 +227,6 @@ impl Ring {
             accept_armed: false,
             slots: Vec::new(),
             free: Vec::new(),
-            lingering: VecDeque::new(),
             signals: None,
             log: None,
             no_iowait,
@@ -392,7 +380,7 @@ impl Ring {
     }
 
     fn adopt(&mut self, fd: OwnedFd) -> Handle {
-        let conn = Conn { fd, state: Use::Open, receiving: false, sending: None };
+        let conn = Conn { fd, closing: false, receiving: false, sending: None };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, conn: None });
             self.slots.len() as u32 - 1
@@ -402,25 +390,22 @@ impl Ring {
         Handle { slot: index, generation: slot.generation }
     }
 
-    /// Ends our side once nothing is being sent, and reads on for a moment so that the peer gets the last response.
-    pub fn finish(&mut self, handle: Handle, now: MonoTime) {
-        let until = now + LINGER;
-        let Some(conn) = self.conn(handle) else { return };
-        if conn.sending.is_some() || tcp::shutdown_write(&conn.fd).is_err() {
-            return self.close(handle);
+    /// Ends our side (FIN) once what was sent is out; receiving goes on, so that the peer gets the last response instead
+    /// of a reset.
+    pub fn shutdown(&mut self, handle: Handle) {
+        if let Some(conn) = self.conn(handle) {
+            // Fails only where the peer has reset the connection: the next receive says so.
+            let _ = tcp::shutdown_write(&conn.fd);
         }
-        conn.state = Use::Lingering;
-        self.lingering.push_back((until, handle));
-        self.receive(handle);
     }
 
     /// Gives a connection up at once: cancels what is in flight; the descriptor closes with the last completion.
     pub fn close(&mut self, handle: Handle) {
         let Some(conn) = self.conn(handle) else { return };
-        if matches!(conn.state, Use::Closing) {
+        if conn.closing {
             return;
         }
-        conn.state = Use::Closing;
+        conn.closing = true;
         let (receiving, sending) = (conn.receiving, conn.sending.is_some());
         if receiving {
             self.cancel(Token::Recv(handle));
@@ -435,7 +420,7 @@ impl Ring {
     fn release(&mut self, handle: Handle) {
         let slot = &mut self.slots[handle.slot as usize];
         if let Some(conn) = &slot.conn
-            && matches!(conn.state, Use::Closing)
+            && conn.closing
             && !conn.receiving
             && conn.sending.is_none()
         {
@@ -445,22 +430,7 @@ impl Ring {
         }
     }
 
-    /// Closes connections whose peer did not end its side in time; the next such moment.
-    pub fn expire_lingering(&mut self, now: MonoTime) -> Option<MonoTime> {
-        while let Some(&(until, handle)) = self.lingering.front() {
-            let gone = self.conn(handle).is_none_or(|conn| !matches!(conn.state, Use::Lingering));
-            if !gone && until > now {
-                return Some(until);
-            }
-            self.lingering.pop_front();
-            if !gone {
-                self.close(handle);
-            }
-        }
-        None
-    }
-
-    /// Connections whose descriptor is open, lingering ones included.
+    /// Connections whose descriptor is open, those being closed included.
     pub fn open_connections(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -614,32 +584,24 @@ impl Ring {
 
     fn reap_recv(&mut self, handle: Handle, result: i32, flags: u32, out: &mut Vec<Completion>) {
         let lease = cqueue::buffer_select(flags).map(|id| Lease { id, len: result.max(0) as u32 });
-        let Some(conn) = self.conn(handle) else {
-            self.counters.stale += 1;
-            if let Some(lease) = lease {
-                self.recycle_received(lease);
+        let (live, closing) = match self.conn(handle) {
+            Some(conn) => {
+                conn.receiving = false;
+                (!conn.closing, conn.closing)
             }
-            return;
+            None => (false, false),
         };
-        conn.receiving = false;
-        match conn.state {
-            Use::Open => match (result, lease) {
-                (1.., Some(lease)) => out.push(Completion::Received { handle, lease }),
-                (0, lease) => {
-                    out.push(Completion::Finished(handle));
-                    lease.into_iter().for_each(|lease| self.recycle_received(lease));
-                }
-                (errno, _) if errno == -libc::ENOBUFS => out.push(Completion::Starved(handle)),
-                (errno, _) => out.push(Completion::Failed { handle, errno: -errno }),
-            },
-            Use::Lingering => {
-                lease.into_iter().for_each(|lease| self.recycle_received(lease));
-                if result > 0 || result == -libc::ENOBUFS { self.receive(handle) } else { self.close(handle) }
-            }
-            Use::Closing => {
-                lease.into_iter().for_each(|lease| self.recycle_received(lease));
-                self.release(handle);
-            }
+        match lease {
+            Some(lease) if live && result > 0 => return out.push(Completion::Received { handle, lease }),
+            Some(lease) => self.recycle_received(lease),
+            None => {}
+        }
+        match -result {
+            _ if closing => self.release(handle),
+            _ if !live => self.counters.stale += 1,
+            0 => out.push(Completion::Finished(handle)),
+            libc::ENOBUFS => out.push(Completion::Starved(handle)),
+            errno => out.push(Completion::Failed { handle, errno }),
         }
     }
 
@@ -649,7 +611,7 @@ impl Ring {
             return;
         };
         conn.sending = None;
-        if matches!(conn.state, Use::Closing) {
+        if conn.closing {
             return self.release(handle);
         }
         out.push(match usize::try_from(result) {
