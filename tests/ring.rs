@@ -139,7 +139,7 @@ fn a_full_completion_queue_ends_the_multishot_and_nothing_is_lost() {
         bench.send(0, &n.to_le_bytes());
     }
     bench.turns_until(100);
-    assert!(bench.ends.iter().any(|end| *end == (0, End::CompletionsFull)), "{:?}", bench.ends);
+    assert!(bench.ends.contains(&(0, End::CompletionsFull)), "{:?}", bench.ends);
     assert!(bench.ring.counters().ended_completions_full > 0);
     let numbers: Vec<_> = bench.got.iter().map(|got| got.3.clone()).collect();
     assert_eq!(numbers, (0..100_u32).map(|n| n.to_le_bytes().to_vec()).collect::<Vec<_>>());
