@@ -2,12 +2,25 @@
 //!
 //! Pure: it has no clock, no socket, no thread and no unsafe. `serve` runs it on a ring, `analyze` on a recording, and the
 //! tests in virtual time; all three get the same decisions from the same bytes and stamps.
+//!
+//! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
+//! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
 pub mod figures;
+pub mod history;
+pub mod intake;
+pub mod packet;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::time::{KernelTime, Span};
+use crate::MICS;
+use crate::cycle::{Clocks, Cycle};
+use crate::time::{KernelTime, MonoTime, Span};
+use figures::Counters;
+use history::History;
+use intake::Follow;
+use packet::Packet;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -51,4 +64,148 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The true length of the payload (MSG_TRUNC); larger than `bytes.len()` when it was cut.
     pub len: usize,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Verdict {
+    Accepted(Accepted),
+    Rejected(Reason),
+}
+
+/// A packet that was taken in; its samples are the datagram's bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Accepted {
+    pub mic: usize,
+    pub samples: u32,
+    /// Root mean square in sample units.
+    pub rms: f64,
+    /// Kernel receive time, on the clock that does not step.
+    pub arrival: MonoTime,
+    /// Its cycle had left; it fills the history all the same.
+    pub late: bool,
+}
+
+/// Why a datagram was not taken in. Each has its counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    Malformed,
+    Truncated,
+    Foreign,
+    Duplicate,
+}
+
+/// What the engine hands out, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A cycle left: its samples are in the history.
+    Cycle(Cycle),
+    /// A line for people, without a line end.
+    Log(String),
+}
+
+/// The newest accepted packet of a microphone.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Latest {
+    pub stamp: KernelTime,
+    pub arrival: MonoTime,
+    pub byte_count: usize,
+    pub rms: f64,
+    pub sender: SocketAddr,
+}
+
+/// Three microphones' datagrams in, aligned cycles out.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    clocks: Option<Clocks>,
+    counters: Counters,
+    follow: [Follow; MICS],
+    latest: [Option<Latest>; MICS],
+    history: History,
+    outputs: VecDeque<Output>,
+}
+
+impl Engine {
+    pub fn new(config: Config) -> Engine {
+        let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
+        let ahead = config.sample_rate as usize / 2;
+        Engine {
+            history: History::new(keep.max(1), ahead),
+            config,
+            clocks: None,
+            counters: Counters::default(),
+            follow: Default::default(),
+            latest: [None; MICS],
+            outputs: VecDeque::with_capacity(64),
+        }
+    }
+
+    /// Start of a turn: the clocks, read once.
+    pub fn begin_turn(&mut self, clocks: Clocks) {
+        self.clocks = Some(clocks);
+    }
+
+    /// One datagram, in the order of the kernel's stamps within a turn.
+    pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
+        let at = self.mono(d.stamp);
+        let parsed = Packet::parse(d.bytes, d.len, self.config.max_datagram);
+        let counters = &mut self.counters.mics[d.mic];
+        let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
+            Ok(admitted) => admitted,
+            Err(reason) => return Verdict::Rejected(reason),
+        };
+        if let Some(old) = admitted.replaced {
+            let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
+            self.outputs.push_back(Output::Log(line));
+        }
+        let samples = admitted.packet.samples();
+        let rms = admitted.packet.rms();
+        counters.received += 1;
+        counters.samples += u64::from(samples);
+        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, rms, sender: d.sender });
+        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: false })
+    }
+
+    /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
+    pub fn handle_timeout(&mut self) {}
+
+    /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        None
+    }
+
+    /// What is ready to leave, in order. Drained after every call above.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The newest accepted packet of a microphone.
+    pub fn latest(&self, mic: usize) -> Option<&Latest> {
+        self.latest[mic].as_ref()
+    }
+
+    /// The socket's own drop counter, since start.
+    pub fn note_kernel_drops(&mut self, mic: usize, total_since_start: u64) {
+        self.counters.mics[mic].kernel_dropped = total_since_start;
+    }
+
+    /// A datagram came without a kernel timestamp; it is not placed.
+    pub fn note_unstamped(&mut self, mic: usize) {
+        self.counters.mics[mic].unstamped += 1;
+    }
+
+    /// A stamp on the clock that does not step.
+    fn mono(&self, stamp: KernelTime) -> MonoTime {
+        let clocks = self.clocks.expect("a turn begins before its datagrams");
+        clocks.mono + (stamp - clocks.wall)
+    }
 }
