@@ -2,6 +2,7 @@
 
 pub mod cycle;
 pub mod engine;
+pub mod http;
 pub mod sys;
 pub mod time;
 
