@@ -4,6 +4,8 @@
 //! tests in virtual time; all three get the same decisions from the same bytes and stamps.
 
 pub mod figures;
+pub mod skew;
+pub mod window;
 
 use std::net::SocketAddr;
 
