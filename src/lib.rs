@@ -1,8 +1,10 @@
 //! micring: three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
 
+pub mod commands;
 pub mod cycle;
 pub mod engine;
 pub mod http;
+pub mod report;
 pub mod sys;
 pub mod time;
 

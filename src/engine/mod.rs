@@ -7,9 +7,14 @@
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
 pub mod figures;
+<<<<<<< HEAD
 pub mod history;
 pub mod intake;
 pub mod packet;
+=======
+pub mod skew;
+pub mod window;
+>>>>>>> report
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

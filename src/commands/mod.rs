@@ -1,0 +1,3 @@
+//! The commands: where the pure rooms and the kernel meet.
+
+pub mod serve;
