@@ -5,6 +5,8 @@
 
 pub mod figures;
 pub mod skew;
+mod tally;
+mod trend;
 pub mod window;
 
 use std::net::SocketAddr;
