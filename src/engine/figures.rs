@@ -156,3 +156,13 @@ pub struct Buckets {
     /// Sum of all values, in nanoseconds.
     pub sum_ns: i128,
 }
+
+/// The buckets of the [`SkewMeter`](super::skew::SkewMeter), since start.
+#[derive(Clone, Debug)]
+pub struct SkewHistograms {
+    /// Signed; in the order of [`PAIRS`].
+    pub arrival_skew: [Buckets; PAIRS.len()],
+    pub loop_delay: [Buckets; MICS],
+    pub loop_skew: Buckets,
+    pub emit_delay: Buckets,
+}

@@ -13,6 +13,8 @@ pub mod intake;
 pub mod packet;
 =======
 pub mod skew;
+mod tally;
+mod trend;
 pub mod window;
 >>>>>>> report
 

@@ -1,6 +1,7 @@
 //! Prometheus text, version 0.0.4.
 
-use super::{ProcessFigures, SkewHistograms, Snapshot};
+use super::{ProcessFigures, Snapshot};
+use crate::engine::figures::SkewHistograms;
 
 /// The body of `/metrics`.
 pub fn metrics(snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {

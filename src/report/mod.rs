@@ -10,7 +10,7 @@ pub use diagnostics::{diagnostics, diagnostics_sync, latest};
 pub use metrics::metrics;
 
 use crate::MICS;
-use crate::engine::figures::{Buckets, Counters, DriftFigure, PAIRS, SkewFigures};
+use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
 use crate::time::{MonoTime, Span};
 
 /// What does not change, or changes seldom, about the running server.
@@ -151,16 +151,6 @@ impl DriftFigures {
 
 /// What the history holds, counted in packets of each microphone.
 pub type BufferPackets = [u32; MICS];
-
-/// Since start, with the histograms that Prometheus reads.
-#[derive(Clone, Debug)]
-pub struct SkewHistograms {
-    /// Signed; in the order of [`PAIRS`].
-    pub arrival_skew: [Buckets; PAIRS.len()],
-    pub loop_delay: [Buckets; MICS],
-    pub loop_skew: Buckets,
-    pub emit_delay: Buckets,
-}
 
 /// Everything that `/api/diagnostics_sync` and `/metrics` tell.
 #[derive(Clone, Debug)]
