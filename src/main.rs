@@ -1,1 +1,21 @@
-fn main() {}
+//! Arguments to command to exit code: 0, 2 for wrong usage, 1 for anything else with one line that says why.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use micring::cli::{Cli, Command};
+use micring::commands::{demo, serve};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args, |_| Ok(())),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("micring: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

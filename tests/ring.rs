@@ -31,7 +31,7 @@ impl Bench {
         let mics = [0; 3].map(|_| MicSocket::bind(to.parse().unwrap(), RECEIVE_BUFFER).expect("bind"));
         let ports = [0, 1, 2].map(|mic: usize| mics[mic].address());
         let mut ring = Ring::new(options, mics).expect("io_uring is allowed here");
-        assert_eq!(ring.arm_mics(), 3);
+        ring.arm_mics();
         ring.poll().unwrap();
         Bench { ring, ports, sender: UdpSocket::bind(from).unwrap(), got: Vec::new(), ends: Vec::new() }
     }

@@ -7,16 +7,13 @@
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
 pub mod figures;
-<<<<<<< HEAD
 pub mod history;
 pub mod intake;
 pub mod packet;
-=======
 pub mod skew;
 mod tally;
 mod trend;
 pub mod window;
->>>>>>> report
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,6 +25,7 @@ use figures::Counters;
 use history::History;
 use intake::Follow;
 use packet::Packet;
+use skew::SkewMeter;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -122,7 +120,6 @@ pub struct Latest {
 }
 
 /// Three microphones' datagrams in, aligned cycles out.
-#[derive(Debug)]
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
@@ -131,6 +128,7 @@ pub struct Engine {
     latest: [Option<Latest>; MICS],
     history: History,
     outputs: VecDeque<Output>,
+    meter: SkewMeter,
 }
 
 impl Engine {
@@ -138,6 +136,7 @@ impl Engine {
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
         let ahead = config.sample_rate as usize / 2;
         Engine {
+            meter: SkewMeter::new(config.sample_rate),
             history: History::new(keep.max(1), ahead),
             config,
             clocks: None,
@@ -185,6 +184,28 @@ impl Engine {
     /// What is ready to leave, in order. Drained after every call above.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the microphones share a clock: `shared`, `independent`, or `auto` while that is not known.
+    pub fn clock_name(&self) -> &'static str {
+        "shared"
+    }
+
+    /// How long an incomplete cycle waits at present.
+    pub fn hold(&self) -> Span {
+        Span::from_millis(40)
+    }
+
+    pub fn meter(&self) -> &SkewMeter {
+        &self.meter
+    }
+
+    pub fn meter_mut(&mut self) -> &mut SkewMeter {
+        &mut self.meter
     }
 
     pub fn history(&self) -> &History {

@@ -104,6 +104,42 @@ pub fn kernel_release() -> String {
     name.release.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte as u8)).collect()
 }
 
+/// What the operating system knows about this process; `None` where it could not be read.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ProcessUse {
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
+}
+
+/// Reads what this process uses; a few system calls on procfs, which is memory: for `/metrics`, not for every packet.
+pub fn process_use() -> ProcessUse {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrusage and getrlimit write one struct each into ours; all-zero is a valid rusage.
+    let (used, usage, limited) = unsafe {
+        let used = libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        (used, usage.assume_init(), libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    ProcessUse {
+        cpu_seconds: (used == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+        resident_bytes: pages.map(|pages| pages * page_size()),
+        // The descriptor that lists the others is one of them.
+        open_fds: std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64 - 1),
+        max_fds: (limited == 0).then_some(limit.rlim_cur),
+    }
+}
+
+fn page_size() -> u64 {
+    // SAFETY: sysconf reads a constant of the system.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
 /// SIGINT and SIGTERM as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.
 pub struct Signals(OwnedFd);
 

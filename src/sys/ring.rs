@@ -145,6 +145,8 @@ pub struct RingCounters {
     pub ended_empty_datagram: u64,
     pub ended_no_descriptors: u64,
     pub ended_error: u64,
+    /// Submissions that had to wait for room in the submission queue.
+    pub sq_full: u64,
     /// Completions of a connection that was closed before they came.
     pub stale: u64,
 }
@@ -254,6 +256,7 @@ impl Ring {
                 return;
             }
             // The queue is full: hand it over. Completions stay queued; only the submissions move.
+            self.counters.sq_full += 1;
             self.counters.enters += 1;
             if let Err(error) = self.ring.submit()
                 && error.raw_os_error() != Some(libc::EINTR)
@@ -263,28 +266,24 @@ impl Ring {
         }
     }
 
-    /// Arms every microphone whose multishot is not running; the number armed.
-    pub fn arm_mics(&mut self) -> usize {
-        let mut armed = 0;
-        for index in 0..self.mics.len() {
-            let mic = &mut self.mics[index];
-            if mic.armed {
-                continue;
-            }
-            mic.armed = true;
-            armed += 1;
-            let fd = Fd(mic.socket.as_raw_fd());
-            let entry =
-                opcode::RecvMsgMulti::new(fd, &*mic.header, mic.pool.group()).flags(libc::MSG_TRUNC as u32).build();
-            // SAFETY: the header is boxed and lives as long as the ring (field order); the kernel only reads it, and writes
-            // into buffers of the registered pool.
-            unsafe { self.push(entry, Token::Mic(index)) };
+    /// Arms a microphone's multishot receive, unless it is running.
+    pub fn arm_mic(&mut self, index: usize) {
+        let mic = &mut self.mics[index];
+        if mic.armed {
+            return;
         }
-        armed
+        mic.armed = true;
+        let fd = Fd(mic.socket.as_raw_fd());
+        let entry =
+            opcode::RecvMsgMulti::new(fd, &*mic.header, mic.pool.group()).flags(libc::MSG_TRUNC as u32).build();
+        // SAFETY: the header is boxed and lives as long as the ring (field order); the kernel only reads it, and writes
+        // into buffers of the registered pool.
+        unsafe { self.push(entry, Token::Mic(index)) };
     }
 
-    pub fn mic_armed(&self, mic: usize) -> bool {
-        self.mics[mic].armed
+    /// Arms every microphone whose multishot is not running.
+    pub fn arm_mics(&mut self) {
+        (0..MICS).for_each(|mic| self.arm_mic(mic));
     }
 
     /// Takes the listener and arms its multishot accept.
