@@ -3,7 +3,9 @@
 //! Pure: it has no clock, no socket, no thread and no unsafe. `serve` runs it on a ring, `analyze` on a recording, and the
 //! tests in virtual time; all three get the same decisions from the same bytes and stamps.
 
+pub mod clock;
 pub mod figures;
+pub mod hostclock;
 
 use std::net::SocketAddr;
 
