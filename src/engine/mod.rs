@@ -6,8 +6,10 @@
 //! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
+pub mod clock;
 pub mod figures;
 pub mod history;
+pub mod hostclock;
 pub mod intake;
 pub mod packet;
 pub mod skew;

@@ -274,8 +274,7 @@ impl Ring {
         }
         mic.armed = true;
         let fd = Fd(mic.socket.as_raw_fd());
-        let entry =
-            opcode::RecvMsgMulti::new(fd, &*mic.header, mic.pool.group()).flags(libc::MSG_TRUNC as u32).build();
+        let entry = opcode::RecvMsgMulti::new(fd, &*mic.header, mic.pool.group()).flags(libc::MSG_TRUNC as u32).build();
         // SAFETY: the header is boxed and lives as long as the ring (field order); the kernel only reads it, and writes
         // into buffers of the registered pool.
         unsafe { self.push(entry, Token::Mic(index)) };

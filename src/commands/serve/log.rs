@@ -45,7 +45,8 @@ impl Log {
     pub fn next(&mut self) -> Option<Bytes> {
         if self.writing.is_empty() {
             if self.lines.is_empty() && self.unsaid > 0 && !self.closed {
-                let text = format!("micring: {} log lines were dropped: standard error took none for a while\n", self.unsaid);
+                let text =
+                    format!("micring: {} log lines were dropped: standard error took none for a while\n", self.unsaid);
                 self.unsaid = 0;
                 self.lines.push_back(Bytes::from(text));
             }

@@ -43,9 +43,11 @@ pub struct Addresses {
 pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failure>) -> Result<(), Failure> {
     let core = choose_core(args.core)?;
     if let Some(core) = core {
-        host::pin_to(core).map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
+        host::pin_to(core)
+            .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
     }
-    let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
+    let signals =
+        Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
     let mics = bind_mics(args)?;
     let addresses = [0, 1, 2].map(|mic: usize| mics[mic].address());
     let receive_buffer = mics[0].receive_buffer;
@@ -66,11 +68,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         history: args.history,
         max_datagram: args.max_datagram,
     });
-    let server = Server::new(HttpConfig {
-        cors: args.cors.clone(),
-        queue: args.queue,
-        ..HttpConfig::new(http)
-    });
+    let server = Server::new(HttpConfig { cors: args.cors.clone(), queue: args.queue, ..HttpConfig::new(http) });
     let addresses = Addresses { http, mics: addresses, core };
     let mut run = Loop::new(ring, engine, server, core);
     run.probe().map_err(|error| ring_failure(&error))?;
@@ -88,8 +86,8 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
 }
 
 fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
-    let allowed =
-        host::allowed_cpus().map_err(|error| Failure::new(format_args!("cannot read the CPU affinity: {}", plain(&error))))?;
+    let allowed = host::allowed_cpus()
+        .map_err(|error| Failure::new(format_args!("cannot read the CPU affinity: {}", plain(&error))))?;
     match core {
         Core::None => Ok(None),
         Core::Auto => Ok(allowed.last().copied()),
@@ -155,7 +153,9 @@ fn ring_failure(error: &io::Error) -> Failure {
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` (0 allows it), or the container's seccomp profile"
         }
-        Some(libc::ENOSYS) => "this kernel has no io_uring, or a seccomp profile hides it; micring needs Linux 6.1 or newer",
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring, or a seccomp profile hides it; micring needs Linux 6.1 or newer"
+        }
         Some(libc::EINVAL) => "micring needs Linux 6.1 or newer (multishot receive, deferred task work)",
         Some(libc::ENOMEM) => "raise the locked-memory limit (ulimit -l) or free memory",
         _ => "see `uname -r`; micring needs Linux 6.1 or newer",

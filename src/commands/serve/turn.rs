@@ -199,7 +199,8 @@ impl Loop {
             && !self.warned_unstamped
         {
             self.warned_unstamped = true;
-            self.log.line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
+            self.log
+                .line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
         }
         self.behind = self.merge.settle(&mut self.ready);
         let mut ready = std::mem::take(&mut self.ready);

@@ -11,7 +11,9 @@ use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
 use crate::engine::window::Past;
 use crate::http::{HttpFigures, LocalTime, Source};
-use crate::report::{self, DriftFigures, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures, Totals};
+use crate::report::{
+    self, DriftFigures, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures, Totals,
+};
 use crate::sys::host;
 use crate::sys::ring::Ring;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
