@@ -10,14 +10,14 @@ use std::str::FromStr;
 use super::rng::{Purpose, Rng};
 use crate::time::Span;
 
-/// A delay model. All but `None` and `Exp` of 1 ms and more have jitter of 0.3 ms mean under what they are named after.
+/// A delay model. `Wifi`, `Ramp`, `Queue` and `Mix` have exponential jitter of 0.3 ms mean beside what they are named after.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Delay {
     /// The floor alone.
     None,
     /// Exponential with this mean: `exp1`, `exp2`, `exp5` are 1, 2 and 5 ms.
     Exp(Span),
-    /// Lomax with this mean and this shape (above 1): a heavy tail.
+    /// Lomax with this mean and this shape (above 1), a heavy tail, cut at 250 ms.
     Pareto { mean: Span, shape: f64 },
     /// Four stalls a minute of 20 to 150 ms, their backlog handed over at 50 to 300 us; 30 % begin inside a cycle.
     Wifi,
@@ -61,6 +61,8 @@ pub struct HoldBack {
 
 /// Jitter under `wifi`, `ramp`, `queue` and `mix`: exponential, 0.3 ms (the study names it for `wifi`).
 const SMALL_JITTER: f64 = 300e3;
+/// As long as any buffer on a local network holds a packet; the distribution itself would hold one for seconds in a day.
+const PARETO_MOST: f64 = 250e6;
 /// Between two packets that one FIFO hands over back to back: 2048 bytes and their headers at 1 Gbit/s.
 const BACK_TO_BACK: i64 = 17_000;
 /// Between two packets of a stall's backlog, in nanoseconds.
@@ -147,7 +149,7 @@ impl Path {
         let jitter = match self.jitter {
             Jitter::None => 0.0,
             Jitter::Exp { mean } => self.jitter_rng.exp(mean),
-            Jitter::Pareto { mean, shape } => self.jitter_rng.pareto(mean, shape),
+            Jitter::Pareto { mean, shape } => self.jitter_rng.pareto(mean, shape).min(PARETO_MOST),
         };
         let ramp = self.ramps.as_mut().map_or(0.0, |ramps| ramps.height(sent));
         let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));

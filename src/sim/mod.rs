@@ -237,7 +237,7 @@ mod tests {
         let mut came = [0u64; crate::MICS];
         let mut copies = [0u64; crate::MICS];
         let mut before = START;
-        while let Some(packet) = sim.next() {
+        for packet in sim.by_ref() {
             assert!(before <= packet.arrival && packet.sent < packet.arrival && packet.captured <= packet.sent);
             before = packet.arrival;
             let count = if packet.copy { &mut copies } else { &mut came };
