@@ -7,6 +7,7 @@ pub mod engine;
 pub mod http;
 pub mod report;
 pub mod sys;
+pub mod sim;
 pub mod time;
 
 /// Microphones in the array; also the channels of every stream.
