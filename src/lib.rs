@@ -6,8 +6,8 @@ pub mod cycle;
 pub mod engine;
 pub mod http;
 pub mod report;
-pub mod sys;
 pub mod sim;
+pub mod sys;
 pub mod time;
 
 /// Microphones in the array; also the channels of every stream.
