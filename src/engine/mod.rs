@@ -6,10 +6,15 @@
 //! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
+mod align;
+pub mod clock;
+mod desync;
 pub mod figures;
 pub mod history;
 pub mod intake;
+mod late;
 pub mod packet;
+mod tail;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,10 +22,13 @@ use std::net::SocketAddr;
 use crate::MICS;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
+use align::{Arrival, Placed, SharedAligner};
+use clock::ClockModel;
 use figures::Counters;
 use history::History;
 use intake::Follow;
 use packet::Packet;
+use tail::Sink;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -114,6 +122,9 @@ pub struct Latest {
     pub sender: SocketAddr,
 }
 
+/// Longest wait for what is missing or undecided: contract section 3.
+pub const LONGEST_HOLD: Span = Span::from_millis(40);
+
 /// Three microphones' datagrams in, aligned cycles out.
 #[derive(Debug)]
 pub struct Engine {
@@ -122,6 +133,7 @@ pub struct Engine {
     counters: Counters,
     follow: [Follow; MICS],
     latest: [Option<Latest>; MICS],
+    shared: SharedAligner,
     history: History,
     outputs: VecDeque<Output>,
 }
@@ -129,8 +141,15 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config) -> Engine {
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
-        let ahead = config.sample_rate as usize / 2;
+        // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
+        let open = config.sample_rate as usize;
+        let ahead = open + MICS * config.max_datagram;
+        let hold = match config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        };
         Engine {
+            shared: SharedAligner::new(config.sample_rate, hold, open as i64),
             history: History::new(keep.max(1), ahead),
             config,
             clocks: None,
@@ -158,21 +177,44 @@ impl Engine {
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
+            self.shared.sender_changed(d.mic);
         }
-        let samples = admitted.packet.samples();
-        let rms = admitted.packet.rms();
+        let packet = admitted.packet;
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            wall: self.clocks.map_or(d.stamp, |c| c.wall),
+        };
+        let placed = self.shared.offer(&arrival, &mut sink);
+        let counters = &mut self.counters.mics[d.mic];
+        if placed == Placed::Duplicate {
+            counters.duplicate += 1;
+            return Verdict::Rejected(Reason::Duplicate);
+        }
+        let (samples, rms) = (packet.samples(), packet.rms());
         counters.received += 1;
         counters.samples += u64::from(samples);
         self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, rms, sender: d.sender });
-        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: false })
+        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: placed == Placed::Late })
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
-    pub fn handle_timeout(&mut self) {}
+    pub fn handle_timeout(&mut self) {
+        let Some(clocks) = self.clocks else { return };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            wall: clocks.wall,
+        };
+        self.shared.handle_timeout(clocks.mono, &mut sink);
+    }
 
     /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        None
+        self.shared.next_timeout()
     }
 
     /// What is ready to leave, in order. Drained after every call above.
@@ -191,6 +233,24 @@ impl Engine {
     /// The newest accepted packet of a microphone.
     pub fn latest(&self, mic: usize) -> Option<&Latest> {
         self.latest[mic].as_ref()
+    }
+
+    /// The clock of a microphone's samples.
+    pub fn clock(&self, mic: usize) -> &ClockModel {
+        self.shared.clock(mic)
+    }
+
+    /// Whether the microphones are taken to share one sample clock.
+    pub fn is_shared(&self) -> bool {
+        self.config.clock != ClockChoice::Independent
+    }
+
+    /// The longest wait for a missing packet at present.
+    pub fn hold(&self) -> Span {
+        match self.config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        }
     }
 
     /// The socket's own drop counter, since start.
