@@ -11,6 +11,7 @@ pub mod clock;
 mod desync;
 pub mod figures;
 pub mod history;
+pub mod hostclock;
 pub mod intake;
 mod late;
 pub mod packet;
@@ -26,6 +27,7 @@ use align::{Arrival, Placed, SharedAligner};
 use clock::ClockModel;
 use figures::Counters;
 use history::History;
+use hostclock::HostClock;
 use intake::Follow;
 use packet::Packet;
 use tail::Sink;
@@ -130,6 +132,7 @@ pub const LONGEST_HOLD: Span = Span::from_millis(40);
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
+    host: HostClock,
     counters: Counters,
     follow: [Follow; MICS],
     latest: [Option<Latest>; MICS],
@@ -153,6 +156,7 @@ impl Engine {
             history: History::new(keep.max(1), ahead),
             config,
             clocks: None,
+            host: HostClock::new(),
             counters: Counters::default(),
             follow: Default::default(),
             latest: [None; MICS],
@@ -162,12 +166,22 @@ impl Engine {
 
     /// Start of a turn: the clocks, read once.
     pub fn begin_turn(&mut self, clocks: Clocks) {
+        self.begin_turn_read_within(clocks, Span::ZERO);
+    }
+
+    /// The same, where the two clocks were read so far apart; a wide bracket says little about their offset.
+    pub fn begin_turn_read_within(&mut self, clocks: Clocks, bracket: Span) {
         self.clocks = Some(clocks);
+        self.host.turn(clocks, bracket);
+        if self.host.steps() > self.counters.clock_steps {
+            self.counters.clock_steps = self.host.steps();
+            self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
+        }
     }
 
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
-        let at = self.mono(d.stamp);
+        let at = self.host.to_mono(d.stamp);
         let parsed = Packet::parse(d.bytes, d.len, self.config.max_datagram);
         let counters = &mut self.counters.mics[d.mic];
         let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
@@ -261,11 +275,5 @@ impl Engine {
     /// A datagram came without a kernel timestamp; it is not placed.
     pub fn note_unstamped(&mut self, mic: usize) {
         self.counters.mics[mic].unstamped += 1;
-    }
-
-    /// A stamp on the clock that does not step.
-    fn mono(&self, stamp: KernelTime) -> MonoTime {
-        let clocks = self.clocks.expect("a turn begins before its datagrams");
-        clocks.mono + (stamp - clocks.wall)
     }
 }
