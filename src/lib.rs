@@ -2,6 +2,7 @@
 
 pub mod cycle;
 pub mod engine;
+pub mod sim;
 pub mod time;
 
 /// Microphones in the array; also the channels of every stream.
