@@ -1,0 +1,4 @@
+//! The engine against simulated truth, in virtual time. Every seed is printed.
+
+mod rig;
+mod shared;
