@@ -144,6 +144,13 @@ pub struct Peer {
     pub closed: bool,
 }
 
+impl Peer {
+    /// Bytes that the server has not asked for.
+    pub fn unsent(&self) -> usize {
+        self.outgoing.len()
+    }
+}
+
 /// Server, history, clients and a clock.
 pub struct World {
     pub server: Server,
@@ -192,8 +199,13 @@ impl World {
     }
 
     pub fn say(&mut self, id: ConnId, bytes: impl AsRef<[u8]>) {
-        self.peer(id).outgoing.extend_from_slice(bytes.as_ref());
+        self.say_later(id, bytes);
         self.run();
+    }
+
+    /// Said, and delivered with the next run.
+    pub fn say_later(&mut self, id: ConnId, bytes: impl AsRef<[u8]>) {
+        self.peer(id).outgoing.extend_from_slice(bytes.as_ref());
     }
 
     /// The client has nothing more to say.
@@ -258,6 +270,11 @@ impl World {
 
     /// Carries out actions until none is left, and completes what the peers let complete.
     pub fn run(&mut self) {
+        self.run_observed(|_| {});
+    }
+
+    /// The same, and tells who is sent to.
+    pub fn run_observed(&mut self, mut on_send: impl FnMut(ConnId)) {
         loop {
             while let Some(action) = self.server.poll_action(&mut self.source) {
                 self.actions += 1;
@@ -267,6 +284,7 @@ impl World {
                         assert!(!std::mem::replace(&mut peer.recv, true), "one receive in flight");
                     }
                     Action::Send(id, bytes) => {
+                        on_send(id);
                         let peer = self.open(id);
                         assert!(!bytes.is_empty() && !peer.fin, "a send has bytes, and comes before FIN");
                         assert!(peer.send.replace(bytes).is_none(), "one send in flight");
@@ -283,6 +301,17 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// A client that reads but once: what is in flight completes, as far as it goes.
+    pub fn complete_one(&mut self, id: ConnId) {
+        let limit = self.send_limit;
+        let peer = self.open(id);
+        let bytes = peer.send.take().expect("a send in flight");
+        let n = bytes.len().min(limit);
+        peer.got.extend_from_slice(&bytes[..n]);
+        self.server.sent(id, n, self.now);
+        self.run();
     }
 
     fn open(&mut self, id: ConnId) -> &mut Peer {
