@@ -1,35 +1,21 @@
-//! What HTTP counts, since start.
+//! What HTTP counts.
 
-/// The live streams (`stream` in the diagnostics), plain numbers since start.
+/// What HTTP counts, since start; `subscribers` and `connections_open` are as of now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StreamFigures {
-    /// Connections on a live stream now.
+    /// Clients of the event and audio streams.
     pub subscribers: u64,
-    /// Events handed whole to a subscriber's socket.
+    pub connections_open: u64,
     pub events_sent: u64,
-    /// Events that a subscriber was too slow for.
+    /// Dropped from the queue of a subscriber that could not keep up.
     pub events_dropped: u64,
-    /// Bytes of live streams handed to sockets.
+    /// Bytes of all responses.
     pub bytes_sent: u64,
-    /// Streams that began after a `Last-Event-ID`.
+    /// Streams that went on after a `Last-Event-ID`.
     pub resumed: u64,
-}
-
-/// Everything HTTP counts, since start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HttpFigures {
-    pub stream: StreamFigures,
-    /// Connections open now.
     pub connections: u64,
-    /// Connections taken.
-    pub accepted: u64,
-    /// Connections turned away at a limit.
-    pub refused: u64,
     pub requests: u64,
-    /// Requests answered with a status of 400 or above.
-    pub errors: u64,
-    /// Connections cut off because a head was late, a connection idle or a response stalled.
-    pub timed_out: u64,
-    /// Downloads and WAV streams that the history overwrote before the client had read them.
-    pub overruns: u64,
+    /// Connections or requests turned away at a limit.
+    pub rejected: u64,
+    pub downloads_aborted: u64,
 }
