@@ -153,11 +153,13 @@ impl SharedAligner {
                     self.released = false;
                 }
             }
-            Judgement::Delayed => self.settle_delayed(),
-            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, sink),
-        }
-        if doubt_is_long && judgement != Judgement::Doubtful {
-            self.restart_clocks();
+            Judgement::Delayed => {
+                self.settle_delayed();
+                if doubt_is_long {
+                    self.restart_clocks();
+                }
+            }
+            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, doubt_is_long, sink),
         }
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
@@ -188,9 +190,8 @@ impl SharedAligner {
         let Some(back) = self.tail.back() else { return Place::Next };
         let (mic, samples) = (a.mic, a.packet.samples());
         let newest = self.tail.len() - 1;
-        let base = self.late.base();
         let quarter = self.period().mul_ratio(1, 4);
-        let r_in = |i: usize| self.residual(mic, self.tail.get(i).own_end(samples), a.at).map(|r| r - base);
+        let r_in = |i: usize| self.residual(mic, self.tail.get(i).own_end(samples), a.at);
         let near = |r: Option<Span>| r.is_some_and(|r| r.abs() < quarter);
         if self.is_duplicate(a, sink) {
             return Place::Nowhere;
@@ -204,7 +205,7 @@ impl SharedAligner {
                 return Place::Rising(newest);
             }
         }
-        if self.late.doubt_since().is_some() {
+        if self.late.doubt_since().is_some() || self.late.base() > Span::ZERO {
             // In a backlog everything comes at once: only the order counts.
             return if rising { Place::Rising(newest) } else { Place::Next };
         }
@@ -212,7 +213,7 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let too_early = self.residual(mic, next_end, a.at).is_some_and(|r| r - base < -quarter);
+        let too_early = self.residual(mic, next_end, a.at).is_some_and(|r| r < -quarter);
         if !too_early {
             return Place::Next;
         }
@@ -247,9 +248,7 @@ impl SharedAligner {
         let slot = back.slots[mic].expect("its packet is there");
         let quarter = self.period().mul_ratio(1, 4);
         let companion = a.mic > mic && a.at - slot.at < quarter;
-        let fits_here = self
-            .residual(a.mic, back.own_end(a.packet.samples()), a.at)
-            .is_some_and(|r| (r - self.late.base()).abs() < quarter);
+        let fits_here = self.residual(a.mic, back.own_end(a.packet.samples()), a.at).is_some_and(|r| r.abs() < quarter);
         let skip_stands = self.skips.back().is_some_and(|s| a.at - s.since < TAKE_BACK_WITHIN);
         if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
             let own_end = back.own_end(0);
@@ -301,15 +300,43 @@ impl SharedAligner {
     }
 
     /// So many cycles were lost before the doubt.
-    fn settle_lost(&mut self, cycles: i64, since: MonoTime, sink: &mut Sink<'_>) {
+    fn settle_lost(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
         let frames = cycles * i64::from(self.tail.nominal());
         let lost = self.tail.insert_lost(cycles, self.released, sink);
-        self.tail.settle();
         self.released = false;
         if self.skips.len() == SKIPS_KEPT {
             self.skips.pop_front();
         }
         self.skips.push_back(Skip { since, cycles, frames, lost });
+        if long {
+            self.restart_clocks();
+        }
+        self.judge_again(sink);
+    }
+
+    /// What stood behind a loss stands anew: a second loss may hide among it.
+    fn judge_again(&mut self, sink: &mut Sink<'_>) {
+        let mut pending = self.tail.doubtful();
+        let mut next = 0;
+        while let Some(&(at, mic)) = pending.get(next) {
+            next += 1;
+            let i = self.tail.find(at, mic);
+            let own_end = self.tail.get(i).own_end(0);
+            let r = self.residual(mic, own_end, at);
+            let since = self.late.doubt_since().unwrap_or(at);
+            match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
+                Judgement::Doubtful => {}
+                Judgement::Certain | Judgement::Delayed => {
+                    self.tail.settle_until(at);
+                    self.learn(mic, own_end, at, r, sink);
+                }
+                Judgement::Lost(cycles) => {
+                    // Rare, and ends: each turn leaves fewer packets in doubt.
+                    self.settle_lost(cycles, since, false, sink);
+                    pending.clear();
+                }
+            }
+        }
     }
 
     /// The hold of a doubt is over: the best guess, or on as if delayed while what follows may still decide.
@@ -317,12 +344,9 @@ impl SharedAligner {
         let Some(since) = self.late.doubt_since() else { return };
         let long = self.late.doubt_is_long();
         match self.late.best_guess(self.period()) {
-            Some(cycles) if cycles > 0 && self.late.has_spacing() => {
-                self.settle_lost(cycles, since, sink);
+            Some(cycles) if cycles > 0 && self.late.is_likely(self.period()) => {
                 self.late.settle_lost();
-                if long {
-                    self.restart_clocks();
-                }
+                self.settle_lost(cycles, since, long, sink);
             }
             _ => self.released = true,
         }

@@ -21,12 +21,15 @@ const RECENT: usize = 24;
 const SPACED: (u32, u32) = (3, 8);
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
+/// e^-14, one in a million: less likely than that some cycle was lost.
+const UNLIKELY: i64 = 14;
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
 pub struct LateOrLost {
-    /// Mean residual, slowly forgotten.
+    /// Mean residual of a cycle's first packet above the level of the last packets, slowly forgotten: the jitter.
     mean: Span,
+    last_spaced: MonoTime,
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
@@ -58,7 +61,14 @@ pub enum Judgement {
 
 impl Default for LateOrLost {
     fn default() -> LateOrLost {
-        LateOrLost { mean: Span::from_micros(100), recent: [Span::ZERO; RECENT], next: 0, doubt: None }
+        let never = MonoTime::from_nanos(i64::MIN / 2);
+        LateOrLost {
+            mean: Span::from_micros(100),
+            last_spaced: never,
+            recent: [Span::ZERO; RECENT],
+            next: 0,
+            doubt: None,
+        }
     }
 }
 
@@ -75,8 +85,12 @@ impl LateOrLost {
 
     /// How far the floor has risen for now: a queue that stands.
     pub fn base(&self) -> Span {
-        let lowest = *self.recent.iter().min().expect("it has RECENT entries");
-        (lowest - RISEN - self.mean).max(Span::ZERO)
+        (self.level() - RISEN - self.mean).max(Span::ZERO)
+    }
+
+    /// Where the floor is now, above the clock's.
+    fn level(&self) -> Span {
+        *self.recent.iter().min().expect("it has RECENT entries")
     }
 
     /// A packet, numbered as if nothing was lost, `r` above the clock's floor. `long`: after a silence that may be a
@@ -86,7 +100,7 @@ impl LateOrLost {
         let whole = r >= base + period - TOLERANCE;
         let Some(doubt) = &mut self.doubt else {
             if !whole && !long {
-                self.commit(r);
+                self.commit(r, at, period);
                 return Judgement::Certain;
             }
             self.doubt = Some(Doubt { since: at, lowest: r, last: at, spaced: 0, long });
@@ -99,12 +113,11 @@ impl LateOrLost {
         }
         if !whole && !doubt.long {
             self.doubt = None;
-            self.commit(r);
+            self.commit(r, at, period);
             return Judgement::Delayed;
         }
         let doubt = *doubt;
-        let wanted = (self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1)) as u32;
-        if doubt.spaced < wanted.clamp(SPACED.0, SPACED.1) {
+        if doubt.spaced < self.wanted(period) {
             return Judgement::Doubtful;
         }
         match self.best_guess(period) {
@@ -134,9 +147,15 @@ impl LateOrLost {
         (rest <= jitter + slack.as_nanos()).then_some(lost)
     }
 
-    /// Whether packets at their normal spacing have been seen in this doubt.
-    pub fn has_spacing(&self) -> bool {
-        self.doubt.is_some_and(|d| d.spaced > 0)
+    /// Whether a loss is already more likely than as many delays in a row.
+    pub fn is_likely(&self, period: Span) -> bool {
+        self.doubt.is_some_and(|d| i64::from(d.spaced + 1) * period.as_nanos() >= UNLIKELY * self.mean.as_nanos())
+    }
+
+    /// Spaced cycles before a loss is believed.
+    fn wanted(&self, period: Span) -> u32 {
+        let wanted = self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1);
+        wanted.clamp(i64::from(SPACED.0), i64::from(SPACED.1)) as u32
     }
 
     /// The clock's offset starts anew: the level of the last packets says nothing.
@@ -157,11 +176,14 @@ impl LateOrLost {
         Judgement::Delayed
     }
 
-    fn commit(&mut self, r: Span) {
+    fn commit(&mut self, r: Span, at: MonoTime, period: Span) {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
-        let r = r.max(Span::ZERO);
-        self.mean += (r - self.mean).mul_ratio(1, 256);
+        if at - self.last_spaced > period.mul_ratio(1, 2) {
+            let jitter = r - self.level();
+            self.mean += (jitter - self.mean).mul_ratio(1, 128);
+            self.last_spaced = at;
+        }
     }
 }
 
