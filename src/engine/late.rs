@@ -40,6 +40,8 @@ pub struct LateOrLost {
 struct Doubt {
     since: MonoTime,
     lowest: Span,
+    /// The lowest of each of the last spaced cycles, newest first.
+    cycles: [Span; SPACED.0 as usize],
     last: MonoTime,
     spaced: u32,
     /// The silence was so long that phase says nothing: nearest whole number of periods.
@@ -103,14 +105,18 @@ impl LateOrLost {
                 self.commit(r, at, period);
                 return Judgement::Certain;
             }
-            self.doubt = Some(Doubt { since: at, lowest: r, last: at, spaced: 0, long });
+            self.doubt =
+                Some(Doubt { since: at, lowest: r, cycles: [r; SPACED.0 as usize], last: at, spaced: 0, long });
             return Judgement::Doubtful;
         };
         doubt.lowest = doubt.lowest.min(r);
         if at - doubt.last > period.mul_ratio(1, 2) {
             doubt.spaced += 1;
             doubt.last = at;
+            doubt.cycles.rotate_right(1);
+            doubt.cycles[0] = r;
         }
+        doubt.cycles[0] = doubt.cycles[0].min(r);
         if !whole && !doubt.long {
             self.doubt = None;
             self.commit(r, at, period);
@@ -135,16 +141,20 @@ impl LateOrLost {
     pub fn best_guess(&self, period: Span) -> Option<i64> {
         let doubt = self.doubt?;
         let base = self.base();
-        let level = (doubt.lowest - base).as_nanos();
         let period = period.as_nanos().max(1);
+        let level = (doubt.lowest - base).as_nanos();
         if doubt.long {
             return Some(((level + period / 2) / period).max(0));
         }
-        let lost = (level + TOLERANCE.as_nanos()).div_euclid(period);
-        let rest = level - lost * period;
-        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO };
-        let jitter = self.mean.as_nanos() * 12 / i64::from(doubt.spaced + 1) + 100_000;
-        (rest <= jitter + slack.as_nanos()).then_some(lost)
+        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO }.as_nanos();
+        let fits = |level: Span, cycles: i64| {
+            let rest = ((level - base).as_nanos() + TOLERANCE.as_nanos()).rem_euclid(period) - TOLERANCE.as_nanos();
+            rest <= self.mean.as_nanos() * 12 / cycles + 100_000 + slack
+        };
+        // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
+        let newest = *doubt.cycles.iter().min().expect("it has entries");
+        let whole = fits(doubt.lowest, i64::from(doubt.spaced + 1)) || fits(newest, doubt.cycles.len() as i64);
+        whole.then_some((level + TOLERANCE.as_nanos()).div_euclid(period))
     }
 
     /// Whether a loss is already more likely than as many delays in a row.

@@ -9,6 +9,8 @@ use micring::time::Span;
 
 use super::rig::{Rig, config};
 
+const SEED: u64 = 77;
+
 pub fn delay(name: &str) -> Delay {
     name.parse().expect("a delay model")
 }
@@ -66,7 +68,7 @@ fn run(seed: u64, delay: Delay, loss: Loss, cycle_loss: Loss, minutes: i64) -> R
 #[test]
 fn table_of_one_board() {
     let minutes = 10;
-    println!("{minutes} minutes a cell");
+    println!("{minutes} minutes a cell, seed {SEED}");
     println!(
         "{:>6} {:>8} {:>9} {:>10} {:>9} {:>7} {:>8} {:>9}",
         "model", "loss", "misal/1e6", "right %", "withheld", "lost", "shifts", "corrected"
@@ -81,7 +83,7 @@ fn table_of_one_board() {
     ];
     for model in ["exp1", "exp2", "exp5", "wifi", "ramp", "queue", "mix"] {
         for (name, loss, whole) in losses {
-            let r = run(77, delay(model), loss, whole, minutes);
+            let r = run(SEED, delay(model), loss, whole, minutes);
             println!(
                 "{model:>6} {name:>8} {:>9.1} {:>10.4} {:>9} {:>7} {:>8} {:>9}",
                 r.misaligned as f64 / (r.cycles * MICS as u64) as f64 * 1e6,
@@ -91,6 +93,11 @@ fn table_of_one_board() {
                 r.shifts,
                 r.corrected,
             );
+            // What issue 3 asks for at 1 and 3 %. In 10 minutes 99.99 % of some 5000 packets allow none wrong either.
+            if matches!(name, "0" | "1 %" | "3 %") && model != "exp5" {
+                assert_eq!((r.misaligned, r.right, r.shifts), (0, r.withheld, 0), "{model} {name}");
+                assert_eq!(r.lost, r.withheld, "{model} {name}");
+            }
         }
     }
 }
