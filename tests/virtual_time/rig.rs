@@ -147,14 +147,14 @@ impl Rig {
         self.cycles += 1;
         let mut positions = BTreeMap::new();
         let mut truth = [None; MICS];
-        for mic in 0..MICS {
+        for (mic, truth) in truth.iter_mut().enumerate() {
             let n = cycle.mic_samples[mic] as usize;
             let samples = self.channel(mic, cycle.first_frame, cycle.frames as usize);
             assert!(samples[n..].iter().all(|&s| s == 0), "what is missing is zeros");
             let Some(&first) = samples[..n].first() else { continue };
             assert_eq!(first >> 28, mic as i32 + 1, "a channel carries its own microphone");
             assert!(samples[..n].iter().zip(0..).all(|(&s, i)| s == first + i), "a packet stays whole");
-            truth[mic] = Some(i64::from(first & 0x0fff_ffff));
+            *truth = Some(i64::from(first & 0x0fff_ffff));
             *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
         }
         if positions.len() > 1 {
