@@ -12,7 +12,8 @@ use crate::engine::Engine;
 use crate::engine::window::Past;
 use crate::http::{HttpFigures, LocalTime, Source};
 use crate::report::{
-    self, DriftFigures, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures, Totals,
+    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures,
+    Totals,
 };
 use crate::sys::host;
 use crate::sys::ring::Ring;
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     /// Completing stamps of the cycles of this turn that have yet to be handed to the ring.
     handing: Vec<KernelTime>,
     local: (i64, LocalTime),
+    exporter: Exporter,
     bodies: [Option<(MonoTime, Bytes)>; 4],
 }
 
@@ -81,6 +83,7 @@ impl Shared {
             started_wall: started.wall,
             handing: Vec::with_capacity(64),
             local: (i64::MIN, LocalTime(*b"0000-00-00 00:00:00")),
+            exporter: Exporter::default(),
             bodies: [const { None }; 4],
         }
     }
@@ -247,7 +250,8 @@ impl Source for View<'_> {
                 max_fds: used.max_fds,
                 start_time_seconds: Some(view.shared.started_wall.as_nanos() as f64 / 1e9),
             };
-            report::metrics(&view.snapshot(), &histograms, &process)
+            let snapshot = view.snapshot();
+            view.shared.exporter.render(&snapshot, &histograms, &process)
         })
     }
 
