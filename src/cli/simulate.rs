@@ -32,7 +32,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_span, conflicts_with = "cycles")]
     pub duration: Option<Span>,
     /// How many cycles (packets a microphone, the withheld ones included) to send.
-    #[arg(long, value_name = "N", alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", visible_alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
     pub cycles: Option<u64>,
     /// So many times faster than the microphones' time.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_factor)]
