@@ -38,6 +38,8 @@ pub(super) struct Arrival<'a> {
     pub at: MonoTime,
     pub stamp: KernelTime,
     pub packet: Packet<'a>,
+    /// The first of a sender that was not followed before.
+    pub new_sender: bool,
 }
 
 /// What became of it.
@@ -109,11 +111,6 @@ impl SharedAligner {
         &self.clocks[mic]
     }
 
-    /// A microphone follows another sender: its path may be another.
-    pub fn sender_changed(&mut self, mic: usize) {
-        self.clocks[mic].restart();
-    }
-
     /// Places a packet, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let pause = self.last_heard.map_or(Span::ZERO, |last| a.at - last);
@@ -124,6 +121,9 @@ impl SharedAligner {
             // Whatever is open cannot be completed any more, and the next packet opens a cycle of its own.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
+        } else if a.new_sender && !self.late.doubt_is_long() {
+            // This microphone alone comes over another path.
+            self.clocks[a.mic].restart();
         }
         self.resolve_tentative(a, sink);
         let place = if silence && self.tail.len() > 0 { Place::Next } else { self.choose(a, sink) };

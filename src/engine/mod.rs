@@ -197,11 +197,10 @@ impl Engine {
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
-            self.shared.sender_changed(d.mic);
             self.meter.on_restart(d.mic);
         }
         let packet = admitted.packet;
-        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet };
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender: admitted.replaced.is_some() };
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,

@@ -27,6 +27,7 @@ fn with_3_percent_loss_nothing_is_misaligned_and_lost_is_what_was_withheld() {
         let (rig, sim) = Rig::run(&minute(seed, network), config());
         assert_eq!(rig.misaligned, 0);
         assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        rig.assert_books_balance();
         assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
     }
 }
@@ -40,6 +41,7 @@ fn bursts_after_80_ms_every_second_insert_nothing() {
         assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
         assert_eq!(rig.engine.counters().cycles.skipped, 0);
         assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        rig.assert_books_balance();
     }
 }
 
@@ -53,4 +55,5 @@ fn five_lost_cycles_skip_just_their_positions() {
     assert_eq!(rig.offsets, [(0, 0)]);
     assert_eq!(rig.lost(), [5; 3]);
     assert!(rig.slowest <= Span::from_millis(41), "{:?}", rig.slowest);
+    rig.assert_books_balance();
 }
