@@ -153,3 +153,57 @@ impl Timeline {
 }
 
 const EVERY: Span = Span::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Rate, Reboot, Scenario, Sim};
+
+    fn run(scenario: &Scenario) -> (Sim, Vec<crate::sim::Packet>) {
+        let mut sim = Sim::new(scenario);
+        let packets = sim.by_ref().collect();
+        (sim, packets)
+    }
+
+    #[test]
+    fn rates_and_positions_are_those_of_the_packets() {
+        let seed = 4;
+        let rates = [Rate::Constant(20.0), Rate::wander(-15.0), Rate::Constant(0.0)];
+        let (sim, packets) = run(&Scenario { seed, rates, ..Scenario::three_boards(Span::from_secs(600)) });
+        let truth = sim.truth();
+        for packet in &packets {
+            let frames = truth.frames_at(packet.mic, packet.captured).expect("within the run");
+            // Instants are whole nanoseconds, and a wandering rate changes by 0.05 ppm within a second.
+            assert!((frames - (packet.position.0 + 512) as f64).abs() < 0.01, "seed {seed}: {packet:?}, {frames}");
+        }
+        let (from, to) = (START + Span::from_secs(1), START + Span::from_secs(599));
+        let mean = |mic| truth.mean_ppm(mic, from, to).expect("within the run").0;
+        assert!((mean(0) - 20.0).abs() < 1e-4 && mean(2).abs() < 1e-4, "{} {}", mean(0), mean(2));
+        let of_mic_1 = packets.iter().filter(|packet| packet.mic == 1);
+        let walked = of_mic_1.clone().map(|packet| packet.ppm).sum::<f64>() / of_mic_1.count() as f64;
+        assert!((mean(1) - walked).abs() < 0.02, "seed {seed}: {} for {walked}", mean(1));
+    }
+
+    #[test]
+    fn a_reboot_starts_positions_and_the_port_anew() {
+        let reboots = vec![Reboot { board: 1, at: Span::from_secs(5), down: Span::from_secs(2) }];
+        let scenario = Scenario { reboots, ..Scenario::three_boards(Span::from_secs(10)) };
+        let (sim, packets) = run(&scenario);
+        let of_mic = |mic| packets.iter().filter(move |packet| packet.mic == mic);
+        let before = of_mic(1).filter(|packet| packet.boot == 0).last().expect("a first run");
+        let after = of_mic(1).find(|packet| packet.boot == 1).expect("a second run");
+        assert!(before.captured < START + Span::from_secs(5));
+        assert_eq!(after.position.0, 0);
+        let start = (after.captured - START) - scenario.period();
+        assert!((Span::from_secs(7)..Span::from_secs(7) + scenario.period()).contains(&start), "{start:?}");
+        assert_ne!(sim.sender(before), sim.sender(after));
+        assert_eq!(sim.sender(before).ip(), sim.sender(after).ip());
+        assert!(of_mic(0).all(|packet| packet.boot == 0));
+
+        let truth = sim.truth();
+        let at = |seconds| START + Span::from_secs(seconds);
+        assert_eq!(truth.mean_ppm(1, at(2), at(9)), None, "no rate across a reboot");
+        assert!(truth.mean_ppm(1, at(8), at(9)).is_some());
+        assert_eq!(truth.frames_at(1, START), None, "nothing had been captured");
+    }
+}
