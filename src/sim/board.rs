@@ -200,10 +200,10 @@ impl Board {
         let frames = (self.cycle as i64 + 1) * i64::from(self.scenario.samples);
         truth.timelines[self.index].note(self.boot, self.captured, frames, self.ppm);
         self.cycle_lost = self.cycle_losses.next() && !self.is_clean();
-        if let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
+        while let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
             && self.captured >= drop.at.as_nanos()
         {
-            self.dropping = drop.cycles;
+            self.dropping = self.dropping.max(drop.cycles);
             self.next_drop += 1;
         }
         if self.dropping > 0 {

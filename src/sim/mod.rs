@@ -123,7 +123,12 @@ impl PartialEq for UnderWay {
 impl Eq for UnderWay {}
 
 impl Sim {
+    /// # Panics
+    /// When [`Scenario::check`] objects.
     pub fn new(scenario: &Scenario) -> Sim {
+        if let Err(why) = scenario.check() {
+            panic!("a scenario that cannot be: {why}");
+        }
         let boards: Vec<Board> = (0..scenario.boards.count()).map(|board| Board::new(scenario, board)).collect();
         Sim {
             seed: scenario.seed,

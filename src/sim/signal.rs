@@ -45,7 +45,7 @@ const SOURCE_VALUES_PER_SECOND: f64 = 8_000.0;
 
 /// The `index` signal's sample.
 pub fn index_sample(mic: usize, position: i64) -> i32 {
-    ((mic as i32 + 1) << 28) | position.rem_euclid(1 << 28) as i32
+    ((mic as i32 + 1) << 28) | (position & 0x0fff_ffff) as i32
 }
 
 /// Seconds that sound takes from the source to microphone `mic` at `seconds` since the start of the run.
@@ -61,37 +61,40 @@ pub fn source_delay(mic: usize, seconds: f64) -> f64 {
 
 /// Writes a packet's `samples` into `payload`, replacing what it held: 4 bytes a sample, little-endian.
 pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, samples: u32, rate_hz: u32, payload: &mut Vec<u8>) {
-    payload.clear();
     let mic = packet.mic;
+    let position = packet.position.0;
     // The true time of the packet's first sample, and of one sample, in seconds.
     let step = 1.0 / (f64::from(rate_hz) * (1.0 + packet.ppm * 1e-6));
     let first = (packet.captured - START).as_secs_f64() - f64::from(samples) * step;
-    let mut write = |sample: &mut dyn FnMut(u32) -> i32| {
-        for i in 0..samples {
-            payload.extend_from_slice(&sample(i).to_le_bytes());
-        }
-    };
     match signal {
-        Signal::Index => write(&mut |i| index_sample(mic, packet.position.0 + i64::from(i))),
-        Signal::Tone => write(&mut |i| {
+        Signal::Index => write(payload, samples, |i| index_sample(mic, position + i64::from(i))),
+        Signal::Tone => write(payload, samples, |i| {
             let cycles = TONE_HZ * (first + f64::from(i) * step);
             quantise(AMPLITUDE * libm::sin(std::f64::consts::TAU * (cycles - cycles.floor())))
         }),
         Signal::Noise => {
             let own = split_mix(seed ^ split_mix(mic as u64 + 1));
-            write(&mut |i| quantise(AMPLITUDE * hashed(own, packet.position.0 + i64::from(i))))
+            write(payload, samples, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
         }
         Signal::Source => {
             // Within 10 ms the source moves millimetres, along a line as good as straight.
             let last = first + f64::from(samples) * step;
             let (delay, delay_then) = (source_delay(mic, first), source_delay(mic, last));
             let own = split_mix(seed);
-            write(&mut |i| {
+            write(payload, samples, |i| {
                 let along = f64::from(i) / f64::from(samples);
                 let left_source = first + f64::from(i) * step - (delay + (delay_then - delay) * along);
                 quantise(AMPLITUDE * smooth(own, left_source * SOURCE_VALUES_PER_SECOND))
             })
         }
+    }
+}
+
+/// Each signal gets a loop of its own: runs of days with payloads spend most of their time here.
+fn write(payload: &mut Vec<u8>, samples: u32, mut sample: impl FnMut(u32) -> i32) {
+    payload.resize(samples as usize * 4, 0);
+    for (i, bytes) in payload.chunks_exact_mut(4).enumerate() {
+        bytes.copy_from_slice(&sample(i as u32).to_le_bytes());
     }
 }
 
