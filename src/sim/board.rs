@@ -165,7 +165,7 @@ impl Board {
         let held_up = match self.network.reorder {
             Some(reorder) if self.reorder_rng.chance(reorder.probability) && !clean => {
                 truth.mics[mic].reordered += 1;
-                self.reorder_rng.between(0.0, reorder.by.as_nanos() as f64) as i64
+                1 + self.reorder_rng.between(0.0, reorder.by.as_nanos() as f64) as i64
             }
             _ => 0,
         };
@@ -185,12 +185,13 @@ impl Board {
             arrival: instant(arrival),
             stamp: START_WALL,
             copy: false,
+            reordered: held_up > 0,
         };
         arrive(packet);
         if self.copy_rng.chance(self.network.duplicate) && !clean {
             truth.mics[mic].duplicated += 1;
             let after = self.copy_rng.between(COPY_AFTER.0, COPY_AFTER.1) as i64;
-            arrive(Packet { arrival: instant(arrival + after), copy: true, ..packet });
+            arrive(Packet { arrival: instant(arrival + after), copy: true, reordered: false, ..packet });
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Packet {
     pub stamp: KernelTime,
     /// The second copy of a duplicated packet.
     pub copy: bool,
+    /// Held up out of order.
+    pub reordered: bool,
 }
 
 /// A running [`Scenario`].
