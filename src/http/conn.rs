@@ -101,12 +101,16 @@ impl Conn {
         conn
     }
 
-    /// What is left of the answer.
-    pub fn body(&self) -> Option<&Body> {
-        match &self.phase {
-            Phase::Responding { body, .. } => body.as_ref(),
-            _ => None,
+    /// There is something new in the topic that the connection listens to; whether that gives it a step to take.
+    pub fn published(&mut self, hub: &mut Hub) -> bool {
+        if let Phase::Responding { body: Some(Body::Events(subscription)), .. } = &mut self.phase {
+            hub.settle(subscription);
         }
+        !self.sending
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some())
     }
 
     /// Bytes came; none: the peer has finished.
@@ -115,7 +119,7 @@ impl Conn {
         self.receiving = false;
         if bytes.is_empty() {
             self.peer_done = true;
-            if self.body().is_some_and(|body| body.topic().is_some()) {
+            if self.is_live() {
                 self.close(hub);
             }
         } else if !self.deaf() {
