@@ -14,7 +14,6 @@ mod config;
 mod conn;
 mod csv;
 mod event;
-mod figures;
 mod request;
 mod respond;
 mod route;
@@ -27,9 +26,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+pub use crate::report::StreamFigures;
 pub use config::{Cors, HttpConfig};
 pub use event::{PacketEvent, rms};
-pub use figures::StreamFigures;
 pub use source::{FRAME_BYTES, LocalTime, Source};
 
 use self::assets::Asset;

@@ -147,7 +147,10 @@ impl Loop {
         }
         self.rearm(clocks.mono);
         self.shared.observe(clocks, self.log.dropped());
-        self.past.observe(clocks.mono, || self.shared.totals(&self.engine, &self.ring));
+        self.past.observe(clocks.mono, || {
+            self.shared.refresh(&self.server, clocks.mono);
+            self.shared.totals(&self.engine, &self.ring)
+        });
 
         // 5. HTTP.
         self.feed_http(clocks);
@@ -264,9 +267,11 @@ impl Loop {
         for handle in std::mem::take(&mut self.starved) {
             self.ring.receive(handle);
         }
-        self.server.handle_timeout(clocks.mono);
+        self.server.handle_timeout(clocks);
+        if self.server.has_work() {
+            self.shared.refresh(&self.server, clocks.mono);
+        }
         for _ in 0..HTTP_SHARE {
-            self.shared.http = self.server.figures();
             let mut view = view!(self, clocks);
             let Some(action) = self.server.poll_action(&mut view) else { break };
             match action {
@@ -281,7 +286,7 @@ impl Loop {
 
     fn feed_web(&mut self, completion: Completion, clocks: Clocks) {
         match completion {
-            Completion::Accepted { handle, peer } => match self.server.accept(peer, clocks.mono) {
+            Completion::Accepted { handle, peer } => match self.server.accept(peer, clocks) {
                 Some(id) => self.pair(id, handle),
                 None => self.ring.close(handle),
             },
@@ -307,7 +312,7 @@ impl Loop {
                     let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
                     self.log.line(&format!("{name}: ending streams"));
                     self.ring.stop_accepting();
-                    self.server.begin_shutdown(clocks.mono);
+                    self.server.begin_shutdown();
                     self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
                 }
             }
