@@ -57,7 +57,7 @@ fn with_three_per_cent_lost_nothing_is_shifted_and_every_loss_is_known() {
     let diagnostics = serve.diagnostics();
     let mut withheld = 0;
     for mic in 0..3 {
-        let told = &sent["mics"][mic]["lost"];
+        let told = &sent["mics"][mic]["withheld"];
         assert!(told.as_u64().unwrap() > 20, "the simulator withheld some: {sent}");
         assert_eq!(&diagnostics["loss"][format!("mic{mic}")]["lost"], told, "mic {mic}: {}", diagnostics["loss"]);
         withheld += told.as_u64().unwrap();
@@ -110,7 +110,7 @@ fn whole_cycles_lost_skip_exactly_as_many_positions() {
     let diagnostics = serve.diagnostics();
     assert_eq!(diagnostics["cycles"]["skipped"], 8);
     for mic in 0..3 {
-        assert_eq!(diagnostics["loss"][format!("mic{mic}")]["lost"], sent["mics"][mic]["lost"]);
+        assert_eq!(diagnostics["loss"][format!("mic{mic}")]["lost"], sent["mics"][mic]["withheld"]);
         assert_eq!(diagnostics["loss"][format!("mic{mic}")]["lost"], 8);
     }
 }
@@ -119,11 +119,7 @@ fn whole_cycles_lost_skip_exactly_as_many_positions() {
 fn the_stream_outlives_ten_thousand_cycles_of_small_packets() {
     let serve = Serve::start(&[]);
     let mut events = serve.events("/api/stream_3ch");
-    let mut child = serve
-        .simulator(&["--samples", "64", "--cycles", "10500"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = serve.simulator(&["--samples", "64", "--cycles", "10500"]).stdout(Stdio::null()).spawn().unwrap();
     let first = events.next().unwrap();
     let offset = offset_of(&first);
     let got = events.until(|event| event.id >= Some(10_100));
