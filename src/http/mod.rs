@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 pub use crate::report::StreamFigures;
 pub use config::{Cors, HttpConfig};
-pub use event::{PacketEvent, rms};
+pub use event::PacketEvent;
 pub use source::{FRAME_BYTES, LocalTime, Source};
 
 use self::assets::Asset;
