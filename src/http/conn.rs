@@ -71,7 +71,7 @@ pub struct Conn {
     out: Bytes,
     sending: bool,
     out_is_event: bool,
-    /// When the phase began, or the request that is being read, or the last send ended.
+    /// When the phase began, or the request that is being read, or the last send.
     since: MonoTime,
 }
 
@@ -136,13 +136,12 @@ impl Conn {
     }
 
     /// A send completed with `n` bytes; whether an event is now whole on its way.
-    pub fn sent(&mut self, n: usize, now: MonoTime) -> bool {
+    pub fn sent(&mut self, n: usize) -> bool {
         assert!(
             self.sending && n <= self.out.len(),
             "a send completes that was asked for, and with no more than it had"
         );
         self.sending = false;
-        self.since = now;
         let _ = self.out.split_to(n);
         let whole = self.out.is_empty() && self.out_is_event;
         self.out_is_event &= !whole;

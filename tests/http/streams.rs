@@ -224,6 +224,9 @@ fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
     world.emit(8);
     world.pass(Span::from_secs(14));
     assert_eq!(ids(&world.take(id)), [0], "events take the comment's place");
+    world.pass(Span::from_secs(2));
+    assert!(world.take(id).starts_with(b":"));
+    assert_eq!(world.server.figures().events_sent, 1, "a comment is no event");
 
     world.finish(id);
     assert!(world.peer(id).closed);
