@@ -242,9 +242,12 @@ impl Loop {
         let Some(sender) = datagram.sender else { return };
         let bytes = self.ring.payload(datagram);
         let verdict = self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: datagram.len });
-        if matches!(verdict, Verdict::Accepted(_)) && self.server.wants_packets() {
+        if let Verdict::Accepted(packet) = verdict
+            && self.server.wants_packets()
+        {
+            let event = PacketEvent { mic, samples: bytes, rms: packet.rms, arrival: stamp };
             let view = view!(self, clocks);
-            self.server.publish_packet(&PacketEvent { mic, samples: bytes, arrival: stamp }, clocks, &view);
+            self.server.publish_packet(&event, clocks, &view);
         }
         self.drain_engine(clocks);
     }
