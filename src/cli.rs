@@ -1,9 +1,12 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod simulate;
+
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::simulate::SimulateArgs;
 use crate::MICS;
 use crate::engine::{ClockChoice, Hold};
 use crate::http::Cors;
@@ -23,6 +26,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Serve, with three virtual microphones: works on any machine at once.
     Demo(ServeArgs),
+    /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
+    Simulate(Box<SimulateArgs>),
 }
 
 #[derive(Args, Clone, Debug)]

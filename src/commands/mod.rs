@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod serve;
+pub mod simulate;
 
 use std::fmt::{self, Display};
 

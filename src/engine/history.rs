@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use crate::MICS;
 use crate::cycle::Cycle;
-use crate::time::FramePos;
+use crate::time::{FramePos, KernelTime};
 
 /// Bytes of a frame: one s32le sample a microphone.
 pub const FRAME_BYTES: usize = 4 * MICS;
@@ -91,11 +91,6 @@ impl History {
         self.packets
     }
 
-    /// Frames that may be reserved beyond the last emitted one.
-    pub(super) fn ahead(&self) -> i64 {
-        self.capacity - self.keep
-    }
-
     /// Everything up to `to` is silence until it is written.
     pub(super) fn reserve(&mut self, to: FramePos) {
         if to <= self.head {
@@ -106,6 +101,13 @@ impl History {
         self.zero(from, to);
         self.start = self.start.max(self.head + -self.capacity).min(self.end);
         self.drop_old_cycles();
+    }
+
+    /// Nothing has left yet, and positions start over.
+    pub(super) fn rewind(&mut self) {
+        assert_eq!(self.next_id, 0, "emitted positions stand");
+        self.ring.fill(0);
+        self.head = FramePos(0);
     }
 
     /// Copies s32le samples into one channel. What lies outside the ring is left out.
@@ -124,21 +126,23 @@ impl History {
         }
     }
 
-    /// Moves one channel's `frames` samples at `from` to `to`, and leaves silence where they were.
-    pub(super) fn move_channel(&mut self, mic: usize, from: FramePos, to: FramePos, frames: u32) {
-        let n = i64::from(frames);
-        self.reserve(to + n);
-        let mut one = |i: i64| {
-            let (a, b) = (self.slot(from + i) as usize, self.slot(to + i) as usize);
-            let (a, b) = (a * FRAME_BYTES + mic * 4, b * FRAME_BYTES + mic * 4);
-            self.ring.copy_within(a..a + 4, b);
-            self.ring[a..a + 4].fill(0);
-        };
-        if to > from {
-            (0..n).rev().for_each(&mut one);
-        } else if to < from {
-            (0..n).for_each(&mut one);
+    /// Lifts one channel's samples out, to be written elsewhere, and leaves silence. Rare, and allocates.
+    pub(super) fn take(&mut self, mic: usize, pos: FramePos, frames: u32) -> Vec<u8> {
+        let mut samples = Vec::with_capacity(frames as usize * 4);
+        for i in 0..i64::from(frames) {
+            let at = self.slot(pos + i) as usize * FRAME_BYTES + mic * 4;
+            samples.extend_from_slice(&self.ring[at..at + 4]);
+            self.ring[at..at + 4].fill(0);
         }
+        samples
+    }
+
+    /// Whether one channel holds just these s32le samples at `pos`.
+    pub(super) fn holds(&self, mic: usize, pos: FramePos, samples: &[u8]) -> bool {
+        samples.chunks_exact(4).zip(0..).all(|(sample, i)| {
+            let at = self.slot(pos + i) as usize * FRAME_BYTES + mic * 4;
+            self.ring[at..at + 4] == *sample
+        })
     }
 
     /// The cycle's frames can be read from now on. Its id is the next one.
@@ -159,13 +163,14 @@ impl History {
         self.drop_old_cycles();
     }
 
-    /// The record of an emitted cycle, for a late packet.
-    pub(super) fn note_late(&mut self, id: u64, mic: usize, samples: u32, arrival: crate::time::KernelTime) {
+    /// Corrects the record of an emitted cycle: a late packet came, or (0 samples, `None`) went elsewhere.
+    pub(super) fn amend(&mut self, id: u64, mic: usize, samples: u32, arrival: Option<KernelTime>) {
         let first = self.ids().start;
         let Some(cycle) = id.checked_sub(first).and_then(|i| self.cycles.get_mut(i as usize)) else { return };
-        self.packets[mic] += u64::from(cycle.mic_samples[mic] == 0);
+        self.packets[mic] += u64::from(samples > 0);
+        self.packets[mic] -= u64::from(cycle.mic_samples[mic] > 0);
         cycle.mic_samples[mic] = samples;
-        cycle.arrival[mic] = Some(arrival);
+        cycle.arrival[mic] = arrival;
     }
 
     fn drop_old_cycles(&mut self) {
@@ -192,7 +197,6 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::KernelTime;
 
     fn samples(from: i32, n: i32) -> Vec<u8> {
         (from..from + n).flat_map(i32::to_le_bytes).collect()
@@ -258,10 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_channel_leaves_silence_and_overlaps_safely() {
+    fn lifted_samples_leave_silence() {
         let mut h = History::new(16, 16);
         h.write(1, FramePos(0), &samples(1, 4));
-        h.move_channel(1, FramePos(0), FramePos(2), 4);
+        let lifted = h.take(1, FramePos(0), 4);
+        h.write(1, FramePos(2), &lifted);
+        assert!(h.holds(1, FramePos(2), &samples(1, 4)) && !h.holds(1, FramePos(0), &samples(1, 4)));
         h.emit(cycle(0, 0, 6, [0, 6, 0]));
         assert_eq!(channel(&h, 1), [0, 0, 1, 2, 3, 4]);
     }
@@ -272,7 +278,7 @@ mod tests {
         h.write(0, FramePos(0), &samples(1, 4));
         h.emit(cycle(0, 0, 4, [4, 0, 0]));
         h.write(1, FramePos(0), &samples(5, 4));
-        h.note_late(0, 1, 4, KernelTime::from_nanos(9));
+        h.amend(0, 1, 4, Some(KernelTime::from_nanos(9)));
         assert_eq!(channel(&h, 1), [5, 6, 7, 8]);
         assert_eq!(h.cycle(0).expect("held").mic_samples, [4, 4, 0]);
         assert_eq!(h.buffer_packets(), [1, 1, 0]);

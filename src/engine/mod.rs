@@ -6,13 +6,17 @@
 //! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
+mod align;
 pub mod clock;
+mod desync;
 pub mod figures;
 pub mod history;
 pub mod hostclock;
 pub mod intake;
+mod late;
 pub mod packet;
 pub mod skew;
+mod tail;
 mod tally;
 mod trend;
 pub mod window;
@@ -23,11 +27,15 @@ use std::net::SocketAddr;
 use crate::MICS;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
+use align::{Arrival, Placed, SharedAligner};
+use clock::ClockModel;
 use figures::Counters;
 use history::History;
+use hostclock::HostClock;
 use intake::Follow;
 use packet::Packet;
 use skew::SkewMeter;
+use tail::Sink;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -121,13 +129,18 @@ pub struct Latest {
     pub sender: SocketAddr,
 }
 
+/// Longest wait for what is missing or undecided: contract section 3.
+pub const LONGEST_HOLD: Span = Span::from_millis(40);
+
 /// Three microphones' datagrams in, aligned cycles out.
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
+    host: HostClock,
     counters: Counters,
     follow: [Follow; MICS],
     latest: [Option<Latest>; MICS],
+    shared: SharedAligner,
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
@@ -136,12 +149,20 @@ pub struct Engine {
 impl Engine {
     pub fn new(config: Config) -> Engine {
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
-        let ahead = config.sample_rate as usize / 2;
+        // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
+        let open = config.sample_rate as usize;
+        let ahead = open + MICS * config.max_datagram;
+        let hold = match config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
+            shared: SharedAligner::new(config.sample_rate, hold, open as i64),
             history: History::new(keep.max(1), ahead),
             config,
             clocks: None,
+            host: HostClock::new(),
             counters: Counters::default(),
             follow: Default::default(),
             latest: [None; MICS],
@@ -151,12 +172,22 @@ impl Engine {
 
     /// Start of a turn: the clocks, read once.
     pub fn begin_turn(&mut self, clocks: Clocks) {
+        self.begin_turn_read_within(clocks, Span::ZERO);
+    }
+
+    /// The same, where the two clocks were read so far apart; a wide bracket says little about their offset.
+    pub fn begin_turn_read_within(&mut self, clocks: Clocks, bracket: Span) {
         self.clocks = Some(clocks);
+        self.host.turn(clocks, bracket);
+        if self.host.steps() > self.counters.clock_steps {
+            self.counters.clock_steps = self.host.steps();
+            self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
+        }
     }
 
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
-        let at = self.mono(d.stamp);
+        let at = self.host.to_mono(d.stamp);
         let parsed = Packet::parse(d.bytes, d.len, self.config.max_datagram);
         let counters = &mut self.counters.mics[d.mic];
         let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
@@ -166,21 +197,49 @@ impl Engine {
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
+            self.meter.on_restart(d.mic);
         }
-        let samples = admitted.packet.samples();
-        let rms = admitted.packet.rms();
+        let packet = admitted.packet;
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender: admitted.replaced.is_some() };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            meter: &mut self.meter,
+            wall: self.clocks.map_or(d.stamp, |c| c.wall),
+        };
+        let placed = self.shared.offer(&arrival, &mut sink);
+        let counters = &mut self.counters.mics[d.mic];
+        if placed == Placed::Duplicate {
+            counters.duplicate += 1;
+            return Verdict::Rejected(Reason::Duplicate);
+        }
+        if let Some(clocks) = self.clocks {
+            self.meter.on_read(d.mic, d.stamp, clocks);
+        }
+        let (samples, rms) = (packet.samples(), packet.rms());
         counters.received += 1;
         counters.samples += u64::from(samples);
         self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, rms, sender: d.sender });
-        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: false })
+        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: placed == Placed::Late })
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
-    pub fn handle_timeout(&mut self) {}
+    pub fn handle_timeout(&mut self) {
+        let Some(clocks) = self.clocks else { return };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            meter: &mut self.meter,
+            wall: clocks.wall,
+        };
+        self.shared.handle_timeout(clocks.mono, &mut sink);
+    }
 
     /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        None
+        self.shared.next_timeout()
     }
 
     /// What is ready to leave, in order. Drained after every call above.
@@ -194,12 +253,7 @@ impl Engine {
 
     /// Whether the microphones share a clock: `shared`, `independent`, or `auto` while that is not known.
     pub fn clock_name(&self) -> &'static str {
-        "shared"
-    }
-
-    /// How long an incomplete cycle waits at present.
-    pub fn hold(&self) -> Span {
-        Span::from_millis(40)
+        if self.is_shared() { "shared" } else { "independent" }
     }
 
     pub fn meter(&self) -> &SkewMeter {
@@ -223,6 +277,24 @@ impl Engine {
         self.latest[mic].as_ref()
     }
 
+    /// The clock of a microphone's samples.
+    pub fn clock(&self, mic: usize) -> &ClockModel {
+        self.shared.clock(mic)
+    }
+
+    /// Whether the microphones are taken to share one sample clock.
+    pub fn is_shared(&self) -> bool {
+        self.config.clock != ClockChoice::Independent
+    }
+
+    /// The longest wait for a missing packet at present.
+    pub fn hold(&self) -> Span {
+        match self.config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        }
+    }
+
     /// The socket's own drop counter, since start.
     pub fn note_kernel_drops(&mut self, mic: usize, total_since_start: u64) {
         self.counters.mics[mic].kernel_dropped = total_since_start;
@@ -231,11 +303,5 @@ impl Engine {
     /// A datagram came without a kernel timestamp; it is not placed.
     pub fn note_unstamped(&mut self, mic: usize) {
         self.counters.mics[mic].unstamped += 1;
-    }
-
-    /// A stamp on the clock that does not step.
-    fn mono(&self, stamp: KernelTime) -> MonoTime {
-        let clocks = self.clocks.expect("a turn begins before its datagrams");
-        clocks.mono + (stamp - clocks.wall)
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use crate::cycle::Clocks;
 use crate::time::{KernelTime, MonoTime};
@@ -138,6 +140,23 @@ pub fn process_use() -> ProcessUse {
 fn page_size() -> u64 {
     // SAFETY: sysconf reads a constant of the system.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// The command's process is killed when this thread ends, also when it is killed itself (prctl(2), PR_SET_PDEATHSIG).
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl and sigprocmask are plain system calls,
+    // and sigemptyset writes the local set. The signals that we block for ourselves are unblocked for the child.
+    unsafe {
+        command.pre_exec(|| {
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
 }
 
 /// SIGINT and SIGTERM as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.

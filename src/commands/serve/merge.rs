@@ -1,9 +1,13 @@
 //! Three sockets, one order: datagrams are fed to the engine in the order of the kernel's stamps.
 //!
-//! Completions of one turn come socket by socket, and a socket may be *behind*: its multishot ended in the middle of what
-//! had arrived, or the kernel gave the others a turn after 32 datagrams (io_uring/poll.c, `MULTISHOT_MAX_RETRY`). What it has
-//! yet to deliver may be older than what the others have delivered already. So nothing newer than the newest datagram of a
-//! socket that is behind is released; the loop arms, enters once more, and asks again.
+//! Completions of one enter are in no order across sockets, and may lack an older datagram of one beside a newer one of
+//! another, for three reasons. The loop was preempted while the kernel carried out its receives: a socket that was first in
+//! line is read to its newest datagram, and one whose turn was noted meanwhile waits for the next enter. A socket's multishot
+//! ended in the middle of what had arrived. Or the kernel gave the others a turn after 32 datagrams (io_uring/poll.c,
+//! `MULTISHOT_MAX_RETRY`).
+//!
+//! So nothing is released that is newer than the *horizon*, the moment up to which every enter so far has been complete, or
+//! newer than the newest datagram of a socket that is behind. What is held back costs one more enter, without sleep.
 
 use crate::MICS;
 use crate::time::KernelTime;
@@ -45,23 +49,25 @@ impl<T> Merge<T> {
         self.ended[mic] = true;
     }
 
-    /// Ends a round: moves all whose order is certain into `ready`, oldest first. Whether a socket is behind, so that another
-    /// round (arm, enter, reap) is due before time may be said to have passed.
-    pub fn settle(&mut self, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
+    /// Ends a round: moves all whose order is certain into `ready`, oldest first. `horizon`: all that was stamped up to then
+    /// has been delivered, but for sockets that are behind; `None`: all that was stamped so far. True when another round
+    /// (arm, enter, reap) is due before time may be said to have passed.
+    pub fn settle(&mut self, horizon: Option<KernelTime>, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
         let behind = |mic: usize| self.ended[mic] || self.fresh[mic] >= FAIR_SHARE;
-        let late = (0..MICS).filter(|&mic| behind(mic));
-        // `None` orders before every stamp: a socket that has delivered nothing yet holds everything back.
-        let horizon = late.map(|mic| self.newest[mic]).min();
+        // A socket that has delivered nothing yet, and is behind, holds everything back.
+        let nothing = KernelTime::from_nanos(i64::MIN);
+        let late = (0..MICS).filter(|&mic| behind(mic)).map(|mic| self.newest[mic].unwrap_or(nothing)).min();
+        let limit = [late, horizon].into_iter().flatten().min();
         // Unstable, with a number against ties: a stable sort would allocate.
         self.waiting.sort_unstable_by_key(|&(stamp, mic, number, _)| (stamp, mic, number));
-        let certain = match horizon {
+        let certain = match limit {
             None => self.waiting.len(),
-            Some(newest) => self.waiting.partition_point(|&(stamp, ..)| Some(stamp) <= newest),
+            Some(limit) => self.waiting.partition_point(|&(stamp, ..)| stamp <= limit),
         };
         ready.extend(self.waiting.drain(..certain).map(|(stamp, mic, _, item)| (mic, stamp, item)));
         self.fresh = [0; MICS];
         self.ended = [false; MICS];
-        horizon.is_some()
+        late.is_some() || !self.waiting.is_empty()
     }
 }
 
@@ -75,7 +81,7 @@ mod tests {
 
     fn settle(merge: &mut Merge<u32>) -> (bool, Vec<u32>) {
         let mut ready = Vec::new();
-        let behind = merge.settle(&mut ready);
+        let behind = merge.settle(None, &mut ready);
         (behind, ready.into_iter().map(|(_, _, item)| item).collect())
     }
 
@@ -107,6 +113,19 @@ mod tests {
         merge.push(1, at(300), 3);
         assert_eq!(settle(&mut merge), (true, vec![]));
         assert_eq!(settle(&mut merge), (false, vec![3]));
+    }
+
+    #[test]
+    fn what_is_newer_than_the_last_complete_enter_waits_for_the_next() {
+        let mut merge = Merge::new(8);
+        merge.push(0, at(74_667), 1);
+        merge.push(0, at(85_331), 4);
+        let mut ready = Vec::new();
+        assert!(merge.settle(Some(at(64_000)), &mut ready), "mic 1 was noted while mic 0 was read");
+        assert!(ready.is_empty());
+        merge.push(1, at(74_742), 2);
+        merge.push(2, at(74_842), 3);
+        assert_eq!(settle(&mut merge), (false, vec![1, 2, 3, 4]));
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod merge;
 mod turn;
 mod view;
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
@@ -161,9 +160,4 @@ fn ring_failure(error: &io::Error) -> Failure {
         _ => "see `uname -r`; micring needs Linux 6.1 or newer",
     };
     Failure::new(format_args!("cannot set up io_uring on Linux {}: {}: {next}", host::kernel_release(), plain(error)))
-}
-
-/// A message for people, prefixed as all of them are; used before the loop runs.
-pub(super) fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "micring: {text}");
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. wait in the ring (or only look, while a socket is behind or HTTP has work left);
 //! 2. read the clocks once;
-//! 3. feed datagrams in the order of the kernel's stamps; while a socket is behind, arm, enter once more and go on;
+//! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
 //! 4. feed timers, once nothing older can still come;
 //! 5. feed HTTP, at most [`HTTP_SHARE`] actions, so that no load of it delays audio;
 //! 6. hand over log lines; all that was queued is submitted by the next turn's wait.
@@ -27,8 +27,11 @@ use crate::time::{KernelTime, MonoTime, Span};
 /// HTTP actions a turn. A send runs inline in the submit, some 8 us each: sixteen of them hold a packet up by 0.17 ms
 /// (p99), where 900 in one batch cost 8 ms (measured; README).
 const HTTP_SHARE: usize = 16;
-/// Rounds of arm, enter and reap a turn while a socket is behind.
-const ROUNDS: usize = 8;
+/// Rounds of arm, enter and reap a turn, at most; what is still uncertain then waits for the next turn.
+const ROUNDS: usize = 32;
+/// An enter carries out at least this much of what is ready; when it did no more, all is done (io_uring/io_uring.c,
+/// `IO_LOCAL_TW_DEFAULT_MAX`, since 6.13).
+const ENTER_SHARE: usize = 20;
 /// A receive that ended with an error is armed again at once; one that fails again and again only this often.
 const ERROR_PAUSE: Span = Span::from_millis(10);
 /// How long the accept rests when there is no descriptor left.
@@ -69,6 +72,10 @@ pub(super) struct Loop {
     failing: [bool; MICS],
     accept_at: Option<MonoTime>,
     behind: bool,
+    /// When the clocks were last read: what was stamped before had arrived when the next enter began.
+    seen: KernelTime,
+    /// All that was stamped up to then has been delivered.
+    horizon: KernelTime,
     stop_at: Option<MonoTime>,
     warned_unstamped: bool,
 }
@@ -93,6 +100,8 @@ impl Loop {
             failing: [false; MICS],
             accept_at: None,
             behind: false,
+            seen: KernelTime::from_nanos(i64::MIN),
+            horizon: KernelTime::from_nanos(i64::MIN),
             stop_at: None,
             warned_unstamped: false,
         }
@@ -121,7 +130,8 @@ impl Loop {
 
     /// One turn; `false` when it was the last.
     fn turn(&mut self) -> io::Result<bool> {
-        // 1. Wait.
+        // 1. Wait. All that was stamped before has been delivered when the enter is complete.
+        let mut before = self.seen;
         if self.behind || self.server.has_work() {
             self.ring.poll()?;
         } else {
@@ -130,15 +140,17 @@ impl Loop {
         }
         self.shared.turns += 1;
 
-        // 2. and 3. Clocks and datagrams, in rounds while a socket is behind.
-        let mut clocks = self.round();
+        // 2. and 3. Clocks and datagrams; in rounds, while an older datagram may be missing beside a newer one.
+        let mut clocks = self.round(before);
         for _ in 1..ROUNDS {
             if !self.behind {
                 break;
             }
+            before = clocks.wall;
             self.ring.poll()?;
-            clocks = self.round();
+            clocks = self.round(before);
         }
+        self.seen = clocks.wall;
 
         // 4. Timers: time has passed for the engine only when all that arrived before is in.
         if !self.behind {
@@ -147,7 +159,10 @@ impl Loop {
         }
         self.rearm(clocks.mono);
         self.shared.observe(clocks, self.log.dropped());
-        self.past.observe(clocks.mono, || self.shared.totals(&self.engine, &self.ring));
+        self.past.observe(clocks.mono, || {
+            self.shared.refresh(&self.server, clocks.mono);
+            self.shared.totals(&self.engine, &self.ring)
+        });
 
         // 5. HTTP.
         self.feed_http(clocks);
@@ -161,14 +176,19 @@ impl Loop {
         Ok(!self.finished(clocks.mono))
     }
 
-    /// Reaps, and feeds the engine all datagrams whose order is certain.
-    fn round(&mut self) -> Clocks {
+    /// Reaps, and feeds the engine all datagrams whose order is certain. `entered`: when the enter before it began.
+    fn round(&mut self, entered: KernelTime) -> Clocks {
         self.ring.reap(&mut self.completions);
+        // Read before the flag: what is noted later is stamped later.
         let clocks = host::clocks();
+        let pending = self.ring.has_pending_work();
+        let mut heard = [false; MICS];
+        let web = self.web.len();
         self.engine.begin_turn(clocks);
         for completion in self.completions.drain(..) {
             match completion {
                 Completion::Datagram(datagram) => {
+                    heard[datagram.mic] = true;
                     self.failing[datagram.mic] = false;
                     if let Some(dropped) = datagram.dropped {
                         self.shared.drops[datagram.mic].observe(dropped);
@@ -202,7 +222,12 @@ impl Loop {
             self.log
                 .line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
         }
-        self.behind = self.merge.settle(&mut self.ready);
+        let carried_out = self.web.len() - web + heard.into_iter().filter(|&heard| heard).count();
+        if carried_out < ENTER_SHARE {
+            self.horizon = entered;
+        }
+        let horizon = (pending || carried_out >= ENTER_SHARE).then_some(self.horizon);
+        self.behind = self.merge.settle(horizon, &mut self.ready);
         let mut ready = std::mem::take(&mut self.ready);
         for (mic, stamp, datagram) in ready.drain(..) {
             self.feed(mic, stamp, &datagram, clocks);
@@ -264,9 +289,11 @@ impl Loop {
         for handle in std::mem::take(&mut self.starved) {
             self.ring.receive(handle);
         }
-        self.server.handle_timeout(clocks.mono);
+        self.server.handle_timeout(clocks);
+        if self.server.has_work() {
+            self.shared.refresh(&self.server, clocks.mono);
+        }
         for _ in 0..HTTP_SHARE {
-            self.shared.http = self.server.figures();
             let mut view = view!(self, clocks);
             let Some(action) = self.server.poll_action(&mut view) else { break };
             match action {
@@ -281,7 +308,7 @@ impl Loop {
 
     fn feed_web(&mut self, completion: Completion, clocks: Clocks) {
         match completion {
-            Completion::Accepted { handle, peer } => match self.server.accept(peer, clocks.mono) {
+            Completion::Accepted { handle, peer } => match self.server.accept(peer, clocks) {
                 Some(id) => self.pair(id, handle),
                 None => self.ring.close(handle),
             },
@@ -307,7 +334,7 @@ impl Loop {
                     let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
                     self.log.line(&format!("{name}: ending streams"));
                     self.ring.stop_accepting();
-                    self.server.begin_shutdown(clocks.mono);
+                    self.server.begin_shutdown();
                     self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
                 }
             }

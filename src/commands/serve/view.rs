@@ -10,9 +10,10 @@ use crate::MICS;
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
 use crate::engine::window::Past;
-use crate::http::{HttpFigures, LocalTime, Source};
+use crate::http::{LocalTime, Server, Source};
 use crate::report::{
-    self, DriftFigures, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures, Totals,
+    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures,
+    Totals,
 };
 use crate::sys::host;
 use crate::sys::ring::Ring;
@@ -45,7 +46,7 @@ pub(super) struct Shared {
     pub drops: [Drops; MICS],
     pub control_cut: u64,
     pub unstamped: Option<usize>,
-    pub http: HttpFigures,
+    stream: (MonoTime, StreamFigures),
     log_dropped: u64,
     core: Option<usize>,
     kernel: String,
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     /// Completing stamps of the cycles of this turn that have yet to be handed to the ring.
     handing: Vec<KernelTime>,
     local: (i64, LocalTime),
+    exporter: Exporter,
     bodies: [Option<(MonoTime, Bytes)>; 4],
 }
 
@@ -73,7 +75,7 @@ impl Shared {
             drops: [Drops::default(); MICS],
             control_cut: 0,
             unstamped: None,
-            http: HttpFigures::default(),
+            stream: (started.mono, StreamFigures::default()),
             log_dropped: 0,
             core,
             kernel: host::kernel_release(),
@@ -81,6 +83,7 @@ impl Shared {
             started_wall: started.wall,
             handing: Vec::with_capacity(64),
             local: (i64::MIN, LocalTime(*b"0000-00-00 00:00:00")),
+            exporter: Exporter::default(),
             bodies: [const { None }; 4],
         }
     }
@@ -91,6 +94,13 @@ impl Shared {
         let second = clocks.wall.as_nanos().div_euclid(1_000_000_000);
         if self.local.0 != second {
             self.local = (second, LocalTime(host::local_time(clocks.wall)));
+        }
+    }
+
+    /// HTTP's own figures, as old as a rendered body may be: they cost a look at every subscriber.
+    pub fn refresh(&mut self, server: &Server, now: MonoTime) {
+        if now - self.stream.0 >= SHARED_FOR {
+            self.stream = (now, server.figures());
         }
     }
 
@@ -113,25 +123,14 @@ impl Shared {
     }
 
     pub fn totals(&self, engine: &Engine, ring: &Ring) -> Totals {
-        let (http, counters) = (&self.http, ring.counters());
+        let counters = ring.counters();
         let mut engine = *engine.counters();
         for (mic, drops) in engine.mics.iter_mut().zip(&self.drops) {
             mic.kernel_dropped = drops.total;
         }
         Totals {
             engine,
-            stream: StreamFigures {
-                subscribers: http.stream.subscribers,
-                connections_open: http.connections,
-                events_sent: http.stream.events_sent,
-                events_dropped: http.stream.events_dropped,
-                bytes_sent: http.stream.bytes_sent,
-                resumed: http.stream.resumed,
-                connections: http.accepted,
-                requests: http.requests,
-                rejected: http.refused,
-                downloads_aborted: http.overruns,
-            },
+            stream: self.stream.1,
             ring: RingFigures {
                 turns: self.turns,
                 enters: counters.enters,
@@ -247,7 +246,8 @@ impl Source for View<'_> {
                 max_fds: used.max_fds,
                 start_time_seconds: Some(view.shared.started_wall.as_nanos() as f64 / 1e9),
             };
-            report::metrics(&view.snapshot(), &histograms, &process)
+            let snapshot = view.snapshot();
+            view.shared.exporter.render(&snapshot, &histograms, &process)
         })
     }
 
