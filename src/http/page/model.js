@@ -23,6 +23,7 @@ const WAVE_COLUMN_FRAMES = 256;
 const RAW_FRAMES = 2048;
 /** Time that the verdict's counts look back, in steps of what is polled. */
 const LOOK_BACK = 10_000 / POLL_MS;
+const JUST_NOW = 1500 / POLL_MS;
 
 /** Lanes of the loss strip, a microphone after the other. */
 export const FATES = ["arrived", "late", "lost", "kernel_dropped"];
@@ -201,6 +202,7 @@ export class Model {
       never: perMic((mic) => d.packet_stats.packets_received[mic] === 0),
       received10,
       lost10,
+      losing: perMic((mic) => this.fates.total(JUST_NOW, mic * FATES.length + FATES.indexOf("lost")) > 0),
       late10: fate("late"),
       dropped10: fate("kernel_dropped"),
       expected10: sum(received10) + sum(lost10),
@@ -220,8 +222,9 @@ export class Model {
   #offsets() {
     const worst = furthest(this.#offsetsOf(0, 10, 3));
     if (worst === null) return null;
-    // Three stretches of 2 s, older to newer.
-    const medians = [40, 20, 0].map((from) => this.#offsetsOf(from, from + 20, 10)[worst.mic]);
+    // Three stretches of 2 s, older to newer, and the halves of the newest.
+    const stretches = [[40, 60], [20, 40], [0, 20], [10, 20], [0, 10]];
+    const medians = stretches.map(([from, to]) => this.#offsetsOf(from, to, (to - from) / 2)[worst.mic]);
     return { ...worst, trend: direction(medians, TREND_LEAST_US) };
   }
 

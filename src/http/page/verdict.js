@@ -7,6 +7,8 @@ import { MICS, PAIRS, count, duration, mics, share } from "./format.js";
 
 /** The old guide's limit for an offset between microphones. */
 export const OFFSET_LIMIT_US = 5000;
+/** One board sends the packets of a cycle within 0.3 ms: more than this is worth a word. */
+export const OFFSET_USUAL_US = 1000;
 /** Silence of a microphone that counts, in seconds: what `/healthz` says too. */
 export const SILENT_S = 1;
 /** Rates further apart than two ordinary crystals can be (±50 ppm each), in ppm. */
@@ -102,19 +104,24 @@ function silence({ silentS, never, uptimeS }) {
   return null;
 }
 
-function loss({ lost10, received10 }) {
-  const who = losers(lost10);
+function loss({ lost10, received10, losing, silentS }) {
+  // What is silent has been said; that its packets are missing is the same news.
+  const who = losers(lost10).filter((mic) => !(silentS[mic] >= SILENT_S));
   if (who.length === 0) return null;
   const worst = Math.max(...who.map((mic) => lost10[mic] / (lost10[mic] + received10[mic])));
   const each = who.map((mic) => {
     const all = lost10[mic] + received10[mic];
     return `${count(lost10[mic])} of ${count(all)} (${share(lost10[mic], all)})`;
   });
+  const same = each.length > 1 && each.every((text) => text === each[0]);
+  const most = Math.max(...who.map((mic) => lost10[mic]));
+  const now = worst >= 0.005 && who.some((mic) => losing[mic]);
+  const lost = `lost ${who.length > 1 && !same ? "up to " : ""}${count(most)} ${most === 1 ? "packet" : "packets"}${who.length > 1 ? " each" : ""}`;
   return {
     level: worst >= 0.1 ? "bad" : worst >= 0.005 ? "warn" : "note",
     kind: "loss",
-    headline: `${capital(mics(who))} ${who.length === 1 ? "is" : "are"} losing packets`,
-    figure: `${each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
+    headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : lost}`,
+    figure: `${same ? `${each[0]} of each` : each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
     normal: "Normal: none on a cable, below 0.5 % on Wi-Fi.",
   };
 }
@@ -148,7 +155,7 @@ function lateness({ late10, received10, holdUs }) {
 function lag({ offsets, clock, holdUs }) {
   if (offsets === null) return null;
   const { mic, us, trend } = offsets;
-  if (Math.abs(us) < OFFSET_LIMIT_US) {
+  if (Math.abs(us) < (clock === "independent" ? OFFSET_LIMIT_US : OFFSET_USUAL_US)) {
     if (trend === "slower" || trend === "faster") {
       const figure = `${duration(us, { plus: true })} against the others, and moving away from them.`;
       const headline = `Mic ${mic} is drifting ${us > 0 ? "behind" : "ahead"}`;
@@ -158,7 +165,7 @@ function lag({ offsets, clock, holdUs }) {
   }
   const words = { slower: us > 0 ? " and getting slower" : " and slowing down", faster: us > 0 ? " and catching up" : " and getting faster" };
   return {
-    level: Math.abs(us) > holdUs ? "bad" : "warn",
+    level: Math.abs(us) > holdUs ? "bad" : Math.abs(us) >= OFFSET_LIMIT_US ? "warn" : "note",
     kind: "lag",
     headline: `Mic ${mic} is ${duration(Math.abs(us))} ${us > 0 ? "behind" : "ahead"}${words[trend] ?? ""}`,
     figure: `Its packets arrive ${duration(Math.abs(us))} ${us > 0 ? "after" : "before"} those of the others (median of the last second).`,
@@ -248,14 +255,13 @@ export function furthest(offsetsUs) {
 }
 
 /**
- * Whether a lag goes on growing: three stretches of time, each beyond the last in one direction. A single jump has only two levels.
- * @param {(number | null)[]} medians older to newer, in microseconds
+ * Whether a lag goes on growing: three stretches of time, each beyond the last in one direction, and the newest still moves inside.
+ * A single jump has two levels; one inside the middle stretch gives that a third, but then the newest stretch is level.
+ * @param {(number | null)[]} medians of the three stretches, older to newer, and of the older and the newer half of the newest
  * @returns {"slower" | "faster" | "steady"}
  */
-export function direction(medians, leastUs) {
-  const [a, b, c] = medians;
-  if (a === null || b === null || c === null) return "steady";
-  if (b - a > leastUs && c - b > leastUs) return "slower";
-  if (a - b > leastUs && b - c > leastUs) return "faster";
-  return "steady";
+export function direction([a, b, c, before, now], leastUs) {
+  if ([a, b, c, before, now].includes(null)) return "steady";
+  const rising = (sign) => sign * (b - a) > leastUs && sign * (c - b) > leastUs && sign * (now - before) > leastUs / 4;
+  return rising(1) ? "slower" : rising(-1) ? "faster" : "steady";
 }
