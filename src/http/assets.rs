@@ -92,6 +92,7 @@ mod tests {
         assert!(asset.matches("*"));
         assert!(!asset.matches("\"x\""));
     }
+
     #[test]
     fn with_a_token_every_reference_between_the_files_carries_it() {
         let config = HttpConfig { token: Some("a b&c".into()), ..HttpConfig::new(([127, 0, 0, 1], 0).into()) };
