@@ -1,5 +1,6 @@
 //! micring: three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
 
+pub mod capture;
 pub mod cycle;
 pub mod engine;
 pub mod report;
