@@ -4,6 +4,7 @@ pub mod capture;
 pub mod cycle;
 pub mod engine;
 pub mod report;
+pub mod stats;
 pub mod time;
 
 /// Microphones in the array; also the channels of every stream.
