@@ -2,16 +2,40 @@
 //!
 //! Pure: it has no clock, no socket, no thread and no unsafe. `serve` runs it on a ring, `analyze` on a recording, and the
 //! tests in virtual time; all three get the same decisions from the same bytes and stamps.
+//!
+//! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
+//! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
+mod align;
+pub mod clock;
+mod desync;
 pub mod figures;
+pub mod history;
+pub mod hostclock;
+pub mod intake;
+mod late;
+pub mod packet;
 pub mod skew;
+mod tail;
 mod tally;
 mod trend;
 pub mod window;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::time::{KernelTime, Span};
+use crate::MICS;
+use crate::cycle::{Clocks, Cycle};
+use crate::time::{KernelTime, MonoTime, Span};
+use align::{Arrival, Placed, SharedAligner};
+use clock::ClockModel;
+use figures::Counters;
+use history::History;
+use hostclock::HostClock;
+use intake::Follow;
+use packet::Packet;
+use skew::SkewMeter;
+use tail::Sink;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -55,4 +79,229 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The true length of the payload (MSG_TRUNC); larger than `bytes.len()` when it was cut.
     pub len: usize,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Verdict {
+    Accepted(Accepted),
+    Rejected(Reason),
+}
+
+/// A packet that was taken in; its samples are the datagram's bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Accepted {
+    pub mic: usize,
+    pub samples: u32,
+    /// Root mean square in sample units.
+    pub rms: f64,
+    /// Kernel receive time, on the clock that does not step.
+    pub arrival: MonoTime,
+    /// Its cycle had left; it fills the history all the same.
+    pub late: bool,
+}
+
+/// Why a datagram was not taken in. Each has its counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    Malformed,
+    Truncated,
+    Foreign,
+    Duplicate,
+}
+
+/// What the engine hands out, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A cycle left: its samples are in the history.
+    Cycle(Cycle),
+    /// A line for people, without a line end.
+    Log(String),
+}
+
+/// The newest accepted packet of a microphone.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Latest {
+    pub stamp: KernelTime,
+    pub arrival: MonoTime,
+    pub byte_count: usize,
+    pub rms: f64,
+    pub sender: SocketAddr,
+}
+
+/// Longest wait for what is missing or undecided: contract section 3.
+pub const LONGEST_HOLD: Span = Span::from_millis(40);
+
+/// Three microphones' datagrams in, aligned cycles out.
+pub struct Engine {
+    config: Config,
+    clocks: Option<Clocks>,
+    host: HostClock,
+    counters: Counters,
+    follow: [Follow; MICS],
+    latest: [Option<Latest>; MICS],
+    shared: SharedAligner,
+    history: History,
+    outputs: VecDeque<Output>,
+    meter: SkewMeter,
+}
+
+impl Engine {
+    pub fn new(config: Config) -> Engine {
+        let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
+        // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
+        let open = config.sample_rate as usize;
+        let ahead = open + MICS * config.max_datagram;
+        let hold = match config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        };
+        Engine {
+            meter: SkewMeter::new(config.sample_rate),
+            shared: SharedAligner::new(config.sample_rate, hold, open as i64),
+            history: History::new(keep.max(1), ahead),
+            config,
+            clocks: None,
+            host: HostClock::new(),
+            counters: Counters::default(),
+            follow: Default::default(),
+            latest: [None; MICS],
+            outputs: VecDeque::with_capacity(64),
+        }
+    }
+
+    /// Start of a turn: the clocks, read once.
+    pub fn begin_turn(&mut self, clocks: Clocks) {
+        self.begin_turn_read_within(clocks, Span::ZERO);
+    }
+
+    /// The same, where the two clocks were read so far apart; a wide bracket says little about their offset.
+    pub fn begin_turn_read_within(&mut self, clocks: Clocks, bracket: Span) {
+        self.clocks = Some(clocks);
+        self.host.turn(clocks, bracket);
+        if self.host.steps() > self.counters.clock_steps {
+            self.counters.clock_steps = self.host.steps();
+            self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
+        }
+    }
+
+    /// One datagram, in the order of the kernel's stamps within a turn.
+    pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
+        let at = self.host.to_mono(d.stamp);
+        let parsed = Packet::parse(d.bytes, d.len, self.config.max_datagram);
+        let counters = &mut self.counters.mics[d.mic];
+        let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
+            Ok(admitted) => admitted,
+            Err(reason) => return Verdict::Rejected(reason),
+        };
+        if let Some(old) = admitted.replaced {
+            let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
+            self.outputs.push_back(Output::Log(line));
+            self.meter.on_restart(d.mic);
+        }
+        let packet = admitted.packet;
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender: admitted.replaced.is_some() };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            meter: &mut self.meter,
+            wall: self.clocks.map_or(d.stamp, |c| c.wall),
+        };
+        let placed = self.shared.offer(&arrival, &mut sink);
+        let counters = &mut self.counters.mics[d.mic];
+        if placed == Placed::Duplicate {
+            counters.duplicate += 1;
+            return Verdict::Rejected(Reason::Duplicate);
+        }
+        if let Some(clocks) = self.clocks {
+            self.meter.on_read(d.mic, d.stamp, clocks);
+        }
+        let (samples, rms) = (packet.samples(), packet.rms());
+        counters.received += 1;
+        counters.samples += u64::from(samples);
+        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, rms, sender: d.sender });
+        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: placed == Placed::Late })
+    }
+
+    /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
+    pub fn handle_timeout(&mut self) {
+        let Some(clocks) = self.clocks else { return };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            meter: &mut self.meter,
+            wall: clocks.wall,
+        };
+        self.shared.handle_timeout(clocks.mono, &mut sink);
+    }
+
+    /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        self.shared.next_timeout()
+    }
+
+    /// What is ready to leave, in order. Drained after every call above.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the microphones share a clock: `shared`, `independent`, or `auto` while that is not known.
+    pub fn clock_name(&self) -> &'static str {
+        if self.is_shared() { "shared" } else { "independent" }
+    }
+
+    pub fn meter(&self) -> &SkewMeter {
+        &self.meter
+    }
+
+    pub fn meter_mut(&mut self) -> &mut SkewMeter {
+        &mut self.meter
+    }
+
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The newest accepted packet of a microphone.
+    pub fn latest(&self, mic: usize) -> Option<&Latest> {
+        self.latest[mic].as_ref()
+    }
+
+    /// The clock of a microphone's samples.
+    pub fn clock(&self, mic: usize) -> &ClockModel {
+        self.shared.clock(mic)
+    }
+
+    /// Whether the microphones are taken to share one sample clock.
+    pub fn is_shared(&self) -> bool {
+        self.config.clock != ClockChoice::Independent
+    }
+
+    /// The longest wait for a missing packet at present.
+    pub fn hold(&self) -> Span {
+        match self.config.hold {
+            Hold::Auto => LONGEST_HOLD,
+            Hold::Fixed(hold) => hold,
+        }
+    }
+
+    /// The socket's own drop counter, since start.
+    pub fn note_kernel_drops(&mut self, mic: usize, total_since_start: u64) {
+        self.counters.mics[mic].kernel_dropped = total_since_start;
+    }
+
+    /// A datagram came without a kernel timestamp; it is not placed.
+    pub fn note_unstamped(&mut self, mic: usize) {
+        self.counters.mics[mic].unstamped += 1;
+    }
 }

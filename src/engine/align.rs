@@ -1,0 +1,395 @@
+//! Which packets are one cycle, when one board sends all three.
+//!
+//! Problem: packets have no number, any of them may be missing, and one wrong pairing shifts a channel for good.
+//!
+//! Idea: the board sends mic 0, 1, 2, a cycle every period, so the order of the kernel's stamps across the sockets says
+//! which packets belong together: an index that does not rise begins a new cycle. The clock model says when a cycle can
+//! be here at the earliest. A packet that is a period or more above that floor, after a pause, is delayed or has lost
+//! something before it: `late` decides, from what follows, and until then the cycle is withheld, at most for the hold. A
+//! packet that is too early for its cycle belongs to one before.
+
+use std::collections::VecDeque;
+
+use super::clock::ClockModel;
+use super::late::{Judgement, LateOrLost};
+use super::packet::Packet;
+use super::tail::{Sink, Slot, Tail};
+use crate::MICS;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// After so long a silence of the whole board it may have rebooted: its offset starts anew (clock notes, section 5).
+const SILENCE: Span = Span::from_millis(500);
+/// Without a complete cycle the stream starts with an incomplete one after this long: contract section 3.
+const START_WITHIN: Span = Span::from_secs(1);
+/// Earlier than this below the floor, packets speak against a skip made before.
+const EARLY: Span = Span::from_micros(-400);
+/// How long after a skip they do.
+const TAKE_BACK_WITHIN: Span = Span::from_secs(180);
+/// So many early packets in a row take a skip back.
+const EARLY_RUN: u32 = 3;
+const SKIPS_KEPT: usize = 16;
+/// Cycles withheld at once; more are let go with the best guess.
+const OPEN_CYCLES: usize = 1024;
+
+/// An accepted packet on its way to its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival<'a> {
+    pub mic: usize,
+    pub at: MonoTime,
+    pub stamp: KernelTime,
+    pub packet: Packet<'a>,
+    /// The first of a sender that was not followed before.
+    pub new_sender: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Placed {
+    OnTime,
+    Late,
+    Duplicate,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Join(usize),
+    /// By index order alone into the newest cycle, or the next.
+    Rising(usize),
+    Next,
+    /// Into the next, for want of a better place: it is too early for it.
+    Tentative,
+    Nowhere,
+}
+
+/// A skip that may still prove false.
+#[derive(Clone, Copy, Debug)]
+struct Skip {
+    since: MonoTime,
+    cycles: i64,
+    frames: i64,
+    lost: [u64; MICS],
+}
+
+/// Aligns the packets of one board.
+#[derive(Debug)]
+pub(super) struct SharedAligner {
+    sample_rate: u32,
+    /// Longest wait of a withheld or incomplete cycle.
+    hold: Span,
+    clocks: [ClockModel; MICS],
+    late: LateOrLost,
+    /// The doubt has been withheld long enough; what follows may still decide it.
+    released: bool,
+    tail: Tail,
+    first_heard: Option<MonoTime>,
+    last_heard: Option<MonoTime>,
+    early: u32,
+    skips: VecDeque<Skip>,
+    /// Frames reserved ahead of the last emitted one, at most.
+    max_open: i64,
+}
+
+impl SharedAligner {
+    pub fn new(sample_rate: u32, hold: Span, max_open: i64) -> SharedAligner {
+        SharedAligner {
+            sample_rate,
+            hold,
+            clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
+            late: LateOrLost::default(),
+            released: false,
+            tail: Tail::new(),
+            first_heard: None,
+            last_heard: None,
+            early: 0,
+            skips: VecDeque::with_capacity(SKIPS_KEPT),
+            max_open,
+        }
+    }
+
+    pub fn clock(&self, mic: usize) -> &ClockModel {
+        &self.clocks[mic]
+    }
+
+    /// Places a packet, and emits what it completes.
+    pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        let pause = self.last_heard.map_or(Span::ZERO, |last| a.at - last);
+        let silence = pause > SILENCE;
+        self.first_heard.get_or_insert(a.at);
+        self.last_heard = Some(self.last_heard.map_or(a.at, |last| last.max(a.at)));
+        if silence {
+            // Whatever is open cannot be completed any more, and the next packet opens a cycle of its own.
+            self.give_up_doubt(sink);
+            self.emit_all(a.at, sink);
+        } else if a.new_sender && !self.late.doubt_is_long() {
+            // This microphone alone comes over another path.
+            self.clocks[a.mic].restart();
+        }
+        self.resolve_tentative(a, sink);
+        let place = if silence && self.tail.len() > 0 { Place::Next } else { self.choose(a, sink) };
+        if matches!(place, Place::Nowhere) {
+            return Placed::Duplicate;
+        }
+        let i = match place {
+            Place::Join(i) | Place::Rising(i) => i,
+            Place::Next | Place::Tentative | Place::Nowhere => self.tail.open(a.at, matches!(place, Place::Tentative)),
+        };
+        let samples = a.packet.samples();
+        let own_end = self.tail.get(i).own_end(samples);
+        let r = self.residual(a.mic, own_end, a.at);
+        let doubt_since = self.late.doubt_since().unwrap_or(a.at);
+        let doubt_is_long = self.late.doubt_is_long();
+        let judgement = match (place, r) {
+            (Place::Rising(_) | Place::Next, Some(r)) => self.late.judge(r, a.at, self.period(), silence),
+            _ => Judgement::Certain,
+        };
+        let doubtful = !matches!(judgement, Judgement::Certain | Judgement::Delayed);
+        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful };
+        let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
+        match judgement {
+            Judgement::Certain => {}
+            Judgement::Doubtful => {
+                if self.late.doubt_since() == Some(a.at) {
+                    self.released = false;
+                }
+            }
+            Judgement::Delayed => self.settle_delayed(),
+            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, sink),
+        }
+        if doubt_is_long && judgement != Judgement::Doubtful {
+            self.restart_clocks();
+        }
+        if !doubtful && !matches!(place, Place::Tentative) {
+            self.learn(a.mic, own_end, a.at, r, sink);
+        }
+        self.emit_ready(a.at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Holds that have run out.
+    pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        if self.withholds() && self.late.doubt_since().is_some_and(|since| now - since >= self.hold) {
+            self.release(sink);
+        }
+        self.emit_ready(now, sink);
+    }
+
+    /// When a hold runs out.
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        if self.withholds() {
+            return self.late.doubt_since().map(|since| since + self.hold);
+        }
+        let open = self.tail.first_open();
+        (open < self.tail.len()).then(|| self.tail.get(open).opened + self.hold)
+    }
+
+    /// Where a packet belongs, by the order of stamps and the clock.
+    fn choose(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> Place {
+        let Some(back) = self.tail.back() else { return Place::Next };
+        let (mic, samples) = (a.mic, a.packet.samples());
+        let newest = self.tail.len() - 1;
+        let base = self.late.base();
+        let quarter = self.period().mul_ratio(1, 4);
+        let r_in = |i: usize| self.residual(mic, self.tail.get(i).own_end(samples), a.at).map(|r| r - base);
+        let near = |r: Option<Span>| r.is_some_and(|r| r.abs() < quarter);
+        if self.is_duplicate(a, sink) {
+            return Place::Nowhere;
+        }
+        let empty = back.slots[mic].is_none();
+        let rising = empty && back.last_mic().is_none_or(|last| last < mic);
+        let own = r_in(newest);
+        if rising {
+            let beside = back.newest().is_some_and(|at| (a.at - at).abs() < quarter);
+            if beside || own.is_none_or(|r| r > -quarter) {
+                return Place::Rising(newest);
+            }
+        }
+        if self.late.doubt_since().is_some() {
+            // In a backlog everything comes at once: only the order counts.
+            return if rising { Place::Rising(newest) } else { Place::Next };
+        }
+        if empty && near(own) {
+            return Place::Join(newest);
+        }
+        let next_end = back.own_end(0) + i64::from(samples);
+        let too_early = self.residual(mic, next_end, a.at).is_some_and(|r| r - base < -quarter);
+        if !too_early {
+            return Place::Next;
+        }
+        if empty && own.is_some_and(|r| r > -quarter) {
+            return Place::Join(newest);
+        }
+        let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)));
+        hole.map_or(Place::Tentative, |(i, _)| Place::Join(i))
+    }
+
+    /// The bytes of this microphone's previous packet, so soon after it that no new one can be here yet.
+    fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
+        let Some((i, previous)) = self.tail.iter().rev().find_map(|(i, e)| Some((i, e.slots[a.mic]?))) else {
+            return false;
+        };
+        let period = self.period();
+        let samples = a.packet.samples();
+        if (a.at - previous.at).abs() >= period.mul_ratio(1, 2) || previous.samples != samples {
+            return false;
+        }
+        let entry = self.tail.get(i);
+        let following = entry.own_end(0) + i64::from(samples);
+        let impossible = self.residual(a.mic, following, a.at).is_none_or(|r| r < -period.mul_ratio(1, 8));
+        impossible && !a.packet.is_constant() && sink.history.holds(a.mic, entry.first, a.packet.bytes())
+    }
+
+    /// A packet that came too early for the cycle it opened is confirmed by its companions, or goes to an older cycle.
+    fn resolve_tentative(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let Some(back) = self.tail.back().filter(|b| b.tentative) else { return };
+        let newest = self.tail.len() - 1;
+        let mic = back.last_mic().expect("a tentative cycle holds its packet");
+        let slot = back.slots[mic].expect("its packet is there");
+        let quarter = self.period().mul_ratio(1, 4);
+        let companion = a.mic > mic && a.at - slot.at < quarter;
+        let fits_here = self
+            .residual(a.mic, back.own_end(a.packet.samples()), a.at)
+            .is_some_and(|r| (r - self.late.base()).abs() < quarter);
+        let skip_stands = self.skips.back().is_some_and(|s| a.at - s.since < TAKE_BACK_WITHIN);
+        if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
+            let own_end = back.own_end(0);
+            self.tail.confirm_back();
+            let r = self.residual(mic, own_end, slot.at);
+            self.learn(mic, own_end, slot.at, r, sink);
+            return;
+        }
+        let (slot, samples) = self.tail.lift(newest, mic, sink);
+        self.tail.drop_empty_back();
+        let passed = |own_end: FramePos| self.residual(mic, own_end, slot.at).is_some_and(|r| r > Span::ZERO);
+        let hole = self.tail.iter().rev().find(|(_, e)| e.slots[mic].is_none() && passed(e.own_end(slot.samples)));
+        match hole.map(|(i, _)| i) {
+            Some(i) => {
+                self.tail.fill(i, mic, slot, &samples, sink);
+            }
+            None => sink.counters.mics[mic].late += 1,
+        }
+    }
+
+    /// A packet whose place is certain teaches its clock; early ones speak against the last skip.
+    fn learn(&mut self, mic: usize, own_end: FramePos, at: MonoTime, r: Option<Span>, sink: &mut Sink<'_>) {
+        let skip_stands = self.skips.back().is_some_and(|s| at - s.since < TAKE_BACK_WITHIN);
+        if skip_stands && r.is_some_and(|r| r < EARLY) {
+            self.early += 1;
+            if self.early >= EARLY_RUN {
+                self.take_back(sink);
+            }
+            return;
+        }
+        self.early = 0;
+        self.clocks[mic].observe(own_end, at);
+        sink.meter.on_placed(mic, own_end, at);
+    }
+
+    fn take_back(&mut self, sink: &mut Sink<'_>) {
+        let skip = self.skips.pop_back().expect("a skip stands");
+        self.early = 0;
+        self.tail.renumber(skip.since, skip.cycles, skip.frames);
+        for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
+            clock.renumber(skip.since, -skip.frames);
+            counters.lost -= lost;
+            counters.corrected += lost;
+        }
+    }
+
+    fn settle_delayed(&mut self) {
+        self.tail.settle();
+        self.released = false;
+    }
+
+    /// So many cycles were lost before the doubt.
+    fn settle_lost(&mut self, cycles: i64, since: MonoTime, sink: &mut Sink<'_>) {
+        let frames = cycles * i64::from(self.tail.nominal());
+        let lost = self.tail.insert_lost(cycles, self.released, sink);
+        self.tail.settle();
+        self.released = false;
+        if self.skips.len() == SKIPS_KEPT {
+            self.skips.pop_front();
+        }
+        self.skips.push_back(Skip { since, cycles, frames, lost });
+    }
+
+    /// The hold of a doubt is over: the best guess, or on as if delayed while what follows may still decide.
+    fn release(&mut self, sink: &mut Sink<'_>) {
+        let Some(since) = self.late.doubt_since() else { return };
+        let long = self.late.doubt_is_long();
+        match self.late.best_guess(self.period()) {
+            Some(cycles) if cycles > 0 && self.late.has_spacing() => {
+                self.settle_lost(cycles, since, sink);
+                self.late.settle_lost();
+                if long {
+                    self.restart_clocks();
+                }
+            }
+            _ => self.released = true,
+        }
+    }
+
+    /// Another silence: the doubt ends with what is known.
+    fn give_up_doubt(&mut self, sink: &mut Sink<'_>) {
+        self.release(sink);
+        self.late.settle_delayed();
+        self.settle_delayed();
+    }
+
+    fn restart_clocks(&mut self) {
+        self.late.forget_level();
+        self.clocks.iter_mut().for_each(ClockModel::restart);
+    }
+
+    fn withholds(&self) -> bool {
+        self.late.doubt_since().is_some() && !self.released
+    }
+
+    fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        if self.withholds()
+            && (self.tail.open_frames() > self.max_open || self.tail.len() - self.tail.first_open() > OPEN_CYCLES)
+        {
+            self.release(sink);
+        }
+        while self.tail.first_open() < self.tail.len() {
+            let i = self.tail.first_open();
+            let entry = self.tail.get(i);
+            if self.withholds() && entry.slots.iter().flatten().any(|s| s.doubtful) {
+                return;
+            }
+            let closed = i + 1 < self.tail.len() && !self.tail.get(i + 1).tentative;
+            let ran_out = now - entry.opened >= self.hold;
+            if !(entry.is_complete() || closed || ran_out) {
+                return;
+            }
+            self.let_go(now, sink);
+        }
+    }
+
+    fn emit_all(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        while self.tail.first_open() < self.tail.len() {
+            self.let_go(now, sink);
+        }
+    }
+
+    fn let_go(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        if !self.tail.started() {
+            let waited = self.first_heard.is_some_and(|first| now - first >= START_WITHIN);
+            if waited || self.tail.get(self.tail.first_open()).is_complete() {
+                self.tail.start(sink);
+            }
+        }
+        self.tail.leave(now, sink);
+    }
+
+    /// How far above its floor a packet of `mic` that ends at `own_end` arrived; by another microphone's floor while its
+    /// own is unknown.
+    fn residual(&self, mic: usize, own_end: FramePos, at: MonoTime) -> Option<Span> {
+        let own = self.clocks[mic].residual(own_end, at);
+        own.or_else(|| self.clocks.iter().find_map(|c| c.residual(own_end, at)))
+    }
+
+    fn period(&self) -> Span {
+        Span::of_frames(i64::from(self.tail.nominal().max(1)), self.sample_rate)
+    }
+}

@@ -1,0 +1,399 @@
+//! One microphone's clock, from nothing but when its packets arrived.
+//!
+//! A packet carries no timestamp. Its position on the microphone's own axis says when its samples were taken by that
+//! microphone's clock; the kernel says when it arrived. Between the two lie the difference of the clocks' rates, which is
+//! wanted, and a delay, which changes from packet to packet, is never negative, and has a floor that usually stands still
+//! and sometimes does not (load ramps, standing queues, another path).
+//!
+//! The idea: the least delayed packets touch a line, the lower envelope of arrivals, whose slope is the rate. The lowest
+//! arrival of each second ([`minima`]) goes into a lower hull ([`hull`]); its middle edge over several spans is believed
+//! where the arrivals stay in contact with it all along ([`fit`]). Where they do not, rate and path cannot be told apart,
+//! and the rate is [`Unknown`]. A constant path delay cannot be seen at all: rates are absolute, offsets are not.
+
+mod fit;
+mod hull;
+mod minima;
+
+use std::fmt;
+
+use crate::time::{FramePos, MonoTime, Ppm, Span};
+use fit::{Fit, Fitter, Prior, Rejected};
+use hull::Line;
+use minima::{Arrival, Minima};
+
+/// The phase follows no wider span than this: a rate that changes leaves a phase error of half its square.
+const PHASE_SPAN_S: f64 = 120.0;
+/// How fast the phase of the alignment line may be mended.
+const MAX_SLEW_PPM: f64 = 50.0;
+/// The time in which a phase error would be mended, if the slew allows.
+const SLEW_OVER_S: f64 = 10.0;
+/// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
+const MAX_RISE_US: f64 = 400.0;
+const RISE_PPM: f64 = 20.0;
+/// Without a believable line for this long, what was known is given up.
+const GIVE_UP: Span = Span::from_secs(300);
+
+/// A rate against the host's clock, or that of one microphone against another's.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RateEstimate {
+    /// Positive: the clock is fast.
+    pub ppm: Ppm,
+    /// Half the width of the 95 % interval.
+    pub uncertainty_95: Ppm,
+    /// The time that the figure rests on.
+    pub span: Span,
+}
+
+/// Why a rate is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    /// Not enough has been heard since the start, or since the offset was lost.
+    TooShort,
+    /// The floor of the delay moves: its movement and the clock's rate look alike.
+    FloorMoves,
+    /// Arrivals scatter so much that the rate is not known to 1 ppm.
+    TooUncertain,
+    /// Both rates are known, but not over the same time.
+    NoCommonSpan,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unknown::TooShort => "not heard for long enough yet",
+            Unknown::FloorMoves => "the least delay is changing, which cannot be told from drift",
+            Unknown::TooUncertain => "delays vary so much that the rate is not known to 1 ppm yet",
+            Unknown::NoCommonSpan => {
+                "the two microphones have no stretch of time in common over which both rates are known"
+            }
+        })
+    }
+}
+
+/// A line on the axis of sample time (nanoseconds) and arrival minus sample time (nanoseconds).
+#[derive(Clone, Copy, Debug)]
+struct Envelope {
+    x: i64,
+    y: i64,
+    slope: f64,
+}
+
+impl Envelope {
+    fn at(self, x: i64) -> i64 {
+        self.y + (self.slope * (x - self.x) as f64).round() as i64
+    }
+    fn moved_to(self, x: i64) -> Envelope {
+        Envelope { x, y: self.at(x), slope: self.slope }
+    }
+}
+
+/// Arrivals of one microphone -> the floor of its arrival times, and its rate.
+#[derive(Clone, Debug)]
+pub struct ClockModel {
+    sample_rate_hz: i64,
+    minima: Minima,
+    fitter: Fitter,
+    /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
+    floor: Option<Envelope>,
+    /// The same, slewed: never steps.
+    phase: Option<Envelope>,
+    /// The slope of the newest accepted line (ppm), and when that was.
+    known: Option<(f64, MonoTime)>,
+    rate: Result<RateEstimate, Unknown>,
+}
+
+impl ClockModel {
+    pub fn new(sample_rate_hz: u32) -> ClockModel {
+        ClockModel {
+            sample_rate_hz: i64::from(sample_rate_hz),
+            minima: Minima::new(),
+            fitter: Fitter::new(),
+            floor: None,
+            phase: None,
+            known: None,
+            rate: Err(Unknown::TooShort),
+        }
+    }
+
+    /// A committed packet: `pos` is the end of its last sample on the stream's own axis, `at` its arrival. Amortised O(1).
+    pub fn observe(&mut self, pos: FramePos, at: MonoTime) {
+        let x = self.sample_time(pos);
+        let arrival = Arrival { x, y: at.as_nanos() - x, at };
+        self.lower_to(arrival);
+        if self.minima.push(arrival, self.slope()) {
+            self.refit(x, at);
+        }
+    }
+
+    /// The lower envelope's arrival time for `pos`; `None` before a first observation.
+    pub fn floor_at(&self, pos: FramePos) -> Option<MonoTime> {
+        self.floor.map(|floor| self.arrival_on(floor, pos))
+    }
+
+    /// The same on the line for alignment: it follows the floor by at most 50 ppm and never steps. `None` within the first
+    /// second of a new offset.
+    pub fn phase_at(&self, pos: FramePos) -> Option<MonoTime> {
+        self.phase.map(|phase| self.arrival_on(phase, pos))
+    }
+
+    /// How much later than the floor a packet arrived; negative: earlier than was thought possible.
+    pub fn residual(&self, pos: FramePos, at: MonoTime) -> Option<Span> {
+        self.floor_at(pos).map(|floor| at - floor)
+    }
+
+    /// Everything observed at or after `since` really stood `frames` later: a late insertion. Negative: a false one is
+    /// taken back.
+    pub fn renumber(&mut self, since: MonoTime, frames: i64) {
+        let by = Span::from_nanos(self.sample_time(FramePos(frames)));
+        self.minima.renumber(since, by);
+        if frames < 0
+            && let Some(floor) = self.floor
+        {
+            // Packets that were numbered too high seemed early and have pulled the floor down, by no more than this.
+            let lift = |arrival: &Arrival| arrival.y - floor.at(arrival.x);
+            let lowest = self.minima.all().map(lift).min().unwrap_or(0);
+            self.floor = Some(Envelope { y: floor.y + lowest.clamp(0, -by.as_nanos()), ..floor });
+        }
+    }
+
+    /// The offset is lost (reboot, long silence), the rate is kept.
+    pub fn restart(&mut self) {
+        self.minima.clear();
+        self.floor = None;
+        self.phase = None;
+    }
+
+    /// The mean rate over the widest span that is believed.
+    pub fn rate(&self) -> Result<RateEstimate, Unknown> {
+        self.rate
+    }
+
+    /// Once a second: new lines under what is kept.
+    fn refit(&mut self, x: i64, at: MonoTime) {
+        let floor = self.floor.expect("an arrival was observed before a second ended").moved_to(x);
+        let newest = *self.minima.newest_first().next().expect("a second has just ended");
+        if self.known.is_some_and(|(_, when)| at - when > GIVE_UP) {
+            self.known = None;
+        }
+        let on_hold = self.known.map(|(_, when)| (at - when).as_secs_f64());
+        let prior = Prior {
+            slope: self.known.map(|(slope, _)| slope),
+            floor: on_hold.map(|hold| ((floor.at(newest.x) - newest.y) as f64 * 1e-3, MAX_RISE_US + RISE_PPM * hold)),
+        };
+        let fitted = self.fitter.fit(&self.minima, prior);
+        let envelope = |line: Line| {
+            Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3) as i64, slope: line.slope * 1e-6 }.moved_to(x)
+        };
+        self.floor = Some(match fitted {
+            Ok(()) => {
+                let fits = &self.fitter.fits;
+                let widest = fits.last().expect("fits are not empty when fitted");
+                let for_phase = fits.iter().rfind(|fit| fit::SPANS[fit.span] <= PHASE_SPAN_S).unwrap_or(widest);
+                self.rate = Ok(estimate(widest));
+                self.known = Some((widest.line.slope, at));
+                envelope(for_phase.line)
+            }
+            Err(_) if self.known.is_some() => floor,
+            Err(why) => {
+                self.rate = Err(match why {
+                    Rejected::TooShort => Unknown::TooShort,
+                    Rejected::Bent => Unknown::FloorMoves,
+                    Rejected::Wide => Unknown::TooUncertain,
+                });
+                self.fitter.provisional.map_or(floor, envelope)
+            }
+        });
+        self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
+        self.slew(x);
+    }
+
+    /// Nothing can arrive before the floor.
+    fn lower_to(&mut self, arrival: Arrival) {
+        let slope = self.slope();
+        let floor = self.floor.get_or_insert(Envelope { x: arrival.x, y: arrival.y, slope });
+        floor.y += (arrival.y - floor.at(arrival.x)).min(0);
+    }
+
+    /// Turns the alignment line towards the floor for the second to come.
+    fn slew(&mut self, x: i64) {
+        let floor = self.floor.expect("a floor stands once a second has ended");
+        let phase = self.phase.unwrap_or(floor).moved_to(x);
+        let error_us = (floor.at(x) - phase.y) as f64 * 1e-3;
+        let mend = (error_us / SLEW_OVER_S).clamp(-MAX_SLEW_PPM, MAX_SLEW_PPM);
+        self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
+    }
+
+    /// dy/dx as known now.
+    fn slope(&self) -> f64 {
+        self.floor.map_or_else(|| self.known.map_or(0.0, |(slope, _)| slope * 1e-6), |floor| floor.slope)
+    }
+
+    /// Nanoseconds of the microphone's own nominal time from frame 0 to `pos`.
+    fn sample_time(&self, pos: FramePos) -> i64 {
+        let (seconds, rest) = (pos.0.div_euclid(self.sample_rate_hz), pos.0.rem_euclid(self.sample_rate_hz));
+        seconds * 1_000_000_000 + (rest * 1_000_000_000 + self.sample_rate_hz / 2) / self.sample_rate_hz
+    }
+
+    fn arrival_on(&self, line: Envelope, pos: FramePos) -> MonoTime {
+        let x = self.sample_time(pos);
+        MonoTime::from_nanos(x + line.at(x))
+    }
+}
+
+/// A clock that is fast by f takes samples sooner: y = arrival - sample time falls by f / (1 + f) a second.
+fn estimate(fit: &Fit) -> RateEstimate {
+    RateEstimate {
+        ppm: Ppm(rate_of_slope(fit.line.slope)),
+        uncertainty_95: Ppm(fit.half_width),
+        span: Span::from_secs_f64(fit.seconds),
+    }
+}
+
+fn rate_of_slope(slope_ppm: f64) -> f64 {
+    -slope_ppm / (1.0 + slope_ppm * 1e-6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 48_000;
+    const FRAMES: i64 = 512;
+
+    /// A microphone that is fast by `ppm`, over a path with exponential delay of mean `mean_us` above a floor of 2 ms.
+    struct Mic {
+        ppm: f64,
+        mean_us: f64,
+        packet: i64,
+        last: f64,
+        seed: u64,
+    }
+
+    impl Mic {
+        fn new(ppm: f64, mean_us: f64, seed: u64) -> Mic {
+            println!("seed {seed}");
+            Mic { ppm, mean_us, packet: 0, last: 0.0, seed }
+        }
+        /// Uniform in (0, 1]: Marsaglia, "Xorshift RNGs".
+        fn uniform(&mut self) -> f64 {
+            self.seed ^= self.seed << 13;
+            self.seed ^= self.seed >> 7;
+            self.seed ^= self.seed << 17;
+            ((self.seed >> 11) + 1) as f64 / (1u64 << 53) as f64
+        }
+        fn floor(&self, pos: FramePos) -> f64 {
+            100.0 + pos.0 as f64 / f64::from(RATE) / (1.0 + self.ppm * 1e-6) + 2e-3
+        }
+        fn next(&mut self) -> (FramePos, MonoTime) {
+            self.packet += 1;
+            let pos = FramePos(self.packet * FRAMES);
+            let delayed = self.floor(pos) - self.mean_us * 1e-6 * self.uniform().ln();
+            self.last = self.last.max(delayed);
+            (pos, MonoTime::from_nanos((self.last * 1e9) as i64))
+        }
+        fn run(&mut self, model: &mut ClockModel, seconds: f64) {
+            for _ in 0..(seconds * 93.75) as i64 {
+                let (pos, at) = self.next();
+                model.observe(pos, at);
+            }
+        }
+        fn floor_error_us(&self, model: &ClockModel) -> f64 {
+            let pos = FramePos(self.packet * FRAMES);
+            model.floor_at(pos).unwrap().as_nanos() as f64 * 1e-3 - self.floor(pos) * 1e6
+        }
+    }
+
+    #[test]
+    fn the_rate_of_a_fast_and_of_a_slow_clock_is_found_within_a_minute() {
+        for (seed, ppm) in [(1, 20.0), (2, -15.0), (3, 0.0), (4, 140.0), (5, -140.0)] {
+            let (mut mic, mut model) = (Mic::new(ppm, 1_000.0, seed), ClockModel::new(RATE));
+            mic.run(&mut model, 61.0);
+            let rate = model.rate().expect("a minute of exp1 is enough");
+            assert!((rate.ppm.0 - ppm).abs() < 0.5, "{rate:?} for {ppm}");
+            assert!((rate.ppm.0 - ppm).abs() < rate.uncertainty_95.0, "{rate:?} for {ppm}");
+            assert!(mic.floor_error_us(&model).abs() < 60.0, "{}", mic.floor_error_us(&model));
+        }
+    }
+
+    #[test]
+    fn before_there_is_enough_the_rate_is_unknown_and_says_why() {
+        let (mut mic, mut model) = (Mic::new(20.0, 1_000.0, 7), ClockModel::new(RATE));
+        assert_eq!(model.floor_at(FramePos(0)), None);
+        mic.run(&mut model, 5.0);
+        assert_eq!(model.rate(), Err(Unknown::TooShort));
+        assert!(mic.floor_error_us(&model).abs() < 300.0);
+    }
+
+    #[test]
+    fn no_packet_is_ever_earlier_than_the_floor_after_it_was_observed() {
+        let (mut mic, mut model) = (Mic::new(-40.0, 2_000.0, 11), ClockModel::new(RATE));
+        for _ in 0..20_000 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at);
+            assert!(model.residual(pos, at).unwrap() >= Span::from_nanos(-1));
+        }
+    }
+
+    #[test]
+    fn a_late_insertion_and_one_taken_back_leave_rate_and_floor_as_they_were() {
+        for frames in [FRAMES, -FRAMES] {
+            let (mut mic, mut model) = (Mic::new(20.0, 1_000.0, 13), ClockModel::new(RATE));
+            mic.run(&mut model, 90.0);
+            let since = mic.next();
+            // For ten seconds the packets are numbered wrongly by a packet.
+            for _ in 0..938 {
+                let (pos, at) = mic.next();
+                model.observe(pos + -frames, at);
+            }
+            model.renumber(since.1, frames);
+            mic.run(&mut model, 2.0);
+            assert!(mic.floor_error_us(&model).abs() < 100.0, "{frames}: {} us", mic.floor_error_us(&model));
+            mic.run(&mut model, 60.0);
+            let rate = model.rate().unwrap();
+            assert!((rate.ppm.0 - 20.0).abs() < 0.3, "{rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_restart_takes_the_offset_anew_and_keeps_the_rate() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 17), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        model.restart();
+        assert_eq!(model.floor_at(FramePos(0)), None);
+        let rate = model.rate().unwrap();
+        assert!((rate.ppm.0 - 20.0).abs() < 0.3);
+        // The microphone counts from zero again, at another phase.
+        let mut rebooted = Mic::new(20.0, 500.0, 19);
+        let ahead = |(pos, at): (FramePos, MonoTime)| (pos, at + Span::from_secs(400));
+        for _ in 0..188 {
+            let (pos, at) = ahead(rebooted.next());
+            model.observe(pos, at);
+        }
+        let off = rebooted.floor_error_us(&model) - 400e6;
+        assert!(off.abs() < 100.0, "{off} us after two seconds");
+    }
+
+    #[test]
+    fn the_alignment_line_never_steps_and_never_turns_faster_than_it_may() {
+        let (mut mic, mut model) = (Mic::new(30.0, 1_000.0, 23), ClockModel::new(RATE));
+        let mut before: Option<MonoTime> = None;
+        for k in 0..30_000 {
+            let (pos, at) = mic.next();
+            // The path becomes 0.3 ms shorter after 160 s.
+            let shorter = if k > 15_000 { Span::from_micros(300) } else { Span::ZERO };
+            model.observe(pos, at - shorter);
+            let Some(phase) = model.phase_at(pos) else { continue };
+            if let Some(before) = before
+                && k > 3_000
+            {
+                // A period at 30 ppm fast, and at most 50 ppm and a nanosecond of rounding off that.
+                let turned = (phase - before - Span::from_nanos(10_666_667 - 320)).abs();
+                assert!(turned <= Span::from_nanos(533 + 20), "packet {k}: {turned:?}");
+            }
+            before = Some(phase);
+        }
+        let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
+        let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
+        assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+}

@@ -1,0 +1,122 @@
+//! Who is a microphone, and what of it is a packet.
+//!
+//! Problem: anyone can send to a microphone's port, and a board that reboots comes back from another port.
+//!
+//! Idea: follow one sender. While it is live, everything from others is foreign. Once it has been silent for 500 ms, the
+//! next sender of a valid packet takes its place. What a followed sender sends wrongly still shows that it lives.
+
+use std::net::SocketAddr;
+
+use super::Reason;
+use super::figures::MicCounters;
+use super::packet::{BadPayload, Packet};
+use crate::time::{MonoTime, Span};
+
+/// Silence after which another sender is adopted: contract section 2.
+const SENDER_TIMEOUT: Span = Span::from_millis(500);
+
+/// The sender that one microphone follows.
+#[derive(Debug, Default)]
+pub struct Follow {
+    sender: Option<SocketAddr>,
+    heard: Option<MonoTime>,
+}
+
+/// A valid packet of the followed sender.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    pub packet: Packet<'a>,
+    /// The sender before this one, when this packet made its sender the followed one.
+    pub replaced: Option<SocketAddr>,
+}
+
+impl Follow {
+    pub fn sender(&self) -> Option<SocketAddr> {
+        self.sender
+    }
+
+    /// Admits a packet or says why not; counts what it refuses.
+    pub fn admit<'a>(
+        &mut self,
+        sender: SocketAddr,
+        parsed: Result<Packet<'a>, BadPayload>,
+        at: MonoTime,
+        counters: &mut MicCounters,
+    ) -> Result<Admitted<'a>, Reason> {
+        let known = self.sender.is_none_or(|followed| followed == sender);
+        if !known {
+            let live = self.heard.is_some_and(|heard| at - heard < SENDER_TIMEOUT);
+            if live || parsed.is_err() {
+                counters.foreign += 1;
+                return Err(Reason::Foreign);
+            }
+        }
+        if self.sender.is_some() {
+            self.heard = Some(at);
+        }
+        let packet = parsed.map_err(|bad| match bad {
+            BadPayload::Truncated => {
+                counters.truncated += 1;
+                Reason::Truncated
+            }
+            BadPayload::Malformed => {
+                counters.malformed += 1;
+                Reason::Malformed
+            }
+        })?;
+        let replaced = self.sender.replace(sender).filter(|&old| old != sender);
+        self.heard = Some(at);
+        counters.sender_changes += u64::from(replaced.is_some());
+        Ok(Admitted { packet, replaced })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn ms(t: i64) -> MonoTime {
+        MonoTime::from_nanos(t * 1_000_000)
+    }
+
+    fn good() -> Result<Packet<'static>, BadPayload> {
+        Packet::parse(&[0; 8], 8, 64)
+    }
+
+    #[test]
+    fn another_sender_is_foreign_until_500_ms_of_silence() {
+        let (mut follow, mut c) = (Follow::default(), MicCounters::default());
+        assert!(follow.admit(addr(1), good(), ms(0), &mut c).is_ok());
+        assert_eq!(follow.admit(addr(2), good(), ms(499), &mut c).err(), Some(Reason::Foreign));
+        let adopted = follow.admit(addr(2), good(), ms(500), &mut c).expect("adopted");
+        assert_eq!(adopted.replaced, Some(addr(1)));
+        assert_eq!((c.foreign, c.sender_changes), (1, 1));
+        assert_eq!(follow.admit(addr(1), good(), ms(501), &mut c).err(), Some(Reason::Foreign));
+    }
+
+    #[test]
+    fn malformed_packets_of_the_followed_sender_keep_it_and_those_of_others_do_not_adopt() {
+        let (mut follow, mut c) = (Follow::default(), MicCounters::default());
+        assert!(follow.admit(addr(1), good(), ms(0), &mut c).is_ok());
+        let bad = || Packet::parse(&[0; 3], 3, 64);
+        assert_eq!(follow.admit(addr(1), bad(), ms(400), &mut c).err(), Some(Reason::Malformed));
+        assert_eq!(follow.admit(addr(2), good(), ms(700), &mut c).err(), Some(Reason::Foreign));
+        assert_eq!(follow.admit(addr(2), bad(), ms(1_000), &mut c).err(), Some(Reason::Foreign));
+        assert!(follow.admit(addr(2), good(), ms(1_001), &mut c).is_ok());
+        assert_eq!((c.malformed, c.foreign, c.sender_changes), (1, 2, 1));
+    }
+
+    #[test]
+    fn a_bad_first_packet_is_counted_and_follows_nobody() {
+        let (mut follow, mut c) = (Follow::default(), MicCounters::default());
+        let cut = Packet::parse(&[0; 64], 65_507, 64);
+        assert_eq!(follow.admit(addr(1), cut, ms(0), &mut c).err(), Some(Reason::Truncated));
+        assert_eq!(follow.sender(), None);
+        assert!(follow.admit(addr(2), good(), ms(1), &mut c).is_ok());
+        assert_eq!((c.truncated, c.foreign, c.sender_changes), (1, 0, 0));
+    }
+}

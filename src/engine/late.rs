@@ -1,0 +1,211 @@
+//! Late or lost.
+//!
+//! Problem: packets carry no number. After a pause, were the missing ones delayed (and all that follows is numbered
+//! rightly), or lost (and all that follows stands whole periods later)?
+//!
+//! Idea: number as if nothing was lost, and look at the residuals r = arrival - floor of the clock. Delay is only ever
+//! added and is first in, first out: a backlog arrives in a burst, and its last packet is back near the floor. After a
+//! loss, every packet stays a whole number of periods above it. So as soon as one r falls below a period, nothing was
+//! lost; and when the lowest of several packets at their normal spacing lies on a whole period, so many were lost.
+
+use crate::time::{MonoTime, Span};
+
+/// Residuals this little below a period still count as one: stamps of one path jitter this much at their floor.
+const TOLERANCE: Span = Span::from_micros(150);
+/// How far above the floor the last packets must all lie before the floor itself counts as risen.
+const RISEN: Span = Span::from_micros(500);
+/// Packets that say where the floor is now.
+const RECENT: usize = 24;
+/// Spaced cycles before a loss is believed: at least, at most. A pause of noise alone needs this many delays beyond a
+/// period in a row; how many that takes to be incredible depends on the jitter.
+const SPACED: (u32, u32) = (3, 8);
+/// e^-30: a delay that improbable is not believed.
+const INCREDIBLE: i64 = 30;
+
+/// Decides for one stream of packets (of one board).
+#[derive(Debug)]
+pub struct LateOrLost {
+    /// Mean residual, slowly forgotten.
+    mean: Span,
+    recent: [Span; RECENT],
+    next: usize,
+    doubt: Option<Doubt>,
+}
+
+/// A pause that is not yet understood.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: MonoTime,
+    lowest: Span,
+    last: MonoTime,
+    spaced: u32,
+    /// The silence was so long that phase says nothing: nearest whole number of periods.
+    long: bool,
+}
+
+/// What the packet just judged says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// No doubt: commit.
+    Certain,
+    /// In doubt; so is this packet.
+    Doubtful,
+    /// What was in doubt, and this packet, was delayed: nothing is inserted.
+    Delayed,
+    /// So many whole periods were lost before the packet that opened the doubt.
+    Lost(i64),
+}
+
+impl Default for LateOrLost {
+    fn default() -> LateOrLost {
+        LateOrLost { mean: Span::from_micros(100), recent: [Span::ZERO; RECENT], next: 0, doubt: None }
+    }
+}
+
+impl LateOrLost {
+    /// When the present doubt began.
+    pub fn doubt_since(&self) -> Option<MonoTime> {
+        self.doubt.map(|d| d.since)
+    }
+
+    /// The present doubt follows a silence after which the clock's offset starts anew.
+    pub fn doubt_is_long(&self) -> bool {
+        self.doubt.is_some_and(|d| d.long)
+    }
+
+    /// How far the floor has risen for now: a queue that stands.
+    pub fn base(&self) -> Span {
+        let lowest = *self.recent.iter().min().expect("it has RECENT entries");
+        (lowest - RISEN - self.mean).max(Span::ZERO)
+    }
+
+    /// A packet, numbered as if nothing was lost, `r` above the clock's floor. `long`: after a silence that may be a
+    /// reboot.
+    pub fn judge(&mut self, r: Span, at: MonoTime, period: Span, long: bool) -> Judgement {
+        let base = self.base();
+        let whole = r >= base + period - TOLERANCE;
+        let Some(doubt) = &mut self.doubt else {
+            if !whole && !long {
+                self.commit(r);
+                return Judgement::Certain;
+            }
+            self.doubt = Some(Doubt { since: at, lowest: r, last: at, spaced: 0, long });
+            return Judgement::Doubtful;
+        };
+        doubt.lowest = doubt.lowest.min(r);
+        if at - doubt.last > period.mul_ratio(1, 2) {
+            doubt.spaced += 1;
+            doubt.last = at;
+        }
+        if !whole && !doubt.long {
+            self.doubt = None;
+            self.commit(r);
+            return Judgement::Delayed;
+        }
+        let doubt = *doubt;
+        let wanted = (self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1)) as u32;
+        if doubt.spaced < wanted.clamp(SPACED.0, SPACED.1) {
+            return Judgement::Doubtful;
+        }
+        match self.best_guess(period) {
+            Some(0) => self.settle_delayed(),
+            Some(lost) => {
+                self.doubt = None;
+                Judgement::Lost(lost)
+            }
+            None if doubt.spaced >= 2 * SPACED.1 => self.settle_delayed(),
+            None => Judgement::Doubtful,
+        }
+    }
+
+    /// Whole periods lost, as far as the doubt's packets say: `None` where their level is no whole number of periods.
+    pub fn best_guess(&self, period: Span) -> Option<i64> {
+        let doubt = self.doubt?;
+        let base = self.base();
+        let level = (doubt.lowest - base).as_nanos();
+        let period = period.as_nanos().max(1);
+        if doubt.long {
+            return Some(((level + period / 2) / period).max(0));
+        }
+        let lost = (level + TOLERANCE.as_nanos()).div_euclid(period);
+        let rest = level - lost * period;
+        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO };
+        let jitter = self.mean.as_nanos() * 12 / i64::from(doubt.spaced + 1) + 100_000;
+        (rest <= jitter + slack.as_nanos()).then_some(lost)
+    }
+
+    /// Whether packets at their normal spacing have been seen in this doubt.
+    pub fn has_spacing(&self) -> bool {
+        self.doubt.is_some_and(|d| d.spaced > 0)
+    }
+
+    /// The clock's offset starts anew: the level of the last packets says nothing.
+    pub fn forget_level(&mut self) {
+        self.recent = [Span::ZERO; RECENT];
+    }
+
+    /// The doubt ends with the guess that so many were lost.
+    pub fn settle_lost(&mut self) {
+        self.doubt = None;
+    }
+
+    /// The doubt ends as a delay: the floor itself has risen.
+    pub fn settle_delayed(&mut self) -> Judgement {
+        if let Some(doubt) = self.doubt.take() {
+            self.recent = [doubt.lowest; RECENT];
+        }
+        Judgement::Delayed
+    }
+
+    fn commit(&mut self, r: Span) {
+        self.recent[self.next] = r;
+        self.next = (self.next + 1) % RECENT;
+        let r = r.max(Span::ZERO);
+        self.mean += (r - self.mean).mul_ratio(1, 256);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Span = Span::from_nanos(10_666_667);
+
+    fn at(us: i64) -> MonoTime {
+        MonoTime::from_nanos(us * 1_000)
+    }
+
+    #[test]
+    fn a_backlog_that_ends_near_the_floor_was_a_delay() {
+        let mut l = LateOrLost::default();
+        let mut t = 0;
+        for r in [80_000, 69_500, 58_900, 48_300, 37_700, 27_100, 16_500] {
+            assert_eq!(l.judge(Span::from_micros(r), at(t), P, false), Judgement::Doubtful);
+            t += 100;
+        }
+        assert_eq!(l.judge(Span::from_micros(5_900), at(t), P, false), Judgement::Delayed);
+        assert_eq!(l.judge(Span::from_micros(50), at(t + 4_700), P, false), Judgement::Certain);
+    }
+
+    #[test]
+    fn packets_at_their_spacing_five_periods_up_say_five_were_lost() {
+        let mut l = LateOrLost::default();
+        let r = P.mul_ratio(5, 1) + Span::from_micros(30);
+        let mut said = Vec::new();
+        for k in 0..4 {
+            said.push(l.judge(r, at(k * 10_667), P, false));
+        }
+        assert_eq!(said[..3], [Judgement::Doubtful; 3]);
+        assert_eq!(said[3], Judgement::Lost(5));
+    }
+
+    #[test]
+    fn a_standing_queue_of_a_period_and_a_half_is_a_delay_and_becomes_the_base() {
+        let mut l = LateOrLost::default();
+        let r = Span::from_millis(16);
+        let said = (0..40).map(|k| l.judge(r, at(k * 10_667), P, false)).collect::<Vec<_>>();
+        assert_eq!(said[39], Judgement::Certain);
+        assert_eq!(said.iter().filter(|&&j| j == Judgement::Delayed).count(), 1);
+        assert!(!said.iter().any(|j| matches!(j, Judgement::Lost(_))));
+    }
+}

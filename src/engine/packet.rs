@@ -1,0 +1,85 @@
+//! A datagram's bytes become samples.
+//!
+//! `raw`, the only format so far: the payload is samples, little-endian signed 32-bit, mono, and nothing else. Other
+//! formats would convert to the same s32le here, so that nothing after this file knows what was on the wire.
+
+/// Bytes of a sample on the wire.
+pub const SAMPLE_BYTES: usize = 4;
+
+/// Why a payload is no packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadPayload {
+    /// Longer than the limit, or cut by the receive buffer.
+    Truncated,
+    /// Empty, or not a whole number of samples.
+    Malformed,
+}
+
+/// Samples of one packet, s32le.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// `len` is the true length of the payload, which may exceed what was received of it.
+    pub fn parse(bytes: &'a [u8], len: usize, max: usize) -> Result<Packet<'a>, BadPayload> {
+        if len > max || len > bytes.len() {
+            return Err(BadPayload::Truncated);
+        }
+        if bytes.is_empty() || !bytes.len().is_multiple_of(SAMPLE_BYTES) {
+            return Err(BadPayload::Malformed);
+        }
+        Ok(Packet { bytes })
+    }
+
+    /// Samples in the packet.
+    pub fn samples(&self) -> u32 {
+        (self.bytes.len() / SAMPLE_BYTES) as u32
+    }
+
+    /// The samples as s32le bytes.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Root mean square, in sample units: 0 to 2147483648.
+    pub fn rms(&self) -> f64 {
+        let sum: f64 = self.bytes.chunks_exact(SAMPLE_BYTES).map(|s| f64::from(sample(s)).powi(2)).sum();
+        (sum / f64::from(self.samples())).sqrt()
+    }
+
+    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
+    pub fn is_constant(&self) -> bool {
+        let first = &self.bytes[..SAMPLE_BYTES];
+        self.bytes.chunks_exact(SAMPLE_BYTES).all(|s| s == first)
+    }
+}
+
+fn sample(s: &[u8]) -> i32 {
+    i32::from_le_bytes([s[0], s[1], s[2], s[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_number_of_samples_within_the_limit_is_a_packet() {
+        assert_eq!(Packet::parse(&[], 0, 64).err(), Some(BadPayload::Malformed));
+        assert_eq!(Packet::parse(&[1, 2, 3], 3, 64).err(), Some(BadPayload::Malformed));
+        assert_eq!(Packet::parse(&[0; 64], 65_507, 64).err(), Some(BadPayload::Truncated));
+        assert_eq!(Packet::parse(&[0; 64], 68, 128).err(), Some(BadPayload::Truncated));
+        assert_eq!(Packet::parse(&[0; 64], 64, 64).expect("sixteen samples").samples(), 16);
+    }
+
+    #[test]
+    fn rms_of_a_square_wave_is_its_amplitude() {
+        let bytes: Vec<u8> = [i32::MIN, i32::MIN].iter().flat_map(|s| s.to_le_bytes()).collect();
+        assert_eq!(Packet::parse(&bytes, 8, 64).expect("two samples").rms(), 2_147_483_648.0);
+        let bytes: Vec<u8> = [3, -3, 3, -3].iter().flat_map(|s: &i32| s.to_le_bytes()).collect();
+        let packet = Packet::parse(&bytes, 16, 64).expect("four samples");
+        assert_eq!(packet.rms(), 3.0);
+        assert!(!packet.is_constant());
+    }
+}

@@ -1,0 +1,391 @@
+//! The newest cycles: those still open, and the last that left.
+//!
+//! Problem: a packet may fill a cycle that has left, a doubt may move cycles that have not, and every packet that was
+//! inferred lost, came late or was never there must be counted exactly once.
+//!
+//! Idea: the cycles stand in order, each with its place on two axes: the positions that go out (never used twice, never
+//! moved once emitted) and the board's own axis, on which its clock is modelled (a skip that proves false is taken back
+//! there). Samples lie in the history from the moment of arrival; a cycle that moves takes them along. This file carries
+//! out and counts; `align` decides.
+
+use std::collections::VecDeque;
+
+use super::Output;
+use super::desync::DesyncLog;
+use super::figures::Counters;
+use super::history::History;
+use super::packet::SAMPLE_BYTES;
+use super::skew::SkewMeter;
+use crate::MICS;
+use crate::cycle::Cycle;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// Cycles that left and can still be filled by place: 0.7 s of them.
+const LEFT_KEPT: usize = 64;
+/// A microphone heard within the first cycles was there from the first.
+const FIRST_CYCLES: i64 = 3;
+
+/// Where the engine keeps what a placement changes.
+pub(super) struct Sink<'a> {
+    pub history: &'a mut History,
+    pub counters: &'a mut Counters,
+    pub outputs: &'a mut VecDeque<Output>,
+    pub meter: &'a mut SkewMeter,
+    /// CLOCK_REALTIME of this turn.
+    pub wall: KernelTime,
+}
+
+/// A packet in its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub samples: u32,
+    pub stamp: KernelTime,
+    pub at: MonoTime,
+    /// From the stamp until the loop read it.
+    pub loop_delay: Span,
+    /// Placed as if nothing was lost, until what follows decides.
+    pub doubtful: bool,
+}
+
+/// One cycle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Number on the board's own axis, lost cycles included.
+    pub ordinal: i64,
+    pub first: FramePos,
+    /// The same place on the board's own axis.
+    pub own_first: FramePos,
+    pub frames: u32,
+    pub slots: [Option<Slot>; MICS],
+    pub opened: MonoTime,
+    /// Its only packet came too early for it, and may belong elsewhere.
+    pub tentative: bool,
+    left: Option<Left>,
+}
+
+/// How a cycle left.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// `None`: before the start, unheard.
+    id: Option<u64>,
+    lost: [bool; MICS],
+}
+
+impl Entry {
+    pub fn own_end(&self, samples: u32) -> FramePos {
+        self.own_first + i64::from(self.frames.max(samples))
+    }
+    pub fn is_complete(&self) -> bool {
+        self.slots.iter().all(Option::is_some) && !self.tentative
+    }
+    pub fn has_left(&self) -> bool {
+        self.left.is_some()
+    }
+    /// The highest index that is there.
+    pub fn last_mic(&self) -> Option<usize> {
+        self.slots.iter().rposition(Option::is_some)
+    }
+    pub fn newest(&self) -> Option<MonoTime> {
+        self.slots.iter().flatten().map(|s| s.at).max()
+    }
+}
+
+/// The newest cycles, in order.
+#[derive(Debug)]
+pub(super) struct Tail {
+    entries: VecDeque<Entry>,
+    /// How many of them, in front, have left.
+    left: usize,
+    started: bool,
+    next_id: u64,
+    /// First cycle from which on a microphone is missed when it is missing.
+    heard_from: [Option<i64>; MICS],
+    /// Frames of the last complete cycle.
+    nominal: u32,
+    /// Cycles to skip before the next one opens.
+    gap: i64,
+    desync: DesyncLog,
+}
+
+impl Tail {
+    pub fn new() -> Tail {
+        Tail {
+            entries: VecDeque::with_capacity(2 * LEFT_KEPT),
+            left: 0,
+            started: false,
+            next_id: 0,
+            heard_from: [None; MICS],
+            nominal: 0,
+            gap: 0,
+            desync: DesyncLog::default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+    pub fn get(&self, i: usize) -> &Entry {
+        &self.entries[i]
+    }
+    pub fn back(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+    pub fn confirm_back(&mut self) {
+        if let Some(back) = self.entries.back_mut() {
+            back.tentative = false;
+        }
+    }
+    /// Index of the oldest cycle that has not left.
+    pub fn first_open(&self) -> usize {
+        self.left
+    }
+    pub fn started(&self) -> bool {
+        self.started
+    }
+    /// Frames of a normal cycle.
+    pub fn nominal(&self) -> u32 {
+        match (self.nominal, self.entries.back()) {
+            (0, Some(back)) => back.frames,
+            (n, _) => n,
+        }
+    }
+    /// Frames in cycles that have not left.
+    pub fn open_frames(&self) -> i64 {
+        match (self.entries.get(self.left), self.entries.back()) {
+            (Some(first), Some(last)) => last.first + i64::from(last.frames) - first.first,
+            _ => 0,
+        }
+    }
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
+        self.entries.iter().enumerate()
+    }
+
+    /// A new cycle after the newest.
+    pub fn open(&mut self, at: MonoTime, tentative: bool) -> usize {
+        let gap = std::mem::take(&mut self.gap);
+        let (ordinal, first, own_first) = match self.entries.back() {
+            None => (0, FramePos(0), FramePos(0)),
+            Some(b) => {
+                let frames = i64::from(b.frames) + gap * i64::from(self.nominal());
+                (b.ordinal + 1 + gap, b.first + frames, b.own_first + frames)
+            }
+        };
+        let slots = [None; MICS];
+        let entry = Entry { ordinal, first, own_first, frames: 0, slots, opened: at, tentative, left: None };
+        self.entries.push_back(entry);
+        self.entries.len() - 1
+    }
+
+    /// Puts a packet's samples into a cycle that lacks its microphone. True when the cycle had left.
+    pub fn fill(&mut self, i: usize, mic: usize, slot: Slot, samples: &[u8], sink: &mut Sink<'_>) -> bool {
+        let newest = i + 1 == self.entries.len();
+        let entry = &mut self.entries[i];
+        assert!(entry.slots[mic].is_none(), "a slot is filled once");
+        if newest && entry.left.is_none() {
+            entry.frames = entry.frames.max(slot.samples);
+        }
+        // What follows has its place already: a longer packet that comes after it is cut.
+        let fits = slot.samples.min(entry.frames);
+        entry.slots[mic] = Some(Slot { samples: fits, ..slot });
+        sink.history.write(mic, entry.first, &samples[..fits as usize * SAMPLE_BYTES]);
+        let late = match &mut entry.left {
+            None => false,
+            Some(left) => {
+                let counters = &mut sink.counters.mics[mic];
+                counters.late += 1;
+                counters.lost -= u64::from(std::mem::take(&mut left.lost[mic]));
+                if let Some(id) = left.id {
+                    sink.history.amend(id, mic, fits, Some(slot.stamp));
+                }
+                true
+            }
+        };
+        let ordinal = entry.ordinal;
+        if self.heard_from[mic].is_none() {
+            self.hear(mic, ordinal, sink.counters);
+        }
+        late
+    }
+
+    /// Lifts a packet out of its cycle again.
+    pub fn lift(&mut self, i: usize, mic: usize, sink: &mut Sink<'_>) -> (Slot, Vec<u8>) {
+        let entry = &mut self.entries[i];
+        let slot = entry.slots[mic].take().expect("a packet stands where it is lifted");
+        let samples = sink.history.take(mic, entry.first, slot.samples);
+        if let Some(left) = &mut entry.left {
+            sink.counters.mics[mic].late -= 1;
+            sink.counters.mics[mic].lost += 1;
+            left.lost[mic] = true;
+            if let Some(id) = left.id {
+                sink.history.amend(id, mic, 0, None);
+            }
+        }
+        (slot, samples)
+    }
+
+    /// Forgets the newest cycle, which is empty.
+    pub fn drop_empty_back(&mut self) {
+        let back = self.entries.pop_back().expect("a cycle stands at the back");
+        assert!(
+            back.slots.iter().all(Option::is_none) && back.left.is_none(),
+            "only an empty, open cycle is forgotten"
+        );
+    }
+
+    /// The doubtful packets were delayed: they stay where they are.
+    pub fn settle(&mut self) {
+        for slot in self.entries.iter_mut().flat_map(|e| e.slots.iter_mut().flatten()) {
+            slot.doubtful = false;
+        }
+    }
+
+    /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
+    /// move. Returns what was counted lost.
+    pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> [u64; MICS] {
+        let nominal = i64::from(self.nominal());
+        let doubtful = |e: &Entry| e.slots.iter().flatten().any(|s| s.doubtful);
+        let from = self.entries.iter().position(doubtful).unwrap_or(self.entries.len());
+        let from = if keep_left { from.max(self.left) } else { from };
+        // Lift every packet that moves before anything is written: the places overlap.
+        let mut moving = Vec::new();
+        for i in from..self.entries.len() {
+            for mic in 0..MICS {
+                if self.entries[i].slots[mic].is_some_and(|s| s.doubtful) {
+                    let (slot, samples) = self.lift(i, mic, sink);
+                    moving.push((self.entries[i].ordinal, mic, slot, samples));
+                }
+            }
+        }
+        // A first cycle that keeps certain packets, or has left, stays; its doubtful packets become a later cycle.
+        let stays = self.entries.get(from).is_some_and(|e| e.has_left() || e.slots.iter().any(Option::is_some));
+        let mut skipped = cycles;
+        let mut first_moved = from;
+        if stays {
+            let head = self.entries[from];
+            let own = Entry { slots: [None; MICS], left: None, ..head };
+            self.entries.insert(from + 1, own);
+            first_moved += 1;
+            skipped -= 1;
+        }
+        if first_moved == self.entries.len() {
+            self.gap += cycles;
+        }
+        let before = self.entries.get(first_moved).map_or(i64::MAX, |e| e.ordinal);
+        for entry in self.entries.iter_mut().skip(first_moved) {
+            entry.ordinal += cycles;
+            entry.first = entry.first + cycles * nominal;
+            entry.own_first = entry.own_first + cycles * nominal;
+        }
+        for (ordinal, mic, slot, samples) in moving {
+            let at = |e: &Entry| e.ordinal == ordinal + cycles && !e.has_left();
+            let i = self.entries.iter().position(at).expect("a moved packet's cycle moved along");
+            self.fill(i, mic, Slot { doubtful: false, ..slot }, &samples, sink);
+        }
+        sink.counters.cycles.skipped += skipped as u64;
+        let mut lost = [0; MICS];
+        for (mic, lost) in lost.iter_mut().enumerate() {
+            match &mut self.heard_from[mic] {
+                Some(heard) if *heard < before || *heard == 0 => *lost = skipped as u64,
+                Some(heard) => *heard += cycles,
+                None => {}
+            }
+            sink.counters.mics[mic].lost += *lost;
+        }
+        lost
+    }
+
+    /// Cycles that came in since `since` stand `cycles` sooner on the board's own axis: a skip was false.
+    pub fn renumber(&mut self, since: MonoTime, cycles: i64, frames: i64) {
+        for entry in self.entries.iter_mut().filter(|e| e.opened >= since) {
+            entry.ordinal -= cycles;
+            entry.own_first = entry.own_first + -frames;
+        }
+    }
+
+    /// The oldest open cycle is the first to go out: positions start at it.
+    pub fn start(&mut self, sink: &mut Sink<'_>) {
+        self.started = true;
+        let base = self.entries[self.left].first - FramePos(0);
+        if base == 0 {
+            return;
+        }
+        let mut moving = Vec::new();
+        for entry in self.entries.iter_mut().skip(self.left) {
+            for (mic, slot) in entry.slots.iter().enumerate() {
+                if let Some(slot) = slot {
+                    moving.push((entry.first + -base, mic, sink.history.take(mic, entry.first, slot.samples)));
+                }
+            }
+            entry.first = entry.first + -base;
+        }
+        sink.history.rewind();
+        for (pos, mic, samples) in moving {
+            sink.history.write(mic, pos, &samples);
+        }
+    }
+
+    /// The oldest open cycle leaves: emitted when the stream has started, dropped before.
+    pub fn leave(&mut self, at: MonoTime, sink: &mut Sink<'_>) {
+        let entry = &mut self.entries[self.left];
+        let mut lost = [false; MICS];
+        for (mic, lost) in lost.iter_mut().enumerate() {
+            let missed = self.heard_from[mic].is_some_and(|from| from <= entry.ordinal);
+            *lost = missed && entry.slots[mic].is_none();
+            sink.counters.mics[mic].lost += u64::from(*lost);
+        }
+        let id = self.started.then_some(self.next_id);
+        entry.left = Some(Left { id, lost });
+        let complete = entry.is_complete();
+        if complete {
+            self.nominal = entry.frames;
+        }
+        if let Some(id) = id {
+            let cycle = Cycle {
+                id,
+                first_frame: entry.first,
+                frames: entry.frames,
+                mic_samples: entry.slots.map(|s| s.map_or(0, |s| s.samples)),
+                arrival: entry.slots.map(|s| s.map(|s| s.stamp)),
+                emitted: sink.wall,
+            };
+            self.next_id += 1;
+            sink.history.emit(cycle);
+            let cycles = &mut sink.counters.cycles;
+            cycles.emitted += 1;
+            if let [Some(a), Some(b), Some(c)] = entry.slots {
+                cycles.complete += 1;
+                let slots = [a, b, c];
+                sink.meter.on_complete(slots.map(|s| s.at), slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
+            } else {
+                cycles.incomplete += 1;
+            }
+            sink.outputs.push_back(Output::Cycle(cycle));
+            if let Some(line) = self.desync.line(&cycle, at) {
+                sink.outputs.push_back(Output::Log(line));
+            }
+        }
+        self.left += 1;
+        if self.left > LEFT_KEPT {
+            self.entries.pop_front();
+            self.left -= 1;
+        }
+    }
+
+    /// A microphone is heard for the first time, in the cycle `ordinal`.
+    fn hear(&mut self, mic: usize, ordinal: i64, counters: &mut Counters) {
+        if ordinal >= FIRST_CYCLES {
+            self.heard_from[mic] = Some(ordinal);
+            return;
+        }
+        self.heard_from[mic] = Some(0);
+        for entry in self.entries.iter_mut().filter(|e| e.ordinal < ordinal) {
+            if let Some(left) = &mut entry.left
+                && entry.slots[mic].is_none()
+                && !left.lost[mic]
+            {
+                left.lost[mic] = true;
+                counters.mics[mic].lost += 1;
+            }
+        }
+    }
+}

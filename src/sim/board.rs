@@ -1,0 +1,303 @@
+//! One board: captures cycle after cycle on its own clock and sends each microphone's packet into its path.
+
+use super::delay::{Path, Transit};
+use super::loss::Losses;
+use super::oscillator::Oscillator;
+use super::rng::{Purpose, Rng};
+use super::truth::{Truth, Why, Withheld};
+use super::{Boards, Length, Network, Packet, START_WALL, Scenario, instant};
+use crate::MICS;
+use crate::time::{FramePos, Span};
+
+/// The next send of a board that has sent everything.
+pub(super) const FINISHED: i64 = i64::MAX;
+
+/// A second copy comes this much after the first, in nanoseconds: always within half a period of 512 samples.
+const COPY_AFTER: (f64, f64) = (20e3, 2e6);
+/// IPv4 payload of a fragment at an MTU of 1500: 1480 bytes, the UDP header of 8 bytes in the first.
+const FRAGMENT_BYTES: u32 = 1480;
+const UDP_HEADER_BYTES: u32 = 8;
+
+/// Times are nanoseconds since the start of the run.
+#[derive(Clone, Debug)]
+pub(super) struct Board {
+    scenario: Scenario,
+    index: usize,
+    /// Its microphones: `first_mic` and so many from there.
+    first_mic: usize,
+    mics: usize,
+    oscillator: Oscillator,
+    ppm: f64,
+    /// When the current cycle is complete, and the part of a nanosecond that the sum of periods has beyond that.
+    captured: i64,
+    part: f64,
+    boot: u32,
+    cycle: u64,
+    /// Cycles of all boots so far.
+    cycles: u64,
+    /// The place in the cycle of the microphone that sends next.
+    turn: usize,
+    /// No cycle of this boot is captured from here on.
+    stop: i64,
+    phase_rng: Rng,
+
+    path: Path,
+    /// When each microphone's newest packet in order arrived.
+    arrived: [i64; MICS],
+    losses: Losses,
+    cycle_losses: Losses,
+    cycle_lost: bool,
+    /// Index of the next scripted drop, and how many cycles the current one still takes.
+    next_drop: usize,
+    dropping: u64,
+    /// Index of the next network in `then`.
+    next_network: usize,
+    network: Network,
+    fragments: u32,
+    copy_rng: Rng,
+    reorder_rng: Rng,
+}
+
+impl Board {
+    pub(super) fn new(scenario: &Scenario, index: usize) -> Board {
+        let seed = scenario.seed;
+        let (first_mic, mics) = match scenario.boards {
+            Boards::One => (0, MICS),
+            Boards::Three => (index, 1),
+        };
+        let network = scenario.network;
+        let rng = |purpose| Rng::stream(seed, purpose, index);
+        let mut board = Board {
+            index,
+            first_mic,
+            mics,
+            oscillator: Oscillator::new(scenario.rates[index].clone(), seed, index),
+            ppm: 0.0,
+            captured: 0,
+            part: 0.0,
+            boot: 0,
+            cycle: 0,
+            cycles: 0,
+            turn: 0,
+            stop: 0,
+            phase_rng: rng(Purpose::Phase),
+            path: Path::new(network.delay, network.floor, network.hold_back, mics, 0, seed, index),
+            arrived: [i64::MIN; MICS],
+            losses: Losses::new(network.loss, Purpose::Loss, seed, index),
+            cycle_losses: Losses::new(network.cycle_loss, Purpose::CycleLoss, seed, index),
+            cycle_lost: false,
+            next_drop: 0,
+            dropping: 0,
+            next_network: 0,
+            network,
+            fragments: (scenario.samples * 4 + UDP_HEADER_BYTES).div_ceil(FRAGMENT_BYTES),
+            copy_rng: rng(Purpose::Duplicates),
+            reorder_rng: rng(Purpose::Reordering),
+            scenario: scenario.clone(),
+        };
+        board.start(0);
+        board
+    }
+
+    /// When it sends next, or [`FINISHED`].
+    pub(super) fn next_send(&self) -> i64 {
+        if self.captured == FINISHED {
+            FINISHED
+        } else {
+            self.captured + self.scenario.spacing.as_nanos() * self.turn as i64
+        }
+    }
+
+    /// Sends the next packet: hands to `arrive` what will arrive of it (nothing, it, or it and a copy), unstamped.
+    pub(super) fn send(&mut self, truth: &mut Truth, mut arrive: impl FnMut(Packet)) {
+        let sent = self.next_send();
+        if self.turn == 0 {
+            self.begin_cycle(truth);
+        }
+        let mic = self.first_mic + self.turn;
+        truth.mics[mic].captured += 1;
+
+        // Every decision is drawn for every packet, whatever becomes of it, so that none changes another.
+        let mut transit = self.path.transit(sent, self.turn);
+        let mut lost = self.losses.next();
+        if self.network.fragments {
+            for _ in 1..self.fragments {
+                lost |= self.losses.next();
+                transit = transit.latest(self.path.transit(sent, self.turn));
+            }
+        }
+        let clean = self.is_clean();
+        let muted = self.scenario.mutes.iter().any(|m| m.mic == mic && within(sent, m.from, m.to));
+        let why = if muted {
+            Some(Why::Muted)
+        } else if self.cycle_lost {
+            Some(Why::CycleLost)
+        } else if lost && !clean {
+            Some(Why::Lost)
+        } else {
+            None
+        };
+        match why {
+            Some(why) => {
+                let sent = instant(sent);
+                truth.withhold(Withheld { mic, boot: self.boot, cycle: self.cycle, sent, why });
+            }
+            None => self.deliver(mic, sent, transit, clean, truth, &mut arrive),
+        }
+        self.turn += 1;
+        if self.turn == self.mics {
+            self.end_cycle();
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        mic: usize,
+        sent: i64,
+        transit: Transit,
+        clean: bool,
+        truth: &mut Truth,
+        arrive: &mut impl FnMut(Packet),
+    ) {
+        let lag = self.scenario.lags.iter().filter(|lag| lag.mic == mic && within(sent, lag.from, lag.to));
+        let lag: i64 = lag.map(|lag| lag.by.as_nanos()).sum();
+        let in_order = (self.path.hand_over(transit) + lag).max(self.arrived[mic].saturating_add(1));
+        let held_up = match self.network.reorder {
+            Some(reorder) if self.reorder_rng.chance(reorder.probability) && !clean => {
+                truth.mics[mic].reordered += 1;
+                self.reorder_rng.between(0.0, reorder.by.as_nanos() as f64) as i64
+            }
+            _ => 0,
+        };
+        let arrival = in_order + held_up;
+        if held_up == 0 {
+            self.arrived[mic] = in_order;
+        }
+        let packet = Packet {
+            mic,
+            board: self.index,
+            boot: self.boot,
+            cycle: self.cycle,
+            position: FramePos(self.cycle as i64 * i64::from(self.scenario.samples)),
+            captured: instant(self.captured),
+            ppm: self.ppm,
+            sent: instant(sent),
+            arrival: instant(arrival),
+            stamp: START_WALL,
+            copy: false,
+        };
+        arrive(packet);
+        if self.copy_rng.chance(self.network.duplicate) && !clean {
+            truth.mics[mic].duplicated += 1;
+            let after = self.copy_rng.between(COPY_AFTER.0, COPY_AFTER.1) as i64;
+            arrive(Packet { arrival: instant(arrival + after), copy: true, ..packet });
+        }
+    }
+
+    /// Decides what concerns the cycle as a whole.
+    fn begin_cycle(&mut self, truth: &mut Truth) {
+        self.change_network();
+        let frames = (self.cycle as i64 + 1) * i64::from(self.scenario.samples);
+        truth.timelines[self.index].note(self.boot, self.captured, frames, self.ppm);
+        self.cycle_lost = self.cycle_losses.next() && !self.is_clean();
+        if let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
+            && self.captured >= drop.at.as_nanos()
+        {
+            self.dropping = drop.cycles;
+            self.next_drop += 1;
+        }
+        if self.dropping > 0 {
+            self.dropping -= 1;
+            self.cycle_lost = true;
+        }
+    }
+
+    fn end_cycle(&mut self) {
+        self.turn = 0;
+        self.cycle += 1;
+        self.cycles += 1;
+        self.advance();
+        if let Length::Cycles(cycles) = self.scenario.length
+            && self.cycles >= cycles
+        {
+            self.captured = FINISHED;
+        } else if self.captured >= self.stop {
+            self.reboot();
+        }
+    }
+
+    /// To the end of the next cycle's capture.
+    fn advance(&mut self) {
+        self.ppm = self.oscillator.ppm(self.captured);
+        let nominal = f64::from(self.scenario.samples) * 1e9 / f64::from(self.scenario.sample_rate);
+        let next = self.part + nominal / (1.0 + self.ppm * 1e-6);
+        self.captured += next as i64;
+        self.part = next - next.floor();
+    }
+
+    /// Starts capturing at `at`; a board among others at a phase of its own.
+    fn start(&mut self, at: i64) {
+        let reboots = self.scenario.reboots.iter().filter(|reboot| reboot.board == self.index);
+        let reboot = reboots.map(|reboot| reboot.at.as_nanos()).nth(self.boot as usize);
+        self.stop = self.end().min(reboot.unwrap_or(i64::MAX));
+        self.cycle = 0;
+        self.turn = 0;
+        self.part = 0.0;
+        self.captured = at;
+        if self.scenario.boards == Boards::Three || self.boot > 0 {
+            self.captured += self.phase_rng.between(0.0, self.scenario.period().as_nanos() as f64) as i64;
+        }
+        self.advance();
+        if self.captured >= self.end() {
+            self.captured = FINISHED;
+        }
+    }
+
+    fn reboot(&mut self) {
+        let reboots = self.scenario.reboots.iter().filter(|reboot| reboot.board == self.index);
+        let Some(reboot) = reboots.copied().nth(self.boot as usize) else {
+            self.captured = FINISHED;
+            return;
+        };
+        self.boot += 1;
+        self.start((reboot.at + reboot.down).as_nanos());
+    }
+
+    fn end(&self) -> i64 {
+        match self.scenario.length {
+            Length::Time(end) => end.as_nanos(),
+            Length::Cycles(_) => i64::MAX,
+        }
+    }
+
+    /// Whether the current cycle is among those that lead in or out.
+    fn is_clean(&self) -> bool {
+        let clean = u64::from(self.scenario.clean_cycles);
+        let out = self.scenario.period().as_nanos() * clean as i64;
+        let last_ones = match self.scenario.length {
+            Length::Cycles(cycles) => self.cycles + clean >= cycles,
+            Length::Time(_) => false,
+        };
+        self.cycle < clean || last_ones || self.captured >= self.stop.saturating_sub(out)
+    }
+
+    fn change_network(&mut self) {
+        while let Some(&(from, network)) = self.scenario.then.get(self.next_network)
+            && self.captured >= from.as_nanos()
+        {
+            self.next_network += 1;
+            self.network = network;
+            // A seed of its own for each network of the run, so that two of one kind do not repeat each other.
+            let seed = self.scenario.seed.wrapping_add(1_000_003 * self.next_network as u64);
+            let path =
+                Path::new(network.delay, network.floor, network.hold_back, self.mics, self.captured, seed, self.index);
+            self.path = path.after(&self.path);
+            self.losses = Losses::new(network.loss, Purpose::Loss, seed, self.index);
+            self.cycle_losses = Losses::new(network.cycle_loss, Purpose::CycleLoss, seed, self.index);
+        }
+    }
+}
+
+fn within(at: i64, from: Span, to: Span) -> bool {
+    (from.as_nanos()..to.as_nanos()).contains(&at)
+}

@@ -1,0 +1,288 @@
+//! How long the network takes: delay is only ever added, and a path hands packets over in the order it got them.
+//!
+//! The models bear the names of the clock study (`exp1`, `exp2`, `exp5`, `wifi`, `ramp`, `queue`, `mix`), so that figures
+//! found here can be laid beside its tables. Each is a sum of parts: a fixed floor, jitter of each packet, stalls (nothing
+//! passes, then the backlog does, in a burst), load ramps, and standing queues. Where the study leaves a number open, the
+//! constant below says what was chosen.
+
+use std::str::FromStr;
+
+use super::rng::{Purpose, Rng};
+use crate::time::Span;
+
+/// A delay model. `Wifi`, `Ramp`, `Queue` and `Mix` have exponential jitter of 0.3 ms mean beside what they are named after.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delay {
+    /// The floor alone.
+    None,
+    /// Exponential with this mean: `exp1`, `exp2`, `exp5` are 1, 2 and 5 ms.
+    Exp(Span),
+    /// Lomax with this mean and this shape (above 1), a heavy tail, cut at 250 ms.
+    Pareto { mean: Span, shape: f64 },
+    /// Four stalls a minute of 20 to 150 ms, their backlog handed over at 50 to 300 us; 30 % begin inside a cycle.
+    Wifi,
+    /// The floor climbs by 15 ms within 30 s and comes down again.
+    Ramp,
+    /// The floor jumps up by 10 to 40 ms for 5 to 20 s, 70 times an hour.
+    Queue,
+    /// Stalls, ramps and queues together.
+    Mix,
+}
+
+impl FromStr for Delay {
+    type Err = String;
+
+    /// `none`, `expN` (mean in whole or fractional milliseconds), `pareto`, `wifi`, `ramp`, `queue`, `mix`.
+    fn from_str(name: &str) -> Result<Delay, String> {
+        match name {
+            "none" => Ok(Delay::None),
+            "pareto" => Ok(Delay::Pareto { mean: Span::from_millis(1), shape: 2.5 }),
+            "wifi" => Ok(Delay::Wifi),
+            "ramp" => Ok(Delay::Ramp),
+            "queue" => Ok(Delay::Queue),
+            "mix" => Ok(Delay::Mix),
+            _ => name
+                .strip_prefix("exp")
+                .and_then(|mean| mean.parse::<f64>().ok())
+                .filter(|mean| mean.is_finite() && *mean > 0.0)
+                .map(|mean| Delay::Exp(Span::from_secs_f64(mean * 1e-3)))
+                .ok_or_else(|| "not one of none, exp1, exp2, exp5, pareto, wifi, ramp, queue, mix".into()),
+        }
+    }
+}
+
+/// Everything is held back for `hold`, once every `every`, then handed over in a burst. The first time is one `every` after
+/// the start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HoldBack {
+    pub hold: Span,
+    pub every: Span,
+}
+
+/// Jitter under `wifi`, `ramp`, `queue` and `mix`: exponential, 0.3 ms (the study names it for `wifi`).
+const SMALL_JITTER: f64 = 300e3;
+/// As long as any buffer on a local network holds a packet; the distribution itself would hold one for seconds in a day.
+const PARETO_MOST: f64 = 250e6;
+/// Between two packets that one FIFO hands over back to back: 2048 bytes and their headers at 1 Gbit/s.
+const BACK_TO_BACK: i64 = 17_000;
+/// Between two packets of a stall's backlog, in nanoseconds.
+const DRAIN: (f64, f64) = (50e3, 300e3);
+/// Mean time from one stall's beginning to the next's: four a minute.
+const STALL_EVERY: f64 = 15e9;
+const STALL: (f64, f64) = (20e6, 150e6);
+const STALL_INSIDE_CYCLE: f64 = 0.3;
+const RAMP_HEIGHT: f64 = 15e6;
+const RAMP_CLIMB: f64 = 30e9;
+/// Mean pause between ramps, exponential: the study does not give it.
+const RAMP_PAUSE: f64 = 120e9;
+const QUEUE_HEIGHT: (f64, f64) = (10e6, 40e6);
+const QUEUE_LASTS: (f64, f64) = (5e9, 20e9);
+/// Mean pause between standing queues, exponential: with a mean of 12.5 s each this makes 70 an hour.
+const QUEUE_PAUSE: f64 = 3600e9 / 70.0 - 12.5e9;
+
+/// A path through the network: first in, first out. All times are nanoseconds since the start of the run.
+#[derive(Clone, Debug)]
+pub(super) struct Path {
+    floor: i64,
+    jitter: Jitter,
+    jitter_rng: Rng,
+    stalls: Option<Stalls>,
+    ramps: Option<Ramps>,
+    queues: Option<Queues>,
+    hold_back: Option<HoldBack>,
+    /// When the newest packet was handed over.
+    last: i64,
+    /// A backlog is being handed over.
+    draining: bool,
+    drain_rng: Rng,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Jitter {
+    None,
+    Exp { mean: f64 },
+    Pareto { mean: f64, shape: f64 },
+}
+
+impl Path {
+    /// A path that carries `mics` microphones of one board, from time `from` on. The floor is what no packet undercuts.
+    pub(super) fn new(
+        model: Delay,
+        floor: Span,
+        hold_back: Option<HoldBack>,
+        mics: usize,
+        from: i64,
+        seed: u64,
+        board: usize,
+    ) -> Path {
+        let jitter = match model {
+            Delay::None => Jitter::None,
+            Delay::Exp(mean) => Jitter::Exp { mean: mean.as_nanos() as f64 },
+            Delay::Pareto { mean, shape } => Jitter::Pareto { mean: mean.as_nanos() as f64, shape },
+            Delay::Wifi | Delay::Ramp | Delay::Queue | Delay::Mix => Jitter::Exp { mean: SMALL_JITTER },
+        };
+        let rng = |purpose| Rng::stream(seed, purpose, board);
+        Path {
+            floor: floor.as_nanos(),
+            jitter,
+            jitter_rng: rng(Purpose::Jitter),
+            stalls: matches!(model, Delay::Wifi | Delay::Mix).then(|| Stalls::new(rng(Purpose::Stalls), mics, from)),
+            ramps: matches!(model, Delay::Ramp | Delay::Mix).then(|| Ramps::new(rng(Purpose::Ramps), from)),
+            queues: matches!(model, Delay::Queue | Delay::Mix).then(|| Queues::new(rng(Purpose::Queues), from)),
+            hold_back,
+            last: i64::MIN,
+            draining: false,
+            drain_rng: rng(Purpose::Drain),
+        }
+    }
+
+    /// Takes over from a path that was there before: what that one still holds goes first.
+    pub(super) fn after(mut self, before: &Path) -> Path {
+        self.last = before.last;
+        self.draining = before.draining;
+        self
+    }
+
+    /// When a packet sent at `sent` would come out if nothing were before it. Called for each packet sent, the lost ones
+    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle.
+    pub(super) fn transit(&mut self, sent: i64, turn: usize) -> Transit {
+        let jitter = match self.jitter {
+            Jitter::None => 0.0,
+            Jitter::Exp { mean } => self.jitter_rng.exp(mean),
+            Jitter::Pareto { mean, shape } => self.jitter_rng.pareto(mean, shape).min(PARETO_MOST),
+        };
+        let ramp = self.ramps.as_mut().map_or(0.0, |ramps| ramps.height(sent));
+        let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));
+        let free = sent + self.floor + (jitter + ramp + queue).round() as i64;
+        let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn));
+        let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, sent));
+        let gate = stalled.max(held);
+        Transit { due: free.max(gate), gated: gate > free }
+    }
+
+    /// Hands a packet over, after all before it.
+    pub(super) fn hand_over(&mut self, transit: Transit) -> i64 {
+        let backlog = transit.gated || self.draining;
+        let gap = if self.last < transit.due && !backlog {
+            0
+        } else if backlog {
+            self.drain_rng.between(DRAIN.0, DRAIN.1) as i64
+        } else {
+            BACK_TO_BACK
+        };
+        let after_last = self.last.saturating_add(gap);
+        self.draining = transit.gated || (self.draining && after_last > transit.due);
+        self.last = transit.due.max(after_last);
+        self.last
+    }
+}
+
+/// What [`Path::transit`] found for one packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transit {
+    pub(super) due: i64,
+    /// A stall or hold-back keeps it, not its own delay.
+    gated: bool,
+}
+
+impl Transit {
+    /// That of a datagram in fragments: whole when the last of them is there.
+    pub(super) fn latest(self, other: Transit) -> Transit {
+        if other.due > self.due { other } else { self }
+    }
+}
+
+/// The end of the hold-back that `sent` falls into; long past when it falls into none.
+fn held_until(hold_back: HoldBack, sent: i64) -> i64 {
+    let every = hold_back.every.as_nanos().max(1);
+    let begin = sent.div_euclid(every) * every;
+    let end = begin + hold_back.hold.as_nanos();
+    if begin >= every && sent < end { end } else { i64::MIN }
+}
+
+/// Moments at which nothing passes for a while. One begins with the packet that is sent first after its time and has the
+/// drawn place in its cycle, so that a known share of stalls begins inside a cycle.
+#[derive(Clone, Debug)]
+struct Stalls {
+    rng: Rng,
+    mics: usize,
+    next: i64,
+    begins_at_turn: usize,
+    ends: i64,
+}
+
+impl Stalls {
+    fn new(rng: Rng, mics: usize, from: i64) -> Stalls {
+        let mut stalls = Stalls { rng, mics, next: from, begins_at_turn: 0, ends: i64::MIN };
+        stalls.schedule(from);
+        stalls
+    }
+
+    fn schedule(&mut self, from: i64) {
+        self.next = from + self.rng.exp(STALL_EVERY) as i64;
+        let inside = self.rng.chance(STALL_INSIDE_CYCLE) && self.mics > 1;
+        self.begins_at_turn = if inside { 1 + (self.rng.uniform() * (self.mics - 1) as f64) as usize } else { 0 };
+    }
+
+    fn until(&mut self, sent: i64, turn: usize) -> i64 {
+        if sent >= self.next && sent >= self.ends && turn == self.begins_at_turn {
+            self.ends = sent + self.rng.between(STALL.0, STALL.1) as i64;
+            self.schedule(sent);
+        }
+        if sent < self.ends { self.ends } else { i64::MIN }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Ramps {
+    rng: Rng,
+    begin: i64,
+}
+
+impl Ramps {
+    fn new(mut rng: Rng, from: i64) -> Ramps {
+        let begin = from + rng.exp(RAMP_PAUSE) as i64;
+        Ramps { rng, begin }
+    }
+
+    fn height(&mut self, at: i64) -> f64 {
+        let end = self.begin + 2 * RAMP_CLIMB as i64;
+        if at >= end {
+            self.begin = end.max(at) + self.rng.exp(RAMP_PAUSE) as i64;
+        }
+        let along = (at - self.begin) as f64;
+        if along < 0.0 {
+            return 0.0;
+        }
+        RAMP_HEIGHT * (along.min(2.0 * RAMP_CLIMB - along) / RAMP_CLIMB).max(0.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Queues {
+    rng: Rng,
+    begin: i64,
+    end: i64,
+    height: f64,
+}
+
+impl Queues {
+    fn new(rng: Rng, from: i64) -> Queues {
+        let mut queues = Queues { rng, begin: from, end: from, height: 0.0 };
+        queues.schedule(from);
+        queues
+    }
+
+    fn schedule(&mut self, from: i64) {
+        self.begin = from + self.rng.exp(QUEUE_PAUSE) as i64;
+        self.end = self.begin + self.rng.between(QUEUE_LASTS.0, QUEUE_LASTS.1) as i64;
+        self.height = self.rng.between(QUEUE_HEIGHT.0, QUEUE_HEIGHT.1);
+    }
+
+    fn height(&mut self, at: i64) -> f64 {
+        if at >= self.end {
+            self.schedule(at);
+        }
+        if at >= self.begin { self.height } else { 0.0 }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a simulation consists of. All times count from the start of the run.
+
+use super::delay::{Delay, HoldBack};
+use super::host::HostClock;
+use super::loss::Loss;
+use super::oscillator::Rate;
+use super::signal::Signal;
+use crate::MICS;
+use crate::time::Span;
+
+/// Everything that decides a run. `Scenario::default()` is one board for a minute over a perfect network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    pub seed: u64,
+    pub length: Length,
+    pub boards: Boards,
+    /// Samples a packet.
+    pub samples: u32,
+    /// Frames a second, nominal.
+    pub sample_rate: u32,
+    /// The sample clock of each board; one board has the first.
+    pub rates: [Rate; MICS],
+    /// From one packet of a cycle to the next, as one board sends them.
+    pub spacing: Span,
+    pub network: Network,
+    /// Networks that take the first one's place, each from its time on. Times rise.
+    pub then: Vec<(Span, Network)>,
+    pub drop_cycles: Vec<DropCycles>,
+    pub mutes: Vec<Mute>,
+    pub lags: Vec<Lag>,
+    pub reboots: Vec<Reboot>,
+    /// So many cycles at a board's first start and before its last stop, and around each reboot, suffer no random loss,
+    /// duplication or reordering (delays and what is scripted they do): a receiver cannot know of a packet that is lost
+    /// before the first one arrives or after the last one, so no truth about those could be held against it.
+    pub clean_cycles: u32,
+    pub host: HostClock,
+    pub signal: Signal,
+}
+
+impl Default for Scenario {
+    fn default() -> Scenario {
+        Scenario {
+            seed: 1,
+            length: Length::Time(Span::from_secs(60)),
+            boards: Boards::One,
+            samples: 512,
+            sample_rate: 48_000,
+            rates: [const { Rate::Constant(0.0) }; MICS],
+            spacing: Span::from_micros(100),
+            network: Network::default(),
+            then: Vec::new(),
+            drop_cycles: Vec::new(),
+            mutes: Vec::new(),
+            lags: Vec::new(),
+            reboots: Vec::new(),
+            clean_cycles: 8,
+            host: HostClock::default(),
+            signal: Signal::Index,
+        }
+    }
+}
+
+impl Scenario {
+    /// One board, one sample clock, for this long.
+    pub fn one_board(length: Span) -> Scenario {
+        Scenario { length: Length::Time(length), ..Scenario::default() }
+    }
+
+    /// A board for each microphone, for this long.
+    pub fn three_boards(length: Span) -> Scenario {
+        Scenario { boards: Boards::Three, ..Scenario::one_board(length) }
+    }
+
+    /// The nominal time from one cycle to the next.
+    pub fn period(&self) -> Span {
+        Span::of_frames(i64::from(self.samples), self.sample_rate)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boards {
+    /// One sample clock; the three packets of a cycle are sent in order, over one path.
+    One,
+    /// Each microphone has its own sample clock, phase and path.
+    Three,
+}
+
+impl Boards {
+    pub fn count(self) -> usize {
+        match self {
+            Boards::One => 1,
+            Boards::Three => MICS,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Cycles captured before this time are sent.
+    Time(Span),
+    /// Each board sends this many cycles.
+    Cycles(u64),
+}
+
+/// What the network does to packets. Each board has a path of its own with these properties, its losses included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Network {
+    pub delay: Delay,
+    /// The delay that no packet undercuts.
+    pub floor: Span,
+    pub loss: Loss,
+    /// Loss of whole cycles, by the same models.
+    pub cycle_loss: Loss,
+    pub hold_back: Option<HoldBack>,
+    /// The probability that a packet comes twice, the second time within 20 us to 2 ms.
+    pub duplicate: f64,
+    pub reorder: Option<Reorder>,
+    /// A packet above 1472 bytes travels as IP fragments at an MTU of 1500: losing one loses it, and it has arrived (and is
+    /// stamped) when the last one has.
+    pub fragments: bool,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            delay: Delay::None,
+            floor: Span::from_micros(200),
+            loss: Loss::None,
+            cycle_loss: Loss::None,
+            hold_back: None,
+            duplicate: 0.0,
+            reorder: None,
+            fragments: false,
+        }
+    }
+}
+
+/// A packet is held up with this probability, uniformly up to `by`, while those behind it pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reorder {
+    pub probability: f64,
+    pub by: Span,
+}
+
+/// This many whole cycles are lost, from the first one that is captured at or after `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropCycles {
+    pub at: Span,
+    pub cycles: u64,
+}
+
+/// A microphone is dead for a while: its packets are not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mute {
+    pub mic: usize,
+    pub from: Span,
+    pub to: Span,
+}
+
+/// One microphone's packets take longer for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    pub mic: usize,
+    pub from: Span,
+    pub to: Span,
+    pub by: Span,
+}
+
+/// A board stops at `at` and starts anew `down` later (and a random part of a period): position and phase start anew, and it
+/// sends from another port. The reboots of a board are given in order and do not overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reboot {
+    pub board: usize,
+    pub at: Span,
+    pub down: Span,
+}

@@ -1,0 +1,5 @@
+//! The engine against simulated truth, in virtual time. Every seed is printed.
+
+mod inputs;
+mod rig;
+mod shared;

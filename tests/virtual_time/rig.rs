@@ -1,0 +1,179 @@
+//! Runs a simulated scenario through the engine in virtual time, and holds every emitted cycle against the truth.
+
+use std::collections::BTreeMap;
+
+use micring::MICS;
+use micring::cycle::Cycle;
+use micring::engine::history::FRAME_BYTES;
+use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output, Verdict};
+use micring::sim::{Scenario, Sim};
+use micring::time::{FramePos, MonoTime, Span};
+
+/// From a packet's arrival until the loop reads it.
+const LOOP_DELAY: Span = Span::from_micros(60);
+
+pub fn config() -> Config {
+    Config {
+        sample_rate: 48_000,
+        clock: ClockChoice::Auto,
+        hold: Hold::Auto,
+        history: Span::from_secs(5),
+        max_datagram: 8192,
+    }
+}
+
+/// The engine, a virtual loop around it, and what it was seen to do.
+pub struct Rig {
+    pub engine: Engine,
+    pub cycles: u64,
+    /// Frames in which two channels do not show the same position.
+    pub misaligned: u64,
+    /// Position that went out minus position that the board counted, with the cycle it began at.
+    pub offsets: Vec<(u64, i64)>,
+    pub logs: Vec<String>,
+    /// Longest time from the newest packet of a complete cycle to the moment it left.
+    pub slowest_complete: Span,
+    /// Longest time from the first packet of any cycle to the moment it left.
+    pub slowest: Span,
+    pub last: Option<Cycle>,
+    now: MonoTime,
+}
+
+impl Rig {
+    pub fn new(config: Config) -> Rig {
+        Rig {
+            engine: Engine::new(config),
+            cycles: 0,
+            misaligned: 0,
+            offsets: Vec::new(),
+            logs: Vec::new(),
+            slowest_complete: Span::ZERO,
+            slowest: Span::ZERO,
+            last: None,
+            now: MonoTime::from_nanos(0),
+        }
+    }
+
+    /// Everything that the scenario sends, and the holds after it.
+    pub fn run(scenario: &Scenario, config: Config) -> (Rig, Sim) {
+        Rig::run_with(scenario, config, |_, _, _| {})
+    }
+
+    /// The same; `before` may do something just before each packet's turn.
+    pub fn run_with(
+        scenario: &Scenario,
+        config: Config,
+        mut before: impl FnMut(&mut Rig, &Sim, &micring::sim::Packet),
+    ) -> (Rig, Sim) {
+        let mut rig = Rig::new(config);
+        let mut sim = Sim::new(scenario);
+        let mut payload = Vec::new();
+        while let Some(packet) = sim.next() {
+            rig.wait_until(packet.arrival, &sim);
+            before(&mut rig, &sim, &packet);
+            sim.payload(&packet, &mut payload);
+            let d = Datagram {
+                mic: packet.mic,
+                stamp: packet.stamp,
+                sender: sim.sender(&packet),
+                bytes: &payload,
+                len: payload.len(),
+            };
+            rig.feed(&d, packet.arrival, &sim);
+        }
+        let end = rig.now + Span::from_secs(1);
+        rig.wait_until(end, &sim);
+        (rig, sim)
+    }
+
+    /// One turn that reads one datagram.
+    pub fn feed(&mut self, d: &Datagram<'_>, arrival: MonoTime, sim: &Sim) -> Verdict {
+        self.now = arrival + LOOP_DELAY;
+        self.engine.begin_turn(sim.clocks(self.now));
+        let verdict = self.engine.handle_datagram(d);
+        self.drain();
+        self.engine.handle_timeout();
+        self.drain();
+        verdict
+    }
+
+    /// Turns without a packet, at the moments the engine asks for.
+    pub fn wait_until(&mut self, until: MonoTime, sim: &Sim) {
+        while let Some(due) = self.engine.next_timeout().filter(|&due| due < until) {
+            self.now = due.max(self.now);
+            self.engine.begin_turn(sim.clocks(self.now));
+            self.engine.handle_timeout();
+            self.drain();
+            assert!(self.engine.next_timeout().is_none_or(|next| next > due), "a timeout that was handled is over");
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Cycle(cycle) => self.check(&cycle),
+                Output::Log(line) => self.logs.push(line),
+            }
+        }
+    }
+
+    /// One channel of a run of frames, from the history.
+    pub fn channel(&self, mic: usize, first: FramePos, frames: usize) -> Vec<i32> {
+        let mut out = Vec::with_capacity(frames);
+        while out.len() < frames {
+            let at = first + out.len() as i64;
+            let run = self.engine.history().frames(at, frames - out.len()).expect("the history holds what was emitted");
+            out.extend(run.chunks_exact(FRAME_BYTES).map(|f| {
+                let sample = &f[mic * 4..mic * 4 + 4];
+                i32::from_le_bytes(sample.try_into().expect("four bytes"))
+            }));
+        }
+        out
+    }
+
+    fn check(&mut self, cycle: &Cycle) {
+        assert_eq!(cycle.id, self.cycles, "ids rise by one");
+        let contiguous = self.last.is_none_or(|last| cycle.first_frame >= last.first_frame + i64::from(last.frames));
+        assert!(contiguous, "positions are never used twice");
+        self.cycles += 1;
+        let mut positions = BTreeMap::new();
+        for mic in 0..MICS {
+            let n = cycle.mic_samples[mic] as usize;
+            let samples = self.channel(mic, cycle.first_frame, cycle.frames as usize);
+            assert!(samples[n..].iter().all(|&s| s == 0), "what is missing is zeros");
+            let Some(&first) = samples[..n].first() else { continue };
+            assert_eq!(first >> 28, mic as i32 + 1, "a channel carries its own microphone");
+            assert!(samples[..n].iter().zip(0..).all(|(&s, i)| s == first + i), "a packet stays whole");
+            *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
+        }
+        if positions.len() > 1 {
+            self.misaligned += u64::from(cycle.frames);
+        }
+        let most = positions.iter().max_by_key(|&(_, n)| n).expect("a cycle holds at least a packet");
+        let offset = cycle.first_frame.0 - most.0;
+        if self.offsets.last().is_none_or(|&(_, last)| last != offset) {
+            self.offsets.push((cycle.id, offset));
+        }
+        let wall = cycle.arrival.iter().flatten();
+        let (first, newest) = (wall.clone().min(), wall.max());
+        if cycle.mic_samples.iter().all(|&n| n > 0) {
+            self.slowest_complete = self.slowest_complete.max(cycle.emitted - *newest.expect("heard"));
+        }
+        self.slowest = self.slowest.max(cycle.emitted - *first.expect("heard"));
+        self.last = Some(*cycle);
+    }
+
+    pub fn lost(&self) -> [u64; MICS] {
+        self.engine.counters().mics.map(|m| m.lost)
+    }
+
+    /// Of a run that began with whole cycles: placed + lost + taken back = emitted + skipped, for each microphone.
+    pub fn assert_books_balance(&self) {
+        let counters = self.engine.counters();
+        let cycles = counters.cycles;
+        assert_eq!(cycles.emitted, cycles.complete + cycles.incomplete);
+        for (mic, m) in counters.mics.iter().enumerate() {
+            assert_eq!(m.received + m.lost + m.corrected, cycles.emitted + cycles.skipped, "mic {mic}: {counters:?}");
+        }
+    }
+}

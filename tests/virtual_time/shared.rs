@@ -1,0 +1,59 @@
+//! One board.
+
+use micring::sim::{DropCycles, HoldBack, Loss, Network, Scenario};
+use micring::time::Span;
+
+use super::rig::{Rig, config};
+
+fn minute(seed: u64, network: Network) -> Scenario {
+    println!("seed {seed}");
+    Scenario { seed, network, ..Scenario::one_board(Span::from_secs(60)) }
+}
+
+#[test]
+fn a_quiet_minute_is_contiguous_complete_and_at_once() {
+    let (rig, _) = Rig::run(&minute(1, Network::default()), config());
+    let cycles = rig.engine.counters().cycles;
+    assert!(rig.cycles >= 5624, "{} cycles", rig.cycles);
+    assert_eq!((cycles.incomplete, cycles.skipped, rig.misaligned), (0, 0, 0));
+    assert_eq!(rig.offsets, [(0, 0)]);
+    assert!(rig.slowest_complete < Span::from_micros(100), "{:?}", rig.slowest_complete);
+}
+
+#[test]
+fn with_3_percent_loss_nothing_is_misaligned_and_lost_is_what_was_withheld() {
+    for seed in 10..20 {
+        let network = Network { loss: Loss::Independent(0.03), ..Network::default() };
+        let (rig, sim) = Rig::run(&minute(seed, network), config());
+        assert_eq!(rig.misaligned, 0);
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        rig.assert_books_balance();
+        assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
+    }
+}
+
+#[test]
+fn bursts_after_80_ms_every_second_insert_nothing() {
+    for seed in 20..25 {
+        let hold_back = Some(HoldBack { hold: Span::from_millis(80), every: Span::from_secs(1) });
+        let (rig, sim) = Rig::run(&minute(seed, Network { hold_back, ..Network::default() }), config());
+        assert_eq!(rig.misaligned, 0);
+        assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
+        assert_eq!(rig.engine.counters().cycles.skipped, 0);
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        rig.assert_books_balance();
+    }
+}
+
+#[test]
+fn five_lost_cycles_skip_just_their_positions() {
+    let at = Span::from_secs(30);
+    let scenario = Scenario { drop_cycles: vec![DropCycles { at, cycles: 5 }], ..minute(30, Network::default()) };
+    let (rig, _) = Rig::run(&scenario, config());
+    let counters = rig.engine.counters();
+    assert_eq!((rig.misaligned, counters.cycles.skipped, counters.cycles.incomplete), (0, 5, 0));
+    assert_eq!(rig.offsets, [(0, 0)]);
+    assert_eq!(rig.lost(), [5; 3]);
+    assert!(rig.slowest <= Span::from_millis(41), "{:?}", rig.slowest);
+    rig.assert_books_balance();
+}
