@@ -7,8 +7,8 @@ pub mod cycle;
 pub mod engine;
 pub mod http;
 pub mod report;
-pub mod stats;
 pub mod sim;
+pub mod stats;
 pub mod sys;
 pub mod time;
 

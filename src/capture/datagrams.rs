@@ -85,7 +85,7 @@ impl<R: Read> Datagrams<R> {
             },
         };
         match udp(&packet, payload, frame.stamp) {
-            Some(datagram) => Ok(Some(Seen::Datagram(datagram))),
+            Some(datagram) => Ok(Some(Seen::Datagram(Datagram { mic: frame.mic, ..datagram }))),
             None => {
                 passed.malformed += 1;
                 Ok(Some(Seen::Nothing))
@@ -116,6 +116,7 @@ fn udp<'a>(packet: &IpPacket<'_>, payload: Payload<'a>, stamp: KernelTime) -> Op
     }
     Some(Datagram {
         stamp,
+        mic: None,
         from: SocketAddr::new(packet.from, field(0)),
         to: SocketAddr::new(packet.to, field(2)),
         bytes: &bytes[..bytes.len().min(len)],
@@ -169,6 +170,7 @@ mod tests {
         assert_eq!(datagrams.next_seen(), Ok(Some(Seen::Nothing)));
         let expected = Datagram {
             stamp: KernelTime::from_nanos(1_000_130_000),
+            mic: None,
             from: "192.0.2.1:4000".parse().unwrap(),
             to: "192.0.2.2:30001".parse().unwrap(),
             bytes: &payload,
@@ -230,7 +232,7 @@ mod tests {
             if let Some(first) = data.first_mut() {
                 *first = start;
             }
-            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, interface: 0, data: &data };
+            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, mic: None, data: &data };
             if let Ok(packet) = decode(&frame) {
                 prop_assert!(packet.payload.len() <= data.len());
                 let mut reassembler = Reassembler::default();

@@ -150,7 +150,7 @@ pub(super) mod tests {
     use crate::time::KernelTime;
 
     pub(in crate::capture) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
-        Frame { stamp: KernelTime::from_nanos(0), link, interface: 0, data }
+        Frame { stamp: KernelTime::from_nanos(0), link, mic: None, data }
     }
 
     fn udp_v4(payload: &[u8]) -> Vec<u8> {

@@ -26,6 +26,8 @@ use crate::time::KernelTime;
 pub struct Datagram<'a> {
     /// Of its last fragment, as the kernel stamps it.
     pub stamp: KernelTime,
+    /// The microphone whose socket it came from, where the recording is ours.
+    pub mic: Option<usize>,
     pub from: SocketAddr,
     pub to: SocketAddr,
     /// The captured part of the payload, from its start.

@@ -31,6 +31,7 @@ const ENHANCED_PACKET: u32 = 6;
 const OPT_COMMENT: u16 = 1;
 const ISB_IFRECV: u16 = 4;
 const ISB_IFDROP: u16 = 5;
+const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 const ISB_OSDROP: u16 = 7;
@@ -41,8 +42,8 @@ pub struct Frame<'a> {
     pub stamp: KernelTime,
     /// LINKTYPE_ value of the interface, see the list of tcpdump.org.
     pub link: u16,
-    /// Number of the interface within its section.
-    pub interface: u32,
+    /// The microphone whose socket it came from, where the recording is ours: see [`Writer::begin`](super::Writer::begin).
+    pub mic: Option<usize>,
     /// What was captured; the frame may have been longer on the wire.
     pub data: &'a [u8],
 }
@@ -73,6 +74,7 @@ pub struct Statistics<'a> {
 struct Interface {
     link: u16,
     ticks: Ticks,
+    mic: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl<R: Read> Reader<R> {
         let stamp = KernelTime::from_nanos(i64::from(seconds) * 1_000_000_000 + nanoseconds);
         let at = self.consume(HEADER + captured) + HEADER;
         let data = &self.buffer[at..at + captured];
-        Ok(Some(Record::Frame(Frame { stamp, link, interface: 0, data })))
+        Ok(Some(Record::Frame(Frame { stamp, link, mic: None, data })))
     }
 
     fn next_block(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
@@ -186,10 +188,10 @@ impl<R: Read> Reader<R> {
                     return Ok(Some(Record::Unstamped));
                 }
                 ENHANCED_PACKET | OBSOLETE_PACKET => {
-                    let (stamp, link, interface, data) = self.packet(kind, body)?;
+                    let (stamp, Interface { link, mic, .. }, data) = self.packet(kind, body)?;
                     self.consume(length);
                     let data = &self.buffer[data];
-                    return Ok(Some(Record::Frame(Frame { stamp, link, interface, data })));
+                    return Ok(Some(Record::Frame(Frame { stamp, link, mic, data })));
                 }
                 STATISTICS => {
                     let (interface, stamp) = self.statistics_head(body.clone())?;
@@ -249,9 +251,13 @@ impl<R: Read> Reader<R> {
         if body.len() < 8 {
             return Err(self.corrupt("an interface description that is too short"));
         }
-        let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 } };
+        let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, mic: None };
         for (code, value) in options(order, &body[8..]) {
             match (code, value) {
+                // `mic0 0.0.0.0:30001`, as our own writer names them.
+                (IF_NAME, [b'm', b'i', b'c', digit @ b'0'..=b'2', b' ', ..]) => {
+                    interface.mic = Some(usize::from(digit - b'0'));
+                }
                 (IF_TSRESOL, [resolution]) => interface.ticks.resolution = *resolution,
                 (IF_TSOFFSET, value) if value.len() == 8 => {
                     interface.ticks.offset_s = order.u64(value).expect("eight bytes") as i64;
@@ -265,12 +271,12 @@ impl<R: Read> Reader<R> {
         Ok(interface)
     }
 
-    /// Stamp, link type, interface, and where in the buffer the frame is.
+    /// Stamp, interface, and where in the buffer the frame is.
     fn packet(
         &self,
         kind: u32,
         body: std::ops::Range<usize>,
-    ) -> Result<(KernelTime, u16, u32, std::ops::Range<usize>), CaptureError> {
+    ) -> Result<(KernelTime, Interface, std::ops::Range<usize>), CaptureError> {
         const HEAD: usize = 20;
         let order = self.order();
         let bytes = &self.buffer[body.clone()];
@@ -286,7 +292,7 @@ impl<R: Read> Reader<R> {
         let interface = self.interface_of(number)?;
         let stamp = self.stamp(interface, &bytes[4..])?;
         let data = body.start + HEAD..body.start + HEAD + captured;
-        Ok((stamp, interface.link, number, data))
+        Ok((stamp, interface, data))
     }
 
     fn statistics_head(&self, body: std::ops::Range<usize>) -> Result<(u32, KernelTime), CaptureError> {
@@ -513,7 +519,7 @@ mod tests {
             file.extend(b"abc");
             let mut reader = Reader::new(&file[..]).unwrap();
             let stamp = KernelTime::from_nanos(1_795_345_500_000_000_000 + if nanos { 999_999 } else { 999_999_000 });
-            let frame = Frame { stamp, link: 1, interface: 0, data: b"abc" };
+            let frame = Frame { stamp, link: 1, mic: None, data: b"abc" };
             assert_eq!(reader.next_record(), Ok(Some(Record::Frame(frame))));
             assert_eq!(reader.next_record(), Ok(None));
         }

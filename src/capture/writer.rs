@@ -265,11 +265,12 @@ mod tests {
             let mut read = 0;
             while let Some(seen) = datagrams.next_seen().unwrap() {
                 let Seen::Datagram(seen) = seen else { continue };
-                let (_, ns, (from, to), payload) = &sent[read];
+                let (mic, ns, (from, to), payload) = &sent[read];
                 let headers = if from.is_ipv4() { 28 } else { 48 };
                 let kept = snap.map_or(payload.len(), |snap| payload.len().min(snap.max(48) as usize - headers));
                 let stamp = KernelTime::from_nanos(*ns);
-                let expected = Datagram { stamp, from: *from, to: *to, bytes: &payload[..kept], len: payload.len() };
+                let mic = Some(*mic);
+                let expected = Datagram { stamp, mic, from: *from, to: *to, bytes: &payload[..kept], len: payload.len() };
                 prop_assert_eq!(seen, expected);
                 read += 1;
             }
