@@ -19,7 +19,7 @@ pub use frames::{IpPacket, NotUdp, Place, decode};
 pub use reader::{Frame, Reader, Record, Statistics};
 pub use writer::Writer;
 
-use crate::time::KernelTime;
+use crate::time::{KernelTime, Span};
 
 /// A UDP datagram out of a capture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +34,17 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The length of the whole payload.
     pub len: usize,
+}
+
+/// What a recording says of a step of CLOCK_REALTIME, in a comment of interface statistics: what is stamped after it is so much later.
+pub fn clock_step_comment(step: Span) -> String {
+    format!("clock step {:+} ns", step.as_nanos())
+}
+
+/// The step of which such a comment tells.
+pub fn clock_step(comment: &str) -> Option<Span> {
+    let ns = comment.strip_prefix("clock step ")?.strip_suffix(" ns")?;
+    ns.parse().ok().map(Span::from_nanos)
 }
 
 /// What is wrong with a capture, and at which byte of the file.
@@ -67,3 +78,17 @@ impl fmt::Display for CaptureError {
 }
 
 impl std::error::Error for CaptureError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_step_is_told_and_understood() {
+        for step in [Span::from_secs(1), Span::from_nanos(-1), Span::ZERO] {
+            assert_eq!(clock_step(&clock_step_comment(step)), Some(step));
+        }
+        assert_eq!(clock_step_comment(Span::from_millis(-2)), "clock step -2000000 ns");
+        assert_eq!(clock_step("the clock stepped"), None);
+    }
+}

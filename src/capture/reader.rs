@@ -62,7 +62,8 @@ pub enum Record<'a> {
 /// An interface statistics block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statistics<'a> {
-    pub interface: u32,
+    /// The microphone whose socket it tells of, where the recording is ours.
+    pub mic: Option<usize>,
     pub stamp: KernelTime,
     pub received: Option<u64>,
     /// Dropped for want of room, by the interface and by the operating system together.
@@ -194,11 +195,11 @@ impl<R: Read> Reader<R> {
                     return Ok(Some(Record::Frame(Frame { stamp, link, mic, data })));
                 }
                 STATISTICS => {
-                    let (interface, stamp) = self.statistics_head(body.clone())?;
+                    let (mic, stamp) = self.statistics_head(body.clone())?;
                     let options = body.start + 12..body.end;
                     let order = self.order();
                     self.consume(length);
-                    let statistics = statistics(order, interface, stamp, &self.buffer[options]);
+                    let statistics = statistics(order, mic, stamp, &self.buffer[options]);
                     return Ok(Some(Record::Statistics(statistics)));
                 }
                 _ => self.consume_any(length)?,
@@ -295,13 +296,13 @@ impl<R: Read> Reader<R> {
         Ok((stamp, interface, data))
     }
 
-    fn statistics_head(&self, body: std::ops::Range<usize>) -> Result<(u32, KernelTime), CaptureError> {
+    fn statistics_head(&self, body: std::ops::Range<usize>) -> Result<(Option<usize>, KernelTime), CaptureError> {
         let bytes = &self.buffer[body];
         if bytes.len() < 12 {
             return Err(self.corrupt("interface statistics that are too short"));
         }
-        let number = self.order().u32(bytes);
-        Ok((number, self.stamp(self.interface_of(number)?, &bytes[4..])?))
+        let interface = self.interface_of(self.order().u32(bytes))?;
+        Ok((interface.mic, self.stamp(interface, &bytes[4..])?))
     }
 
     fn interface_of(&self, number: u32) -> Result<Interface, CaptureError> {
@@ -383,8 +384,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
-fn statistics(order: Order, interface: u32, stamp: KernelTime, bytes: &[u8]) -> Statistics<'_> {
-    let mut statistics = Statistics { interface, stamp, received: None, dropped: None, comment: None };
+fn statistics(order: Order, mic: Option<usize>, stamp: KernelTime, bytes: &[u8]) -> Statistics<'_> {
+    let mut statistics = Statistics { mic, stamp, received: None, dropped: None, comment: None };
     for (code, value) in options(order, bytes) {
         match code {
             ISB_IFRECV => statistics.received = order.u64(value),

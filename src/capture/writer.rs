@@ -345,7 +345,7 @@ mod tests {
         let mut datagrams = Datagrams::new(&file[..]).unwrap();
         datagrams.next_seen().unwrap();
         let Some(Seen::Statistics(seen)) = datagrams.next_seen().unwrap() else { panic!("statistics") };
-        assert_eq!((seen.interface, seen.stamp), (1, STAMP));
+        assert_eq!((seen.mic, seen.stamp), (Some(1), STAMP));
         assert_eq!((seen.received, seen.dropped), (Some(1_000), Some(3)));
         assert_eq!(seen.comment, Some("clock stepped by +1.000 s"));
     }
