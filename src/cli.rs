@@ -1,16 +1,17 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod http;
 mod simulate;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::http::{HttpArgs, parse_token};
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
 use crate::engine::{ClockChoice, Hold};
-use crate::http::Cors;
 use crate::time::Span;
 
 /// Three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
@@ -72,9 +73,6 @@ pub struct ServeArgs {
     /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
     pub udp_bind: IpAddr,
-    /// Where HTTP is served.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
-    pub http: SocketAddr,
     /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
     #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
     pub core: Core,
@@ -93,12 +91,8 @@ pub struct ServeArgs {
     /// Longest datagram taken, in bytes; longer ones are counted as truncated.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
     pub max_datagram: usize,
-    /// Events that wait for one subscriber; beyond, the oldest are dropped and counted.
-    #[arg(long, value_name = "EVENTS", default_value_t = 64, value_parser = parse_queue)]
-    pub queue: usize,
-    /// Which web pages may read /api/*: any, none, or one origin. With * any page that you open can read the microphones.
-    #[arg(long, value_name = "*|none|ORIGIN", default_value = "*", value_parser = parse_cors)]
-    pub cors: Cors,
+    #[command(flatten)]
+    pub web: HttpArgs,
 }
 
 /// UDP ports of the microphones.
@@ -162,22 +156,6 @@ fn parse_datagram(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(bytes) if (4..=65_507).contains(&bytes) => Ok(bytes),
         _ => Err("is not a datagram's size in bytes (4 to 65507)".into()),
-    }
-}
-
-fn parse_queue(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(events) if (1..=4096).contains(&events) => Ok(events),
-        _ => Err("is not a number of events (1 to 4096)".into()),
-    }
-}
-
-fn parse_cors(text: &str) -> Result<Cors, String> {
-    match text {
-        "*" => Ok(Cors::Any),
-        "none" => Ok(Cors::None),
-        origin if origin.starts_with("http://") || origin.starts_with("https://") => Ok(Cors::Origin(origin.into())),
-        _ => Err("is neither *, none nor an origin like https://example.org".into()),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_span, conflicts_with = "cycles")]
     pub duration: Option<Span>,
     /// How many cycles (packets a microphone, the withheld ones included) to send.
-    #[arg(long, value_name = "N", alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", visible_alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
     pub cycles: Option<u64>,
     /// So many times faster than the microphones' time.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_factor)]
@@ -130,9 +130,6 @@ impl SimulateArgs {
         if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.count() {
             return Err(wrong("--from takes one address or one for each board"));
         }
-        if let Some(reboot) = self.reboot.iter().find(|reboot| reboot.board >= boards.count()) {
-            return Err(wrong(&format!("--reboot {}: there is no such board, they count from 0", reboot.board)));
-        }
         let network = Network {
             delay: self.jitter.map_or(self.delay, Delay::Exp),
             loss: self.loss_ge.or(self.loss.map(Loss::Independent)).unwrap_or(Loss::None),
@@ -147,7 +144,7 @@ impl SimulateArgs {
             None => (network, Vec::new()),
             Some((from, to)) => (Network::default(), vec![(from, network), (to, Network::default())]),
         };
-        Ok(Scenario {
+        let scenario = Scenario {
             seed: self.seed,
             length: match self.cycles {
                 Some(cycles) => Length::Cycles(cycles),
@@ -166,7 +163,9 @@ impl SimulateArgs {
             clean_cycles: self.clean_cycles,
             signal: self.signal,
             ..Scenario::default()
-        })
+        };
+        scenario.check().map_err(|why| wrong(&why))?;
+        Ok(scenario)
     }
 }
 

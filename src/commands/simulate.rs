@@ -99,11 +99,13 @@ fn pin(core: Core) -> Result<Option<usize>, Failure> {
 }
 
 fn resolve(host: &str) -> Result<IpAddr, Failure> {
-    let mut addresses = (host, 0)
+    let addresses: Vec<SocketAddr> = (host, 0)
         .to_socket_addrs()
-        .map_err(|error| Failure::new(format_args!("cannot find an address for --to {host}: {error}")))?;
-    let first = addresses.next().ok_or_else(|| Failure::new(format_args!("--to {host} has no address")))?;
-    Ok(first.ip())
+        .map_err(|error| Failure::new(format_args!("cannot find an address for --to {host}: {error}")))?
+        .collect();
+    // `localhost` is ::1 first on many machines, but `serve` binds 0.0.0.0 unless asked otherwise.
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.map(SocketAddr::ip).ok_or_else(|| Failure::new(format_args!("--to {host} has no address")))
 }
 
 /// The source address of each board.
@@ -176,6 +178,7 @@ struct Tally {
 struct MicTally {
     sent: u64,
     duplicated: u64,
+    reordered: u64,
     bytes: u64,
     send_errors: u64,
     lost: u64,
@@ -211,6 +214,7 @@ impl Tally {
             mic.duplicated += 1;
         } else {
             mic.sent += 1;
+            mic.reordered += u64::from(packet.reordered);
             mic.bytes += bytes as u64;
             mic.first.get_or_insert(*packet);
             // A reordered packet is not the newest.
@@ -286,7 +290,7 @@ impl Tally {
                     "cycle_lost": mic.cycle_lost,
                     "muted": mic.muted,
                     "duplicated": mic.duplicated,
-                    "reordered": sim.truth().mics[index].reordered,
+                    "reordered": mic.reordered,
                     "send_errors": mic.send_errors,
                     "samples": mic.sent * u64::from(scenario.samples),
                     "bytes": mic.bytes,

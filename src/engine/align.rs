@@ -77,6 +77,10 @@ pub(super) struct SharedAligner {
     sample_rate: u32,
     /// Longest wait of a withheld or incomplete cycle.
     hold: Span,
+    /// The board's one clock, of all its packets: what decides. The microphones' places inside a cycle, some 0.1 ms
+    /// apart, are small against a period.
+    clock: ClockModel,
+    /// One for each microphone, for the figures.
     clocks: [ClockModel; MICS],
     late: LateOrLost,
     /// The doubt has been withheld long enough; what follows may still decide it.
@@ -95,6 +99,7 @@ impl SharedAligner {
         SharedAligner {
             sample_rate,
             hold,
+            clock: ClockModel::new(sample_rate),
             clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
             late: LateOrLost::default(),
             released: false,
@@ -136,7 +141,7 @@ impl SharedAligner {
         };
         let samples = a.packet.samples();
         let own_end = self.tail.get(i).own_end(samples);
-        let r = self.residual(a.mic, own_end, a.at);
+        let r = self.residual(own_end, a.at);
         let doubt_since = self.late.doubt_since().unwrap_or(a.at);
         let doubt_is_long = self.late.doubt_is_long();
         let judgement = match (place, r) {
@@ -153,11 +158,13 @@ impl SharedAligner {
                     self.released = false;
                 }
             }
-            Judgement::Delayed => self.settle_delayed(),
-            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, sink),
-        }
-        if doubt_is_long && judgement != Judgement::Doubtful {
-            self.restart_clocks();
+            Judgement::Delayed => {
+                self.settle_delayed();
+                if doubt_is_long {
+                    self.restart_clocks();
+                }
+            }
+            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, doubt_is_long, sink),
         }
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
@@ -188,9 +195,8 @@ impl SharedAligner {
         let Some(back) = self.tail.back() else { return Place::Next };
         let (mic, samples) = (a.mic, a.packet.samples());
         let newest = self.tail.len() - 1;
-        let base = self.late.base();
         let quarter = self.period().mul_ratio(1, 4);
-        let r_in = |i: usize| self.residual(mic, self.tail.get(i).own_end(samples), a.at).map(|r| r - base);
+        let r_in = |i: usize| self.residual(self.tail.get(i).own_end(samples), a.at);
         let near = |r: Option<Span>| r.is_some_and(|r| r.abs() < quarter);
         if self.is_duplicate(a, sink) {
             return Place::Nowhere;
@@ -204,7 +210,7 @@ impl SharedAligner {
                 return Place::Rising(newest);
             }
         }
-        if self.late.doubt_since().is_some() {
+        if self.late.doubt_since().is_some() || self.late.base() > Span::ZERO {
             // In a backlog everything comes at once: only the order counts.
             return if rising { Place::Rising(newest) } else { Place::Next };
         }
@@ -212,7 +218,7 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let too_early = self.residual(mic, next_end, a.at).is_some_and(|r| r - base < -quarter);
+        let too_early = self.residual(next_end, a.at).is_some_and(|r| r < -quarter);
         if !too_early {
             return Place::Next;
         }
@@ -235,7 +241,7 @@ impl SharedAligner {
         }
         let entry = self.tail.get(i);
         let following = entry.own_end(0) + i64::from(samples);
-        let impossible = self.residual(a.mic, following, a.at).is_none_or(|r| r < -period.mul_ratio(1, 8));
+        let impossible = self.residual(following, a.at).is_none_or(|r| r < -period.mul_ratio(1, 8));
         impossible && !a.packet.is_constant() && sink.history.holds(a.mic, entry.first, a.packet.bytes())
     }
 
@@ -247,20 +253,18 @@ impl SharedAligner {
         let slot = back.slots[mic].expect("its packet is there");
         let quarter = self.period().mul_ratio(1, 4);
         let companion = a.mic > mic && a.at - slot.at < quarter;
-        let fits_here = self
-            .residual(a.mic, back.own_end(a.packet.samples()), a.at)
-            .is_some_and(|r| (r - self.late.base()).abs() < quarter);
+        let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r.abs() < quarter);
         let skip_stands = self.skips.back().is_some_and(|s| a.at - s.since < TAKE_BACK_WITHIN);
         if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
             let own_end = back.own_end(0);
             self.tail.confirm_back();
-            let r = self.residual(mic, own_end, slot.at);
+            let r = self.residual(own_end, slot.at);
             self.learn(mic, own_end, slot.at, r, sink);
             return;
         }
         let (slot, samples) = self.tail.lift(newest, mic, sink);
         self.tail.drop_empty_back();
-        let passed = |own_end: FramePos| self.residual(mic, own_end, slot.at).is_some_and(|r| r > Span::ZERO);
+        let passed = |own_end: FramePos| self.residual(own_end, slot.at).is_some_and(|r| r > Span::ZERO);
         let hole = self.tail.iter().rev().find(|(_, e)| e.slots[mic].is_none() && passed(e.own_end(slot.samples)));
         match hole.map(|(i, _)| i) {
             Some(i) => {
@@ -281,6 +285,7 @@ impl SharedAligner {
             return;
         }
         self.early = 0;
+        self.clock.observe(own_end, at);
         self.clocks[mic].observe(own_end, at);
         sink.meter.on_placed(mic, own_end, at);
     }
@@ -289,6 +294,7 @@ impl SharedAligner {
         let skip = self.skips.pop_back().expect("a skip stands");
         self.early = 0;
         self.tail.renumber(skip.since, skip.cycles, skip.frames);
+        self.clock.renumber(skip.since, -skip.frames);
         for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
             clock.renumber(skip.since, -skip.frames);
             counters.lost -= lost;
@@ -302,15 +308,43 @@ impl SharedAligner {
     }
 
     /// So many cycles were lost before the doubt.
-    fn settle_lost(&mut self, cycles: i64, since: MonoTime, sink: &mut Sink<'_>) {
+    fn settle_lost(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
         let frames = cycles * i64::from(self.tail.nominal());
         let lost = self.tail.insert_lost(cycles, self.released, sink);
-        self.tail.settle();
         self.released = false;
         if self.skips.len() == SKIPS_KEPT {
             self.skips.pop_front();
         }
         self.skips.push_back(Skip { since, cycles, frames, lost });
+        if long {
+            self.restart_clocks();
+        }
+        self.judge_again(sink);
+    }
+
+    /// What stood behind a loss stands anew: a second loss may hide among it.
+    fn judge_again(&mut self, sink: &mut Sink<'_>) {
+        let mut pending = self.tail.doubtful();
+        let mut next = 0;
+        while let Some(&(at, mic)) = pending.get(next) {
+            next += 1;
+            let i = self.tail.find(at, mic);
+            let own_end = self.tail.get(i).own_end(0);
+            let r = self.residual(own_end, at);
+            let since = self.late.doubt_since().unwrap_or(at);
+            match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
+                Judgement::Doubtful => {}
+                Judgement::Certain | Judgement::Delayed => {
+                    self.tail.settle_until(at);
+                    self.learn(mic, own_end, at, r, sink);
+                }
+                Judgement::Lost(cycles) => {
+                    // Rare, and ends: each turn leaves fewer packets in doubt.
+                    self.settle_lost(cycles, since, false, sink);
+                    pending.clear();
+                }
+            }
+        }
     }
 
     /// The hold of a doubt is over: the best guess, or on as if delayed while what follows may still decide.
@@ -318,12 +352,9 @@ impl SharedAligner {
         let Some(since) = self.late.doubt_since() else { return };
         let long = self.late.doubt_is_long();
         match self.late.best_guess(self.period()) {
-            Some(cycles) if cycles > 0 && self.late.has_spacing() => {
-                self.settle_lost(cycles, since, sink);
+            Some(cycles) if cycles > 0 && self.late.is_likely(self.period()) => {
                 self.late.settle_lost();
-                if long {
-                    self.restart_clocks();
-                }
+                self.settle_lost(cycles, since, long, sink);
             }
             _ => self.released = true,
         }
@@ -338,6 +369,7 @@ impl SharedAligner {
 
     fn restart_clocks(&mut self) {
         self.late.forget_level();
+        self.clock.restart();
         self.clocks.iter_mut().for_each(ClockModel::restart);
     }
 
@@ -382,11 +414,9 @@ impl SharedAligner {
         self.tail.leave(now, sink);
     }
 
-    /// How far above its floor a packet of `mic` that ends at `own_end` arrived; by another microphone's floor while its
-    /// own is unknown.
-    fn residual(&self, mic: usize, own_end: FramePos, at: MonoTime) -> Option<Span> {
-        let own = self.clocks[mic].residual(own_end, at);
-        own.or_else(|| self.clocks.iter().find_map(|c| c.residual(own_end, at)))
+    /// How far above the board's floor a packet that ends at `own_end` arrived; `None` while there is none.
+    fn residual(&self, own_end: FramePos, at: MonoTime) -> Option<Span> {
+        self.clock.residual(own_end, at)
     }
 
     fn period(&self) -> Span {

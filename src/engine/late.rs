@@ -21,12 +21,15 @@ const RECENT: usize = 24;
 const SPACED: (u32, u32) = (3, 8);
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
+/// e^-14, one in a million: less likely than that some cycle was lost.
+const UNLIKELY: i64 = 14;
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
 pub struct LateOrLost {
-    /// Mean residual, slowly forgotten.
+    /// Mean residual of a cycle's first packet above the level of the last packets, slowly forgotten: the jitter.
     mean: Span,
+    last_spaced: MonoTime,
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
@@ -37,6 +40,8 @@ pub struct LateOrLost {
 struct Doubt {
     since: MonoTime,
     lowest: Span,
+    /// The lowest of each of the last spaced cycles, newest first.
+    cycles: [Span; SPACED.0 as usize],
     last: MonoTime,
     spaced: u32,
     /// The silence was so long that phase says nothing: nearest whole number of periods.
@@ -58,7 +63,14 @@ pub enum Judgement {
 
 impl Default for LateOrLost {
     fn default() -> LateOrLost {
-        LateOrLost { mean: Span::from_micros(100), recent: [Span::ZERO; RECENT], next: 0, doubt: None }
+        let never = MonoTime::from_nanos(i64::MIN / 2);
+        LateOrLost {
+            mean: Span::from_micros(100),
+            last_spaced: never,
+            recent: [Span::ZERO; RECENT],
+            next: 0,
+            doubt: None,
+        }
     }
 }
 
@@ -75,8 +87,12 @@ impl LateOrLost {
 
     /// How far the floor has risen for now: a queue that stands.
     pub fn base(&self) -> Span {
-        let lowest = *self.recent.iter().min().expect("it has RECENT entries");
-        (lowest - RISEN - self.mean).max(Span::ZERO)
+        (self.level() - RISEN - self.mean).max(Span::ZERO)
+    }
+
+    /// Where the floor is now, above the clock's.
+    fn level(&self) -> Span {
+        *self.recent.iter().min().expect("it has RECENT entries")
     }
 
     /// A packet, numbered as if nothing was lost, `r` above the clock's floor. `long`: after a silence that may be a
@@ -86,25 +102,28 @@ impl LateOrLost {
         let whole = r >= base + period - TOLERANCE;
         let Some(doubt) = &mut self.doubt else {
             if !whole && !long {
-                self.commit(r);
+                self.commit(r, at, period);
                 return Judgement::Certain;
             }
-            self.doubt = Some(Doubt { since: at, lowest: r, last: at, spaced: 0, long });
+            self.doubt =
+                Some(Doubt { since: at, lowest: r, cycles: [r; SPACED.0 as usize], last: at, spaced: 0, long });
             return Judgement::Doubtful;
         };
         doubt.lowest = doubt.lowest.min(r);
         if at - doubt.last > period.mul_ratio(1, 2) {
             doubt.spaced += 1;
             doubt.last = at;
+            doubt.cycles.rotate_right(1);
+            doubt.cycles[0] = r;
         }
+        doubt.cycles[0] = doubt.cycles[0].min(r);
         if !whole && !doubt.long {
             self.doubt = None;
-            self.commit(r);
+            self.commit(r, at, period);
             return Judgement::Delayed;
         }
         let doubt = *doubt;
-        let wanted = (self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1)) as u32;
-        if doubt.spaced < wanted.clamp(SPACED.0, SPACED.1) {
+        if doubt.spaced < self.wanted(period) {
             return Judgement::Doubtful;
         }
         match self.best_guess(period) {
@@ -122,21 +141,31 @@ impl LateOrLost {
     pub fn best_guess(&self, period: Span) -> Option<i64> {
         let doubt = self.doubt?;
         let base = self.base();
-        let level = (doubt.lowest - base).as_nanos();
         let period = period.as_nanos().max(1);
+        let level = (doubt.lowest - base).as_nanos();
         if doubt.long {
             return Some(((level + period / 2) / period).max(0));
         }
-        let lost = (level + TOLERANCE.as_nanos()).div_euclid(period);
-        let rest = level - lost * period;
-        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO };
-        let jitter = self.mean.as_nanos() * 12 / i64::from(doubt.spaced + 1) + 100_000;
-        (rest <= jitter + slack.as_nanos()).then_some(lost)
+        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO }.as_nanos();
+        let fits = |level: Span, cycles: i64| {
+            let rest = ((level - base).as_nanos() + TOLERANCE.as_nanos()).rem_euclid(period) - TOLERANCE.as_nanos();
+            rest <= self.mean.as_nanos() * 12 / cycles + 100_000 + slack
+        };
+        // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
+        let newest = *doubt.cycles.iter().min().expect("it has entries");
+        let whole = fits(doubt.lowest, i64::from(doubt.spaced + 1)) || fits(newest, doubt.cycles.len() as i64);
+        whole.then_some((level + TOLERANCE.as_nanos()).div_euclid(period))
     }
 
-    /// Whether packets at their normal spacing have been seen in this doubt.
-    pub fn has_spacing(&self) -> bool {
-        self.doubt.is_some_and(|d| d.spaced > 0)
+    /// Whether a loss is already more likely than as many delays in a row.
+    pub fn is_likely(&self, period: Span) -> bool {
+        self.doubt.is_some_and(|d| i64::from(d.spaced + 1) * period.as_nanos() >= UNLIKELY * self.mean.as_nanos())
+    }
+
+    /// Spaced cycles before a loss is believed.
+    fn wanted(&self, period: Span) -> u32 {
+        let wanted = self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1);
+        wanted.clamp(i64::from(SPACED.0), i64::from(SPACED.1)) as u32
     }
 
     /// The clock's offset starts anew: the level of the last packets says nothing.
@@ -157,11 +186,14 @@ impl LateOrLost {
         Judgement::Delayed
     }
 
-    fn commit(&mut self, r: Span) {
+    fn commit(&mut self, r: Span, at: MonoTime, period: Span) {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
-        let r = r.max(Span::ZERO);
-        self.mean += (r - self.mean).mul_ratio(1, 256);
+        if at - self.last_spaced > period.mul_ratio(1, 2) {
+            let jitter = r - self.level();
+            self.mean += (jitter - self.mean).mul_ratio(1, 128);
+            self.last_spaced = at;
+        }
     }
 }
 

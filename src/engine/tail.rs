@@ -239,6 +239,27 @@ impl Tail {
         }
     }
 
+    /// The same for those that had arrived by then.
+    pub fn settle_until(&mut self, at: MonoTime) {
+        for slot in self.entries.iter_mut().flat_map(|e| e.slots.iter_mut().flatten()).filter(|s| s.at <= at) {
+            slot.doubtful = false;
+        }
+    }
+
+    /// The packets in doubt, in the order of their arrival.
+    pub fn doubtful(&self) -> Vec<(MonoTime, usize)> {
+        let slots = self.entries.iter().flat_map(|e| e.slots.iter().enumerate());
+        let mut doubtful: Vec<_> = slots.filter_map(|(mic, s)| s.filter(|s| s.doubtful).map(|s| (s.at, mic))).collect();
+        doubtful.sort_unstable();
+        doubtful
+    }
+
+    /// The cycle that holds the packet of `mic` that arrived at `at`.
+    pub fn find(&self, at: MonoTime, mic: usize) -> usize {
+        let holds = |e: &Entry| e.slots[mic].is_some_and(|s| s.at == at);
+        self.entries.iter().rposition(holds).expect("a packet in doubt has a place")
+    }
+
     /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
     /// move. Returns what was counted lost.
     pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> [u64; MICS] {
@@ -279,7 +300,10 @@ impl Tail {
         for (ordinal, mic, slot, samples) in moving {
             let at = |e: &Entry| e.ordinal == ordinal + cycles && !e.has_left();
             let i = self.entries.iter().position(at).expect("a moved packet's cycle moved along");
-            self.fill(i, mic, Slot { doubtful: false, ..slot }, &samples, sink);
+            self.fill(i, mic, slot, &samples, sink);
+        }
+        for slot in self.entries.iter_mut().filter(|e| e.has_left()).flat_map(|e| e.slots.iter_mut().flatten()) {
+            slot.doubtful = false;
         }
         sink.counters.cycles.skipped += skipped as u64;
         let mut lost = [0; MICS];

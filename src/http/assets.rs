@@ -34,7 +34,9 @@ impl Asset {
 pub fn load(config: &HttpConfig) -> Vec<Asset> {
     let load = |&(path, content_type, content): &(&'static str, &'static str, &'static [u8])| {
         let body = match &config.token {
-            Some(token) if content_type.starts_with("text/html") => with_token(content, token),
+            Some(token) if content_type.starts_with("text/html") => {
+                with_token(content, token, FILES.iter().map(|(path, ..)| *path))
+            }
             _ => Bytes::from_static(content),
         };
         Asset { path, content_type, etag: format!("\"{:016x}\"", fnv1a(&body)), body }
@@ -42,13 +44,11 @@ pub fn load(config: &HttpConfig) -> Vec<Asset> {
     FILES.iter().map(load).collect()
 }
 
-fn with_token(page: &[u8], token: &str) -> Bytes {
-    let mut page = String::from_utf8_lossy(page).into_owned();
+/// The page with the token in its links to `paths`.
+fn with_token(page: &[u8], token: &str, paths: impl Iterator<Item = &'static str>) -> Bytes {
     let token: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
-    for (path, ..) in FILES.iter().filter(|(path, ..)| *path != "/") {
-        page = page.replace(&format!("\"{path}\""), &format!("\"{path}?token={token}\""));
-    }
-    page.into()
+    let link = |page: String, path| page.replace(&format!("\"{path}\""), &format!("\"{path}?token={token}\""));
+    paths.fold(String::from_utf8_lossy(page).into_owned(), link).into()
 }
 
 /// Fowler, Noll and Vo's hash, 64 bits: tells versions of a file apart, no more.
@@ -66,6 +66,14 @@ mod tests {
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn links_to_the_page_s_own_files_carry_the_token() {
+        let page = b"<script src=\"/app.js\"></script><a href=\"/\">/app.js</a><a href=\"/metrics\">";
+        let expected =
+            "<script src=\"/app.js?token=%61%2B\"></script><a href=\"/?token=%61%2B\">/app.js</a><a href=\"/metrics\">";
+        assert_eq!(with_token(page, "a+", ["/", "/app.js"].into_iter()), expected);
     }
 
     #[test]

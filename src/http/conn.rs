@@ -71,7 +71,7 @@ pub struct Conn {
     out: Bytes,
     sending: bool,
     out_is_event: bool,
-    /// When the phase began, or the request that is being read, or the last send ended.
+    /// When the phase began, or the request that is being read, or the last send.
     since: MonoTime,
 }
 
@@ -101,12 +101,16 @@ impl Conn {
         conn
     }
 
-    /// What is left of the answer.
-    pub fn body(&self) -> Option<&Body> {
-        match &self.phase {
-            Phase::Responding { body, .. } => body.as_ref(),
-            _ => None,
+    /// There is something new in the topic that the connection listens to; whether that gives it a step to take.
+    pub fn published(&mut self, hub: &mut Hub) -> bool {
+        if let Phase::Responding { body: Some(Body::Events(subscription)), .. } = &mut self.phase {
+            hub.settle(subscription);
         }
+        !self.sending
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some())
     }
 
     /// Bytes came; none: the peer has finished.
@@ -115,7 +119,7 @@ impl Conn {
         self.receiving = false;
         if bytes.is_empty() {
             self.peer_done = true;
-            if self.body().is_some_and(|body| body.topic().is_some()) {
+            if self.is_live() {
                 self.close(hub);
             }
         } else if !self.deaf() {
@@ -132,13 +136,12 @@ impl Conn {
     }
 
     /// A send completed with `n` bytes; whether an event is now whole on its way.
-    pub fn sent(&mut self, n: usize, now: MonoTime) -> bool {
+    pub fn sent(&mut self, n: usize) -> bool {
         assert!(
             self.sending && n <= self.out.len(),
             "a send completes that was asked for, and with no more than it had"
         );
         self.sending = false;
-        self.since = now;
         let _ = self.out.split_to(n);
         let whole = self.out.is_empty() && self.out_is_event;
         self.out_is_event &= !whole;

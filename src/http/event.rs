@@ -35,6 +35,8 @@ pub struct PacketEvent<'a> {
     pub mic: usize,
     /// Signed 32-bit little-endian, mono; whole samples.
     pub samples: &'a [u8],
+    /// Root mean square, in sample units: 0 to 2147483648.
+    pub rms: f64,
     pub arrival: KernelTime,
 }
 
@@ -106,17 +108,9 @@ pub fn packet_json(packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Sourc
     out.text(", \"channels\": 1, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
     out.bytes(&source.local_time(now).0).text("\", \"data\": \"");
     out.base64(packet.samples);
-    out.text("\", \"rms\": ").float(rms(packet.samples));
+    out.text("\", \"rms\": ").float(packet.rms);
     out.text(", \"arrival_us\": ").integer(packet.arrival.as_micros()).text("}\n\n");
     out.0.into()
-}
-
-/// Root mean square of s32le samples, in sample units, 0 to 2147483648; 0 of no samples.
-pub fn rms(samples: &[u8]) -> f64 {
-    let squares = |s: &[u8; 4]| f64::from(i32::from_le_bytes(*s)).powi(2);
-    let (samples, _) = samples.as_chunks();
-    let sum: f64 = samples.iter().map(squares).sum();
-    if samples.is_empty() { 0.0 } else { (sum / samples.len() as f64).sqrt() }
 }
 
 /// Hands over `frames` frames from `from`, in the runs in which the history holds them.

@@ -28,11 +28,10 @@ use bytes::Bytes;
 
 pub use crate::report::StreamFigures;
 pub use config::{Cors, HttpConfig};
-pub use event::{PacketEvent, rms};
+pub use event::PacketEvent;
 pub use source::{FRAME_BYTES, LocalTime, Source};
 
 use self::assets::Asset;
-use self::body::Body;
 use self::conn::{Conn, Step};
 use self::route::Context;
 use self::stream::{Hub, Topic};
@@ -155,7 +154,7 @@ impl Server {
         self.clocks = clocks;
         let Some(conn) = live(&mut self.slots, id) else { return };
         self.hub.figures.bytes_sent += n as u64;
-        self.hub.figures.events_sent += u64::from(conn.sent(n, clocks.mono));
+        self.hub.figures.events_sent += u64::from(conn.sent(n));
         self.touched(id.slot);
     }
 
@@ -261,22 +260,23 @@ impl Server {
     }
 
     pub fn figures(&self) -> StreamFigures {
-        let listeners = Topic::ALL.iter().flat_map(|&topic| self.hub.listeners(topic));
-        let bodies = listeners.clone().filter_map(|&slot| self.slots[slot as usize].conn.as_ref()?.body());
-        let behind = bodies.map(|body| match body {
-            Body::Events(subscription) => self.hub.lag(subscription),
-            _ => 0,
-        });
-        let mut figures = self.hub.figures;
-        figures.subscribers = listeners.count() as u64;
-        figures.connections_open = (self.open + self.refusals) as u64;
-        figures.events_dropped += behind.sum::<u64>();
-        figures
+        let listeners = Topic::ALL.iter().map(|&topic| self.hub.listeners(topic).len() as u64);
+        StreamFigures {
+            subscribers: listeners.sum(),
+            connections_open: (self.open + self.refusals) as u64,
+            ..self.hub.figures
+        }
     }
 
+    /// There is something new in a topic.
     fn wake(&mut self, topic: Topic) {
-        for &slot in self.hub.listeners(topic) {
-            enqueue(&mut self.slots[slot as usize], slot, &mut self.ready);
+        for i in 0..self.hub.listeners(topic).len() {
+            let slot = self.hub.listeners(topic)[i];
+            let entry = &mut self.slots[slot as usize];
+            let conn = entry.conn.as_mut().expect("a listener is an open connection");
+            if conn.published(&mut self.hub) {
+                enqueue(entry, slot, &mut self.ready);
+            }
         }
     }
 

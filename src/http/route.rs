@@ -148,7 +148,7 @@ fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<R
             let content = Content::Pieces {
                 length: Length::Known(HEADER_BYTES as u64 + u64::from(bytes)),
                 preamble: header.to_vec(),
-                body: Body::Wav(WavDownload { next: first, end }),
+                body: Body::Wav(WavDownload::new(first, end)),
             };
             attachment("audio/wav", "wav", content, context)
         }

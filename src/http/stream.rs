@@ -122,9 +122,6 @@ impl Hub {
 
     /// The connection in `slot` is done with its body.
     pub fn leave(&mut self, body: &Body, slot: u32) {
-        if let Body::Events(subscription) = body {
-            self.figures.events_dropped += self.lag(subscription);
-        }
         if let Some(topic) = body.topic() {
             self.logs[topic as usize].listeners.retain(|&s| s != slot);
         }
@@ -143,9 +140,8 @@ impl Hub {
         self.logs[Topic::Packets as usize].push(self.queue, || event::packet_json(packet, now, source));
     }
 
-    /// The next event of a subscriber; `None` when it has them all.
+    /// The next event of a subscriber that is settled; `None` when it has them all.
     pub fn next(&mut self, subscription: &mut Subscription, source: &dyn Source) -> Option<Bytes> {
-        self.figures.events_dropped += self.settle(subscription);
         let log = &self.logs[subscription.topic as usize];
         while subscription.cursor < log.first {
             let held = source.cycle_ids().start.min(log.first);
@@ -174,18 +170,12 @@ impl Hub {
         event
     }
 
-    /// How many events the subscriber has lost since it last asked.
-    pub fn lag(&self, subscription: &Subscription) -> u64 {
-        if subscription.resuming {
-            return 0;
+    /// Moves a subscriber past the events that its topic has dropped since, and counts them.
+    pub fn settle(&mut self, subscription: &mut Subscription) {
+        let first = self.logs[subscription.topic as usize].first;
+        if !subscription.resuming && subscription.cursor < first {
+            self.figures.events_dropped += first - subscription.cursor;
+            subscription.cursor = first;
         }
-        self.logs[subscription.topic as usize].first.saturating_sub(subscription.cursor)
-    }
-
-    /// Moves a subscriber past what it has lost, and says how much that was.
-    fn settle(&self, subscription: &mut Subscription) -> u64 {
-        let lost = self.lag(subscription);
-        subscription.cursor += lost;
-        lost
     }
 }

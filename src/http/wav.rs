@@ -12,8 +12,10 @@ use crate::time::FramePos;
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 44;
-/// Most bytes handed to a socket at once: bounds the copy that one turn of the loop makes for one client.
-pub const PIECE_BYTES: usize = 64 * 1024;
+/// Most bytes handed to a socket at once, some two events of a stream: no client gets more of a turn than another.
+const PIECE_BYTES: usize = 16 * 1024;
+/// The first piece of a download: it begins where the history is overwritten next, and has to get away from there.
+const FIRST_PIECE_BYTES: usize = 64 * 1024;
 /// Frames that fit a file: RIFF lengths are 32 bits.
 pub const MAX_FRAMES: i64 = (u32::MAX as i64 - HEADER_BYTES as i64) / FRAME_BYTES as i64;
 
@@ -41,8 +43,10 @@ pub fn header(channels: u16, bits: u16, rate: u32, data_bytes: Option<u32>) -> [
 /// Frames `next..end` of the history, three channels of 32 bits, without header.
 #[derive(Debug)]
 pub struct WavDownload {
-    pub next: FramePos,
-    pub end: FramePos,
+    next: FramePos,
+    end: FramePos,
+    /// Frames of the next piece.
+    piece: usize,
 }
 
 /// The history overwrote what was still to be sent.
@@ -50,13 +54,18 @@ pub struct WavDownload {
 pub struct Overrun;
 
 impl WavDownload {
+    pub fn new(next: FramePos, end: FramePos) -> WavDownload {
+        WavDownload { next, end, piece: FIRST_PIECE_BYTES / FRAME_BYTES }
+    }
+
     /// The next piece; `None` at the end.
     pub fn next(&mut self, source: &dyn Source) -> Result<Option<Bytes>, Overrun> {
         let left = (self.end - self.next) as usize;
         if left == 0 {
             return Ok(None);
         }
-        let run = source.frames(self.next, left.min(PIECE_BYTES / FRAME_BYTES)).ok_or(Overrun)?;
+        let run = source.frames(self.next, left.min(self.piece)).ok_or(Overrun)?;
+        self.piece = PIECE_BYTES / FRAME_BYTES;
         self.next = self.next + (run.len() / FRAME_BYTES) as i64;
         Ok(Some(Bytes::copy_from_slice(run)))
     }

@@ -80,6 +80,8 @@ pub struct Packet {
     pub stamp: KernelTime,
     /// The second copy of a duplicated packet.
     pub copy: bool,
+    /// Held up out of order.
+    pub reordered: bool,
 }
 
 /// A running [`Scenario`].
@@ -123,7 +125,12 @@ impl PartialEq for UnderWay {
 impl Eq for UnderWay {}
 
 impl Sim {
+    /// # Panics
+    /// When [`Scenario::check`] objects.
     pub fn new(scenario: &Scenario) -> Sim {
+        if let Err(why) = scenario.check() {
+            panic!("a scenario that cannot be: {why}");
+        }
         let boards: Vec<Board> = (0..scenario.boards.count()).map(|board| Board::new(scenario, board)).collect();
         Sim {
             seed: scenario.seed,

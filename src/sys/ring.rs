@@ -199,6 +199,7 @@ impl Ring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(options.completions)
             .setup_r_disabled()
@@ -495,6 +496,12 @@ impl Ring {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Whether receives, sends or accepts are ready that the last enter did not carry out (IORING_SQ_TASKRUN): work that
+    /// came while it ran. The next enter does.
+    pub fn has_pending_work(&mut self) -> bool {
+        self.ring.submission().taskrun()
     }
 
     /// Moves all completions into `out`, as plain values.

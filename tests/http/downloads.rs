@@ -71,7 +71,7 @@ fn a_client_that_keeps_up_gets_all_although_the_history_moves() {
     let id = world.connect();
     world.peer(id).reads = false;
     world.say(id, "GET /api/download_buffer HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    // A piece is 64 KiB, more than ten cycles: one piece a cycle keeps ahead of the writer.
+    // The first piece is some ten cycles long, so that the next one is there when the client has taken it.
     world.emit(512);
     world.peer(id).reads = true;
     world.run();

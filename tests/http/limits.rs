@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use micring::time::Span;
+use proptest::prelude::*;
 
 use crate::support::{Response, World, config};
 
@@ -187,4 +188,85 @@ fn connections_take_turns() {
     let last = modest.iter().map(|id| order.iter().position(|o| o == id).expect("answered")).max();
     assert!(last < Some(30), "all modest ones are answered among the first sends: {last:?}");
     assert_eq!(order.iter().filter(|&&id| id == greedy).count(), 1000);
+}
+
+/// One thing that happens to a server with many clients.
+#[derive(Clone, Debug)]
+enum Event {
+    Connect(u8),
+    Say(usize, &'static str),
+    Finish(usize),
+    Fail(usize),
+    Stall(usize, bool),
+    Emit(u32, i64),
+    Pass(i64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let said = prop::sample::select(vec![
+        "GET /api/stream_3ch HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 3\r\n\r\n",
+        "GET /api/stream_3ch?format=binary HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /api/stream_3ch.wav?bits=16 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /api/download_buffer HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /api/download_buffer_text HTTP/1.0\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /he",
+        "\n",
+    ]);
+    prop_oneof![
+        2 => (0u8..4).prop_map(Event::Connect),
+        4 => (any::<prop::sample::Index>(), said).prop_map(|(i, text)| Event::Say(i.index(64), text)),
+        1 => (0usize..64).prop_map(Event::Finish),
+        1 => (0usize..64).prop_map(Event::Fail),
+        3 => (0usize..64, any::<bool>()).prop_map(|(i, stall)| Event::Stall(i, stall)),
+        4 => (1u32..600, prop_oneof![9 => Just(0), 1 => 1i64..2000]).prop_map(|(n, skipped)| Event::Emit(n, skipped)),
+        2 => (0i64..20_000).prop_map(Event::Pass),
+    ]
+}
+
+proptest! {
+    /// Whatever happens to many clients at once: the rules of `World` hold (one receive and one send in flight, nothing
+    /// after the end), nobody is counted twice, and in the end everything is given back.
+    #[test]
+    fn any_history_of_many_clients_ends_clean(
+        events in prop::collection::vec(event(), 1..150),
+        send_limit in 1usize..20_000,
+        keep in 600i64..20_000,
+    ) {
+        let mut config = config();
+        (config.connections, config.connections_per_address, config.queue) = (12, 5, 3);
+        let mut world = World::new(config);
+        world.send_limit = send_limit;
+        world.source.keep = keep;
+        let mut ids = Vec::new();
+        for event in events {
+            let open: Vec<_> = ids.iter().copied().filter(|&id| !world.peer(id).closed).collect();
+            let pick = |i: usize| open.get(i % open.len().max(1)).copied();
+            match event {
+                Event::Connect(n) => ids.extend(world.connect_from(address(n))),
+                Event::Say(i, text) => if let Some(id) = pick(i) { world.say(id, text) },
+                Event::Finish(i) => if let Some(id) = pick(i) { world.finish(id) },
+                Event::Fail(i) => if let Some(id) = pick(i) {
+                    world.server.failed(id);
+                    world.peer(id).closed = true;
+                },
+                Event::Stall(i, stall) => if let Some(id) = pick(i) {
+                    world.peer(id).reads = !stall;
+                    world.run();
+                },
+                Event::Emit(frames, skipped) => { world.emit_after(frames, skipped); }
+                Event::Pass(ms) => world.pass(Span::from_millis(ms)),
+            }
+            let figures = world.server.figures();
+            let open = ids.iter().filter(|&&id| !world.peer(id).closed).count() as u64;
+            prop_assert_eq!(figures.connections_open, open);
+            prop_assert!(open <= 12 + 64 && figures.subscribers <= 12);
+        }
+        world.server.begin_shutdown();
+        world.run();
+        world.pass(Span::from_secs(31));
+        prop_assert!(world.server.is_drained());
+        prop_assert_eq!(world.server.next_timeout(), None);
+        prop_assert_eq!(world.server.figures().subscribers, 0);
+    }
 }

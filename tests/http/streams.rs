@@ -63,19 +63,20 @@ fn packets_are_events_only_while_somebody_listens() {
     let id = world.subscribe("/api/stream", "Last-Event-ID: 0\r\n");
     assert!(world.server.wants_packets());
     world.take(id);
-    // Root mean square of 3 and 5: the root of 17.
     let samples: Vec<u8> = [3i32, -5].iter().flat_map(|s| s.to_le_bytes()).collect();
-    let arrival = KernelTime::from_nanos(EPOCH_US * 1000 + 999);
-    world.server.publish_packet(&PacketEvent { mic: 2, samples: &samples, arrival }, world.now, &world.source);
-    world.run();
-    let expected = format!(
-        "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": 1, \"bits\": 32, \"format\": \"s32le\", \
-         \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"AwAAAPv///8=\", \"rms\": {}, \"arrival_us\": {EPOCH_US}}}\n\n",
-        17f64.sqrt(),
-    );
-    assert_eq!(String::from_utf8(world.take(id)).expect("UTF-8"), expected);
-    let loudest: Vec<u8> = [i32::MIN; 4].iter().flat_map(|s| s.to_le_bytes()).collect();
-    assert_eq!(micring::http::rms(&loudest), 2_147_483_648.0);
+    for (rms, shown) in [(4.123_105_625_617_661, "4.123105625617661"), (0.0, "0.0"), (2_147_483_648.0, "2147483648.0")]
+    {
+        let arrival = KernelTime::from_nanos(EPOCH_US * 1000 + 999);
+        let packet = PacketEvent { mic: 2, samples: &samples, rms, arrival };
+        world.server.publish_packet(&packet, world.now, &world.source);
+        world.run();
+        let expected = format!(
+            "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": 1, \"bits\": 32, \
+             \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"AwAAAPv///8=\", \
+             \"rms\": {shown}, \"arrival_us\": {EPOCH_US}}}\n\n",
+        );
+        assert_eq!(String::from_utf8(world.take(id)).expect("UTF-8"), expected);
+    }
     world.finish(id);
     assert!(!world.server.wants_packets());
     assert_eq!(world.server.figures().resumed, 0);
@@ -223,6 +224,9 @@ fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
     world.emit(8);
     world.pass(Span::from_secs(14));
     assert_eq!(ids(&world.take(id)), [0], "events take the comment's place");
+    world.pass(Span::from_secs(2));
+    assert!(world.take(id).starts_with(b":"));
+    assert_eq!(world.server.figures().events_sent, 1, "a comment is no event");
 
     world.finish(id);
     assert!(world.peer(id).closed);

@@ -22,6 +22,12 @@ pub fn config() -> Config {
     }
 }
 
+/// An emitted cycle, and the true position of each channel's first sample.
+pub struct Seen {
+    pub first: FramePos,
+    pub truth: [Option<i64>; MICS],
+}
+
 /// The engine, a virtual loop around it, and what it was seen to do.
 pub struct Rig {
     pub engine: Engine,
@@ -36,6 +42,8 @@ pub struct Rig {
     /// Longest time from the first packet of any cycle to the moment it left.
     pub slowest: Span,
     pub last: Option<Cycle>,
+    /// Every emitted cycle.
+    pub seen: Vec<Seen>,
     now: MonoTime,
 }
 
@@ -50,6 +58,7 @@ impl Rig {
             slowest_complete: Span::ZERO,
             slowest: Span::ZERO,
             last: None,
+            seen: Vec::new(),
             now: MonoTime::from_nanos(0),
         }
     }
@@ -137,13 +146,15 @@ impl Rig {
         assert!(contiguous, "positions are never used twice");
         self.cycles += 1;
         let mut positions = BTreeMap::new();
-        for mic in 0..MICS {
+        let mut truth = [None; MICS];
+        for (mic, truth) in truth.iter_mut().enumerate() {
             let n = cycle.mic_samples[mic] as usize;
             let samples = self.channel(mic, cycle.first_frame, cycle.frames as usize);
             assert!(samples[n..].iter().all(|&s| s == 0), "what is missing is zeros");
             let Some(&first) = samples[..n].first() else { continue };
             assert_eq!(first >> 28, mic as i32 + 1, "a channel carries its own microphone");
             assert!(samples[..n].iter().zip(0..).all(|(&s, i)| s == first + i), "a packet stays whole");
+            *truth = Some(i64::from(first & 0x0fff_ffff));
             *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
         }
         if positions.len() > 1 {
@@ -154,6 +165,7 @@ impl Rig {
         if self.offsets.last().is_none_or(|&(_, last)| last != offset) {
             self.offsets.push((cycle.id, offset));
         }
+        self.seen.push(Seen { first: cycle.first_frame, truth });
         let wall = cycle.arrival.iter().flatten();
         let (first, newest) = (wall.clone().min(), wall.max());
         if cycle.mic_samples.iter().all(|&n| n > 0) {

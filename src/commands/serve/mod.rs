@@ -9,15 +9,16 @@ mod merge;
 mod turn;
 mod view;
 
+use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 
 use super::Failure;
 use crate::MICS;
-use crate::cli::{Core, ServeArgs};
+use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::{Config, Engine};
-use crate::http::{HttpConfig, Server};
+use crate::http::Server;
 use crate::sys::host::{self, Signals};
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
@@ -40,6 +41,7 @@ pub struct Addresses {
 /// # Errors
 /// What could not be set up, with its cause and what to do; or the ring's own failure later.
 pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failure>) -> Result<(), Failure> {
+    let token = token(&args.web)?;
     let core = choose_core(args.core)?;
     if let Some(core) = core {
         host::pin_to(core)
@@ -50,8 +52,9 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let mics = bind_mics(args)?;
     let addresses = [0, 1, 2].map(|mic: usize| mics[mic].address());
     let receive_buffer = mics[0].receive_buffer;
-    let listener = tcp::listen(args.http)
-        .map_err(|error| Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.http, plain(&error))))?;
+    let listener = tcp::listen(args.web.http).map_err(|error| {
+        Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.web.http, plain(&error)))
+    })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
     let options = RingOptions { max_datagram: args.max_datagram, ..RingOptions::default() };
@@ -67,7 +70,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         history: args.history,
         max_datagram: args.max_datagram,
     });
-    let server = Server::new(HttpConfig { cors: args.cors.clone(), queue: args.queue, ..HttpConfig::new(http) });
+    let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
     let mut run = Loop::new(ring, engine, server, core);
     run.probe().map_err(|error| ring_failure(&error))?;
@@ -82,6 +85,15 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     announce(&addresses)?;
     ready(&addresses)?;
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
+}
+
+/// The token that HTTP asks for: from its file, else as given.
+fn token(args: &HttpArgs) -> Result<Option<String>, Failure> {
+    let Some(path) = &args.token_file else { return Ok(args.token.clone()) };
+    let failure = |what: &str| Failure::new(format_args!("cannot take the token from {}: {what}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failure(&plain(&error)))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    parse_token(line).map(Some).map_err(|why| failure(&format!("its first line {why}")))
 }
 
 fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
