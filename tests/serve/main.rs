@@ -1,4 +1,5 @@
 //! The whole program on loopback: real processes, real UDP, real kernel timestamps, a plain TCP client.
 
+mod abuse;
 mod audio;
 mod rig;

@@ -173,9 +173,8 @@ impl Fitter {
         if seconds < MIN_EXTENT_S {
             return Err(Rejected::TooShort);
         }
-        let jumps = |prior: Prior| {
-            (line.slope - prior.slope).abs() > MAX_CHANGE_PPM || line.at_zero > prior.floor + prior.rise
-        };
+        let jumps =
+            |prior: Prior| (line.slope - prior.slope).abs() > MAX_CHANGE_PPM || line.at_zero > prior.floor + prior.rise;
         if line.slope.abs() > MAX_PPM || prior.is_some_and(jumps) {
             return Err(Rejected::Bent);
         }
@@ -234,9 +233,8 @@ fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
         }
         lowest.iter().sum::<f64>() / 4.0
     };
-    let slack = lowest_in(first, first + third)
-        + lowest_in(first + third, last - third)
-        + lowest_in(last - third, last);
+    let slack =
+        lowest_in(first, first + third) + lowest_in(first + third, last - third) + lowest_in(last - third, last);
     2.0 * (slack + STAMPS_US) / (last - first)
 }
 

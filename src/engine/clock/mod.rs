@@ -119,7 +119,9 @@ impl ClockModel {
     pub fn renumber(&mut self, since: MonoTime, frames: i64) {
         let by = Span::from_nanos(self.sample_time(FramePos(frames)));
         self.minima.renumber(since, by);
-        if frames < 0 && let Some(floor) = self.floor {
+        if frames < 0
+            && let Some(floor) = self.floor
+        {
             // Packets that were numbered too high seemed early and have pulled the floor down, by no more than this.
             let lift = |arrival: &Arrival| arrival.y - floor.at(arrival.x);
             let lowest = self.minima.all().map(lift).min().unwrap_or(0);
