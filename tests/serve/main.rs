@@ -2,4 +2,7 @@
 
 mod abuse;
 mod audio;
+mod clients;
+mod costs;
+mod faults;
 mod rig;

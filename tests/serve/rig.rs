@@ -1,7 +1,8 @@
 //! The program as its users run it: `serve` and `simulate` as processes, a plain HTTP client, and senders of our own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,9 +19,9 @@ pub struct Serve {
     child: Child,
     pub http: SocketAddr,
     pub mics: [SocketAddr; 3],
-    pub ready: Value,
     stderr: Arc<Mutex<String>>,
     _stdout: BufReader<ChildStdout>,
+    _mute: Option<PipeReader>,
 }
 
 pub fn micring() -> Command {
@@ -46,13 +47,39 @@ impl Serve {
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| {
+        Serve::ready(child, stdout, &line, stderr, None)
+    }
+
+    /// With a pipe on standard error that is full from the start and that nobody reads.
+    pub fn spawn_mute(mut command: Command) -> Serve {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: fcntl sets a flag on a descriptor that is ours.
+        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
+        while writer.write(&[b'.'; 4096]).is_ok() {}
+        // SAFETY: as above: blocking again, as the program will find it.
+        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, 0) }, 0);
+        let mut child = command.stdout(Stdio::piped()).stderr(writer).spawn().expect("micring starts");
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        Serve::ready(child, stdout, &line, Arc::default(), Some(reader))
+    }
+
+    fn ready(
+        child: Child,
+        stdout: BufReader<ChildStdout>,
+        line: &str,
+        stderr: Arc<Mutex<String>>,
+        mute: Option<PipeReader>,
+    ) -> Serve {
+        let ready: Value = serde_json::from_str(line).unwrap_or_else(|error| {
             thread::sleep(Duration::from_millis(200));
             panic!("one line of JSON says ready, not {line:?} ({error}); it said: {}", stderr.lock().unwrap());
         });
+        assert_eq!(ready["ready"], true);
         let address = |value: &Value| value.as_str().unwrap().parse::<SocketAddr>().unwrap();
         let mics = [0, 1, 2].map(|mic: usize| address(&ready["mics"][mic]));
-        Serve { child, http: address(&ready["http"]), mics, ready, stderr, _stdout: stdout }
+        Serve { child, http: address(&ready["http"]), mics, stderr, _stdout: stdout, _mute: mute }
     }
 
     pub fn pid(&self) -> u32 {
@@ -75,6 +102,11 @@ impl Serve {
     /// SIGTERM, and the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal(libc::SIGTERM);
+        self.exit_code()
+    }
+
+    /// The exit code, once it ends by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -202,7 +234,6 @@ impl Event {
 /// A subscriber, reading as fast as it can.
 pub struct Events {
     lines: BufReader<TcpStream>,
-    pub head: String,
     pub last_id: Option<u64>,
 }
 
@@ -218,7 +249,7 @@ impl Events {
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("text/event-stream"), "{head}");
-        Events { lines, head, last_id: None }
+        Events { lines, last_id: None }
     }
 
     /// The next event, `None` when the server has ended the stream.
