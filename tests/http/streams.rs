@@ -211,6 +211,27 @@ fn what_the_history_loses_while_a_client_resumes_is_counted() {
 }
 
 #[test]
+fn a_cycle_that_is_gone_before_it_is_published_is_a_counted_gap() {
+    let mut world = World::plain();
+    world.source.keep = 100;
+    let json = world.subscribe("/api/stream_3ch", "");
+    let binary = world.subscribe("/api/stream_3ch?format=binary", "");
+    world.take(json);
+    world.take(binary);
+    world.emit(100);
+    world.emit(101);
+    // Two cycles leave in one turn, and the skip between them is longer than the history.
+    let (first, second) = (world.source.emit(50, 0), world.source.emit(50, 200));
+    for cycle in [first, second] {
+        world.server.publish_cycle(&cycle, world.now, &world.source);
+    }
+    world.run();
+    assert_eq!(ids(&world.take(json)), [0, 3]);
+    assert_eq!(world.take(binary).len(), 2 * 80 + 150 * FRAME_BYTES);
+    assert_eq!((world.server.figures().events_sent, world.server.figures().events_dropped), (4, 4));
+}
+
+#[test]
 fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
     let mut world = World::plain();
     let id = world.subscribe("/api/stream_3ch", "");
