@@ -1,5 +1,6 @@
 //! The whole program on loopback: real processes, real UDP, real kernel timestamps, a plain TCP client.
 
+mod abuse;
 mod audio;
 mod clients;
 mod costs;
