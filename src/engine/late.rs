@@ -24,6 +24,12 @@ const INCREDIBLE: i64 = 30;
 /// e^-14, one in a million: less likely than that some cycle was lost.
 const UNLIKELY: i64 = 14;
 
+/// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
+const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
+/// Steps of the floor remembered, and for how long.
+const STEPS: usize = 32;
+const STEPS_WITHIN: Span = Span::from_secs(600);
+
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
 pub struct LateOrLost {
@@ -33,6 +39,11 @@ pub struct LateOrLost {
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
+    /// Since when no packet came within a period of the floor, and the lowest since.
+    standing: Option<(MonoTime, Span)>,
+    /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
+    steps: [Option<(MonoTime, bool)>; STEPS],
+    next_step: usize,
 }
 
 /// A pause that is not yet understood.
@@ -70,6 +81,9 @@ impl Default for LateOrLost {
             recent: [Span::ZERO; RECENT],
             next: 0,
             doubt: None,
+            standing: None,
+            steps: [None; STEPS],
+            next_step: 0,
         }
     }
 }
@@ -128,11 +142,23 @@ impl LateOrLost {
         }
         match self.best_guess(period) {
             Some(0) => self.settle_delayed(),
-            Some(lost) => {
+            Some(lost) if doubt.long => {
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
-            None if doubt.spaced >= 2 * SPACED.1 => self.settle_delayed(),
+            Some(lost) => {
+                let believed = self.believes_steps(at);
+                self.note_step(at, true);
+                if !believed {
+                    return self.settle_delayed();
+                }
+                self.doubt = None;
+                Judgement::Lost(lost)
+            }
+            None if doubt.spaced >= 2 * SPACED.1 => {
+                self.note_step(at, false);
+                self.settle_delayed()
+            }
             None => Judgement::Doubtful,
         }
     }
@@ -182,13 +208,52 @@ impl LateOrLost {
     pub fn settle_delayed(&mut self) -> Judgement {
         if let Some(doubt) = self.doubt.take() {
             self.recent = [doubt.lowest; RECENT];
+            self.standing.get_or_insert((doubt.since, doubt.lowest));
         }
         Judgement::Delayed
+    }
+
+    /// A level on whole periods that has stood for long: they were lost, though it was not believed then. Returns how
+    /// many, and since when.
+    pub fn take_standing(&mut self, at: MonoTime, period: Span) -> Option<(i64, MonoTime)> {
+        let (since, lowest) = self.standing?;
+        let long = if self.believes_steps(at) { STANDS.0 } else { STANDS.1 };
+        if self.doubt.is_some() || at - since < long {
+            return None;
+        }
+        self.standing = Some((at, Span::MAX));
+        let lost = (lowest + TOLERANCE).as_nanos() / period.as_nanos().max(1);
+        let whole = period.mul_ratio(lost, 1);
+        let near = |level: Span| level >= whole - TOLERANCE && level <= whole + TOLERANCE + self.mean.mul_ratio(1, 2);
+        if lost == 0 || !near(lowest) || !near(self.level()) {
+            return None;
+        }
+        self.standing = None;
+        self.forget_level();
+        Some((lost, since))
+    }
+
+    /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
+    fn believes_steps(&self, at: MonoTime) -> bool {
+        let recent = self.steps.iter().flatten().filter(|(then, _)| at - *then < STEPS_WITHIN);
+        let (mut whole, mut other) = (0, 0);
+        recent.for_each(|&(_, is_whole)| if is_whole { whole += 1 } else { other += 1 });
+        other == 0 || whole > other
+    }
+
+    fn note_step(&mut self, at: MonoTime, whole: bool) {
+        self.steps[self.next_step] = Some((at, whole));
+        self.next_step = (self.next_step + 1) % STEPS;
     }
 
     fn commit(&mut self, r: Span, at: MonoTime, period: Span) {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
+        self.standing = match self.standing {
+            _ if r < period - TOLERANCE => None,
+            Some((since, lowest)) => Some((since, lowest.min(r))),
+            None => Some((at, r)),
+        };
         if at - self.last_spaced > period.mul_ratio(1, 2) {
             let jitter = r - self.level();
             self.mean += (jitter - self.mean).mul_ratio(1, 128);
