@@ -39,7 +39,7 @@ pub struct LateOrLost {
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
-    /// Since when no packet came within a period of the floor, and the lowest since.
+    /// Since when the level has stood still, a period or more above the floor, and the lowest since.
     standing: Option<(MonoTime, Span)>,
     /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
     steps: [Option<(MonoTime, bool)>; STEPS],
@@ -152,6 +152,9 @@ impl LateOrLost {
                 if !believed {
                     return self.settle_delayed();
                 }
+                if std::env::var("DBG").is_ok() {
+                    eprintln!("LOST {lost} at {at:?} base {base:?} {doubt:?} mean {:?}", self.mean);
+                }
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
@@ -221,16 +224,27 @@ impl LateOrLost {
         if self.doubt.is_some() || at - since < long {
             return None;
         }
-        self.standing = Some((at, Span::MAX));
+        self.standing = Some((at, self.level()));
         let lost = (lowest + TOLERANCE).as_nanos() / period.as_nanos().max(1);
         let whole = period.mul_ratio(lost, 1);
-        let near = |level: Span| level >= whole - TOLERANCE && level <= whole + TOLERANCE + self.mean.mul_ratio(1, 2);
-        if lost == 0 || !near(lowest) || !near(self.level()) {
+        if lost == 0 || lowest > whole + self.band() {
             return None;
+        }
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "STANDING {lost} at {at:?} since {since:?} {lowest:?} level {:?} mean {:?}",
+                self.level(),
+                self.mean
+            );
         }
         self.standing = None;
         self.forget_level();
         Some((lost, since))
+    }
+
+    /// How far the lowest of the last packets strays while the floor stands still.
+    fn band(&self) -> Span {
+        TOLERANCE + self.mean.mul_ratio(1, 2)
     }
 
     /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
@@ -251,8 +265,10 @@ impl LateOrLost {
         self.next = (self.next + 1) % RECENT;
         self.standing = match self.standing {
             _ if r < period - TOLERANCE => None,
-            Some((since, lowest)) => Some((since, lowest.min(r))),
-            None => Some((at, r)),
+            Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {
+                Some((since, lowest.min(r)))
+            }
+            _ => Some((at, self.level())),
         };
         if at - self.last_spaced > period.mul_ratio(1, 2) {
             let jitter = r - self.level();

@@ -56,18 +56,19 @@ impl<L> Skips<L> {
         self.skips.back().is_some_and(|s| at - s.since < WITHIN)
     }
 
-    /// A packet `r` above the floor; returns the skip that it disproves.
-    pub fn hear(&mut self, r: Option<Span>, at: MonoTime) -> Option<Skip<L>> {
-        if !self.stands(at) || r.is_none_or(|r| r >= EARLY) {
-            self.early = 0;
-            return None;
-        }
-        self.early += 1;
+    /// A packet `r` above the floor; returns the skip that it disproves: the newest of as many frames as it is early, or
+    /// the newest. `period` is that of `nominal` frames.
+    pub fn hear(&mut self, r: Option<Span>, at: MonoTime, period: Span, nominal: i64) -> Option<Skip<L>> {
+        let early = r.filter(|&r| r < EARLY && self.stands(at));
+        self.early = if early.is_some() { self.early + 1 } else { 0 };
         if self.early < RUN {
             return None;
         }
         self.early = 0;
-        self.skips.pop_back()
+        let periods = (early? - period.mul_ratio(1, 2)).as_nanos() / period.as_nanos().max(1);
+        let fits = |s: &Skip<L>| s.frames == -periods * nominal && at - s.since < WITHIN;
+        let i = self.skips.iter().rposition(fits).unwrap_or(self.skips.len() - 1);
+        self.skips.remove(i)
     }
 
     /// The packet just heard was early: until it is known why, it teaches nothing.
@@ -83,15 +84,16 @@ mod tests {
     #[test]
     fn three_early_packets_in_a_row_disprove_a_recent_skip() {
         let at = |ms: i64| MonoTime::from_nanos(ms * 1_000_000);
-        let (early, on_time) = (Some(Span::from_millis(-10)), Some(Span::from_micros(-100)));
+        let (early, on_time) = (Some(Span::from_micros(-10_600)), Some(Span::from_micros(-100)));
+        let p = Span::from_nanos(10_666_667);
         let mut skips = Skips::default();
         skips.push(at(0), 512, 1);
-        assert!(skips.hear(early, at(10)).is_none() && skips.is_disputed());
-        assert!(skips.hear(on_time, at(20)).is_none() && !skips.is_disputed());
-        assert!(skips.hear(early, at(30)).is_none() && skips.hear(early, at(40)).is_none());
-        let skip = skips.hear(early, at(50)).expect("disproved");
-        assert_eq!((skip.frames, skip.lost), (512, 1));
-        skips.push(at(100), 512, 1);
-        assert!((0..9).all(|k| skips.hear(early, at(180_100 + k)).is_none()), "too long ago");
+        skips.push(at(1), 1024, 2);
+        assert!(skips.hear(early, at(10), p, 512).is_none() && skips.is_disputed());
+        assert!(skips.hear(on_time, at(20), p, 512).is_none() && !skips.is_disputed());
+        assert!(skips.hear(early, at(30), p, 512).is_none() && skips.hear(early, at(40), p, 512).is_none());
+        let skip = skips.hear(early, at(50), p, 512).expect("disproved");
+        assert_eq!((skip.frames, skip.lost), (512, 1), "early by a period: not the newest, of two");
+        assert!((0..9).all(|k| skips.hear(early, at(180_100 + k), p, 512).is_none()), "too long ago");
     }
 }

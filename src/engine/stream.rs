@@ -216,13 +216,12 @@ impl Stream {
     fn learn(&mut self, frames: i64, at: MonoTime, counters: &mut MicCounters) {
         let end = self.next + frames;
         let r = self.clock.residual(end, at);
-        match self.skips.hear(r, at) {
+        match self.skips.hear(r, at, self.period(), self.nominal) {
             Some(skip) => {
                 self.next = self.next + -skip.frames;
                 self.clock.renumber(skip.since, -skip.frames);
                 counters.lost -= skip.lost;
                 counters.corrected += skip.lost;
-                self.clock.observe(self.next + frames, at);
             }
             None if self.skips.is_disputed() => {}
             None => self.clock.observe(end, at),

@@ -29,6 +29,8 @@ impl Captures {
     }
 }
 
+const MODELS: &str = "none,exp1,exp2,exp5,wifi,ramp,queue,mix";
+
 pub const RATES: [f64; MICS] = [20.0, -15.0, 3.0];
 
 pub fn free(seed: u64, seconds: i64, network: Network) -> Scenario {
@@ -56,18 +58,42 @@ pub fn spreads(rig: &Rig, captures: &Captures, from: usize) -> Vec<f64> {
     spreads
 }
 
+/// Of the packets that never came: how many there were, and how many left their gap in the right place; and the moves of a
+/// channel by a packet or more against its own board, right or wrong.
+pub fn gaps(rig: &Rig, sim: &Sim) -> (usize, usize, usize) {
+    let mut offsets: [Vec<(i64, i64)>; MICS] = Default::default();
+    for seen in &rig.seen {
+        for (mic, truth) in seen.truth.iter().enumerate() {
+            if let Some(truth) = *truth {
+                offsets[mic].push((truth, seen.first.0 - truth));
+            }
+        }
+    }
+    let moves = |o: &Vec<(i64, i64)>| o.windows(2).filter(|w| (w[1].1 - w[0].1).abs() > 256).count();
+    let withheld = &sim.truth().withheld;
+    let right = withheld.iter().filter(|w| {
+        let (at, o) = (w.cycle as i64 * 512, &offsets[w.mic]);
+        let before = o[..o.partition_point(|&(t, _)| t + 512 <= at)].last();
+        let after = o.get(o.partition_point(|&(t, _)| t < at + 512));
+        matches!((before, after), (Some(b), Some(a)) if (a.1 - b.1).abs() < 256)
+    });
+    (withheld.len(), right.count(), offsets.iter().map(moves).sum())
+}
+
 #[test]
 fn table_of_free_boards() {
-    for model in ["none", "exp1", "exp2", "exp5", "wifi", "ramp", "queue", "mix"] {
+    for model in std::env::var("MODEL").unwrap_or(MODELS.into()).split(',') {
         for (name, loss) in [("0", Loss::None), ("1 %", Loss::Independent(0.01))] {
             let scenario = free(5, 600, Network { delay: delay(model), loss, ..Network::default() });
             let (rig, sim, captures) = run(&scenario);
             assert!(!rig.engine.is_shared());
-            let spreads = spreads(&rig, &captures, 94 * 30);
+            let spreads = spreads(&rig, &captures, 94 * 120);
             let at = |q: f64| spreads[((spreads.len() - 1) as f64 * q) as usize];
             let c = rig.engine.counters();
+            let (withheld, right, moves) = gaps(&rig, &sim);
             println!(
-                "{model:>6} {name:>4} spread p50 {:.2} p99 {:.2} p99.9 {:.2} max {:.2}  cycles {} incomplete {} slips {:?} lost {:?} of {:?} corrected {:?} late {:?} hold {:?}",
+                "{model:>6} {name:>4} right {:.3} % moves {moves} spread p50 {:.2} p99 {:.2} p99.9 {:.2} max {:.2}  cycles {} incomplete {} slips {:?} lost {:?} of {:?} corrected {:?} late {:?} hold {:?}",
+                100.0 * right as f64 / withheld.max(1) as f64,
                 at(0.5),
                 at(0.99),
                 at(0.999),
