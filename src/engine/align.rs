@@ -276,7 +276,7 @@ impl SharedAligner {
 
     /// A packet whose place is certain teaches its clock; early ones speak against the last skip.
     fn learn(&mut self, mic: usize, own_end: FramePos, at: MonoTime, r: Option<Span>, sink: &mut Sink<'_>) {
-        let disproved = self.skips.hear(r, at, self.period(), i64::from(self.tail.nominal()));
+        let disproved = self.skips.hear(r, at, self.period(), i64::from(self.tail.nominal()), self.late.jitter());
         if let Some(skip) = &disproved {
             let cycles = skip.frames / i64::from(self.tail.nominal().max(1));
             self.tail.renumber(skip.since, cycles, skip.frames);

@@ -19,6 +19,8 @@ const RECENT: usize = 24;
 /// Spaced cycles before a loss is believed: at least, at most. A pause of noise alone needs this many delays beyond a
 /// period in a row; how many that takes to be incredible depends on the jitter.
 const SPACED: (u32, u32) = (3, 8);
+/// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
+const JITTER: i64 = 6;
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
 /// e^-14, one in a million: less likely than that some cycle was lost.
@@ -27,7 +29,7 @@ const UNLIKELY: i64 = 14;
 /// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
 const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
 /// Steps of the floor remembered, and for how long.
-const STEPS: usize = 32;
+const STEPS: usize = 64;
 const STEPS_WITHIN: Span = Span::from_secs(600);
 
 /// Decides for one stream of packets (of one board).
@@ -39,7 +41,7 @@ pub struct LateOrLost {
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
-    /// Since when the level has stood still, a period or more above the floor, and the lowest since.
+    /// Since when the level has stood still, a period or more above the floor, and where.
     standing: Option<(MonoTime, Span)>,
     /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
     steps: [Option<(MonoTime, bool)>; STEPS],
@@ -99,6 +101,11 @@ impl LateOrLost {
         self.doubt.is_some_and(|d| d.long)
     }
 
+    /// Mean residual of spaced packets above the level of the last ones.
+    pub fn jitter(&self) -> Span {
+        self.mean
+    }
+
     /// How far the floor has risen for now: a queue that stands.
     pub fn base(&self) -> Span {
         (self.level() - RISEN - self.mean).max(Span::ZERO)
@@ -152,9 +159,6 @@ impl LateOrLost {
                 if !believed {
                     return self.settle_delayed();
                 }
-                if std::env::var("DBG").is_ok() {
-                    eprintln!("LOST {lost} at {at:?} base {base:?} {doubt:?} mean {:?}", self.mean);
-                }
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
@@ -175,10 +179,15 @@ impl LateOrLost {
         if doubt.long {
             return Some(((level + period / 2) / period).max(0));
         }
-        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO }.as_nanos();
-        let fits = |level: Span, cycles: i64| {
-            let rest = ((level - base).as_nanos() + TOLERANCE.as_nanos()).rem_euclid(period) - TOLERANCE.as_nanos();
-            rest <= self.mean.as_nanos() * 12 / cycles + 100_000 + slack
+        let near = |lowest: Span, floor: Span, blur: Span, cycles: i64| {
+            let below = TOLERANCE + blur;
+            let rest = (lowest - floor + below).as_nanos().rem_euclid(period) - below.as_nanos();
+            rest <= self.mean.as_nanos() * JITTER / cycles + 100_000 + blur.as_nanos()
+        };
+        // Counted from the clock's floor, or from the level of the last packets, which is known to the jitter.
+        let blur = self.mean.mul_ratio(1, 2);
+        let fits = |lowest: Span, cycles: i64| {
+            near(lowest, Span::ZERO, Span::ZERO, cycles) || near(lowest, self.level(), blur, cycles)
         };
         // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
         let newest = *doubt.cycles.iter().min().expect("it has entries");
@@ -230,13 +239,6 @@ impl LateOrLost {
         if lost == 0 || lowest > whole + self.band() {
             return None;
         }
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "STANDING {lost} at {at:?} since {since:?} {lowest:?} level {:?} mean {:?}",
-                self.level(),
-                self.mean
-            );
-        }
         self.standing = None;
         self.forget_level();
         Some((lost, since))
@@ -252,7 +254,7 @@ impl LateOrLost {
         let recent = self.steps.iter().flatten().filter(|(then, _)| at - *then < STEPS_WITHIN);
         let (mut whole, mut other) = (0, 0);
         recent.for_each(|&(_, is_whole)| if is_whole { whole += 1 } else { other += 1 });
-        other == 0 || whole > other
+        other == 0 || whole > 2 * other
     }
 
     fn note_step(&mut self, at: MonoTime, whole: bool) {
@@ -266,7 +268,7 @@ impl LateOrLost {
         self.standing = match self.standing {
             _ if r < period - TOLERANCE => None,
             Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {
-                Some((since, lowest.min(r)))
+                Some((since, lowest))
             }
             _ => Some((at, self.level())),
         };

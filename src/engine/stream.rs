@@ -216,7 +216,7 @@ impl Stream {
     fn learn(&mut self, frames: i64, at: MonoTime, counters: &mut MicCounters) {
         let end = self.next + frames;
         let r = self.clock.residual(end, at);
-        match self.skips.hear(r, at, self.period(), self.nominal) {
+        match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
             Some(skip) => {
                 self.next = self.next + -skip.frames;
                 self.clock.renumber(skip.since, -skip.frames);
