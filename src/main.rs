@@ -1,1 +1,26 @@
-fn main() {}
+//! Arguments to command to exit code: 0, 2 for wrong usage, 1 for anything else with one line that says why.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use micring::cli::{Cli, Command};
+use micring::commands::{analyze, demo, serve, simulate};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args, |_| Ok(())),
+        Command::Demo(args) => demo::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Simulate(args) => {
+            let scenario = args.scenario().unwrap_or_else(|wrong_usage| wrong_usage.exit());
+            simulate::run(&args, &scenario)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("micring: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

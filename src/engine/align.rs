@@ -139,7 +139,7 @@ impl SharedAligner {
             _ => Judgement::Certain,
         };
         let doubtful = !matches!(judgement, Judgement::Certain | Judgement::Delayed);
-        let slot = Slot { samples, stamp: a.stamp, at: a.at, doubtful };
+        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful };
         let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
         match judgement {
             Judgement::Certain => {}
@@ -290,6 +290,7 @@ impl SharedAligner {
         if disproved.is_none() && !self.skips.is_disputed() {
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
+            sink.meter.on_placed(mic, own_end, at);
         }
     }
 

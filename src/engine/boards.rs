@@ -11,7 +11,7 @@
 
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
-use super::grid::Grid;
+use super::grid::{Grid, Newest};
 use super::packet::SAMPLE_BYTES;
 use super::stream::{Decided, Stream};
 use super::tail::Sink;
@@ -93,6 +93,8 @@ impl Boards {
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
+            let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
+            sink.meter.on_placed(a.mic, end, d.at);
             if let Some(tie) = tie.as_mut().filter(|_| self.started) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, sink));
             }
@@ -227,6 +229,7 @@ impl Tie {
     /// Puts a decided packet on the common axis. True when it came too late for its cycle.
     fn place(&mut self, mic: usize, d: &Decided<'_>, now: MonoTime, grid: &mut Grid, sink: &mut Sink<'_>) -> bool {
         let slip = std::mem::take(&mut self.slip);
+        let newest = Newest { at: d.at, stamp: d.stamp, delay: sink.wall - d.stamp };
         let mut samples = d.samples;
         let first = d.first.0 + self.offset;
         self.offset += slip;
@@ -236,11 +239,11 @@ impl Tie {
             samples = &samples[SAMPLE_BYTES..];
             pos += 1;
         } else if slip > 0 {
-            grid.fill(mic, first, &samples[..SAMPLE_BYTES], d.stamp, now, sink);
+            grid.fill(mic, first, &samples[..SAMPLE_BYTES], newest, now, sink);
         }
         self.newest = (slip == 0).then_some((pos, (samples.len() / SAMPLE_BYTES) as i64));
         self.newest_at = d.at;
-        grid.fill(mic, pos, samples, d.stamp, now, sink)
+        grid.fill(mic, pos, samples, newest, now, sink)
     }
 }
 

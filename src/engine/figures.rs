@@ -1,6 +1,13 @@
-//! What the engine counts: plain numbers since start, one place for all of them.
+//! What the engine counts and measures: plain numbers, one place for all of them.
+//!
+//! Counters are since start; a counter of the last seconds is the difference of two copies. Distributions, jitter and trends
+//! come from the [`SkewMeter`](super::skew::SkewMeter), once since start and once for the last ten seconds.
 
 use crate::MICS;
+use crate::time::Span;
+
+/// Pairs of microphones, in the order of the contract: mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2.
+pub const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 /// Counters of one microphone, since start. "Packets" unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,4 +55,115 @@ pub struct Counters {
     pub cycles: CycleCounters,
     /// Steps of CLOCK_REALTIME that were noticed.
     pub clock_steps: u64,
+}
+
+impl MicCounters {
+    /// What happened after `earlier`. `lost` may have fallen since (a packet moved to `late`): then it is 0 here.
+    pub fn since(&self, earlier: &MicCounters) -> MicCounters {
+        MicCounters {
+            received: self.received - earlier.received,
+            samples: self.samples - earlier.samples,
+            malformed: self.malformed - earlier.malformed,
+            truncated: self.truncated - earlier.truncated,
+            foreign: self.foreign - earlier.foreign,
+            duplicate: self.duplicate - earlier.duplicate,
+            late: self.late - earlier.late,
+            lost: self.lost.saturating_sub(earlier.lost),
+            kernel_dropped: self.kernel_dropped - earlier.kernel_dropped,
+            sender_changes: self.sender_changes - earlier.sender_changes,
+            slips: self.slips - earlier.slips,
+            corrected: self.corrected - earlier.corrected,
+            unstamped: self.unstamped - earlier.unstamped,
+        }
+    }
+}
+
+impl Counters {
+    /// What happened after `earlier`. `skipped` may have fallen since (a skip that proved false): then it is 0 here.
+    pub fn since(&self, earlier: &Counters) -> Counters {
+        Counters {
+            mics: std::array::from_fn(|mic| self.mics[mic].since(&earlier.mics[mic])),
+            cycles: CycleCounters {
+                emitted: self.cycles.emitted - earlier.cycles.emitted,
+                complete: self.cycles.complete - earlier.cycles.complete,
+                incomplete: self.cycles.incomplete - earlier.cycles.incomplete,
+                skipped: self.cycles.skipped.saturating_sub(earlier.cycles.skipped),
+            },
+            clock_steps: self.clock_steps - earlier.clock_steps,
+        }
+    }
+}
+
+/// How a measured quantity was distributed. Percentiles are nearest-rank: the smallest value that at least that share of
+/// all values does not exceed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Distribution {
+    pub count: u64,
+    pub last: Span,
+    pub min: Span,
+    pub p50: Span,
+    pub p90: Span,
+    pub p99: Span,
+    pub p999: Span,
+    pub max: Span,
+    pub mean: Span,
+}
+
+/// A lasting change of a quantity, in microseconds a minute, with the half-width of its 95 % interval.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Trend {
+    pub us_per_min: f64,
+    pub uncertainty_us_per_min: f64,
+}
+
+/// A rate error, with the half-width of its 95 % interval and the time that it was seen over.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DriftFigure {
+    pub ppm: f64,
+    pub uncertainty_ppm: f64,
+    pub span: Span,
+}
+
+/// A figure, or why there is none.
+pub type Known<T> = Result<T, &'static str>;
+
+/// What the [`SkewMeter`](super::skew::SkewMeter) knows about one stretch of time.
+#[derive(Clone, Debug)]
+pub struct SkewFigures {
+    /// Kernel arrival of the second microphone of a pair minus that of the first, inside a complete cycle; in the order of [`PAIRS`].
+    pub arrival_skew: [Known<Distribution>; PAIRS.len()],
+    /// The lasting change of the arrival skew, in the order of [`PAIRS`].
+    pub arrival_trend: [Known<Trend>; PAIRS.len()],
+    /// Kernel timestamp until the loop read the packet.
+    pub loop_delay: [Known<Distribution>; MICS],
+    /// Largest minus smallest loop delay inside a complete cycle: what the loop itself adds.
+    pub loop_skew: Known<Distribution>,
+    /// Kernel timestamp of the packet that completed a cycle until its event was handed to the ring.
+    pub emit_delay: Known<Distribution>,
+    /// Interarrival jitter, RFC 3550 6.4.1.
+    pub jitter: [Known<Span>; MICS],
+    /// Packet delay variation, RFC 5481 4.2: delay minus the smallest delay of the last ten seconds.
+    pub delay_variation: [Known<Distribution>; MICS],
+}
+
+/// Counts in fixed buckets since start, as Prometheus wants them.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    /// Upper bounds, inclusive, ascending; one more bucket above the last.
+    pub bounds: &'static [Span],
+    /// Values in each bucket (not cumulative), `bounds.len() + 1` of them.
+    pub counts: Vec<u64>,
+    /// Sum of all values, in nanoseconds.
+    pub sum_ns: i128,
+}
+
+/// The buckets of the [`SkewMeter`](super::skew::SkewMeter), since start.
+#[derive(Clone, Debug)]
+pub struct SkewHistograms {
+    /// Signed; in the order of [`PAIRS`].
+    pub arrival_skew: [Buckets; PAIRS.len()],
+    pub loop_delay: [Buckets; MICS],
+    pub loop_skew: Buckets,
+    pub emit_delay: Buckets,
+    pub delay_variation: [Buckets; MICS],
 }

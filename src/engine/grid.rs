@@ -26,10 +26,19 @@ const LEFT_KEPT: usize = 512;
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     samples: [u32; MICS],
-    stamp: [Option<KernelTime>; MICS],
+    newest: [Option<Newest>; MICS],
     passed: [Option<MonoTime>; MICS],
     left: bool,
     id: Option<u64>,
+}
+
+/// The newest packet that filled a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    pub at: MonoTime,
+    pub stamp: KernelTime,
+    /// From the stamp to the turn that placed it.
+    pub delay: Span,
 }
 
 /// The cycles, by their place on the common axis.
@@ -87,7 +96,7 @@ impl Grid {
         mic: usize,
         pos: i64,
         samples: &[u8],
-        stamp: KernelTime,
+        newest: Newest,
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {
@@ -101,7 +110,7 @@ impl Grid {
             let frames = self.frames as u32;
             let record = self.record(cycle);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
-            record.stamp[mic] = record.stamp[mic].max(Some(stamp));
+            record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
             let record = *record;
             if !record.left || record.id.is_some() {
                 sink.history.write(mic, self.base + at, part);
@@ -109,7 +118,7 @@ impl Grid {
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {
-                    sink.history.amend(id, mic, record.samples[mic], record.stamp[mic]);
+                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.stamp));
                 }
             }
             at = until;
@@ -171,7 +180,7 @@ impl Grid {
                 first_frame: self.base + self.next * self.frames,
                 frames: self.frames as u32,
                 mic_samples: record.samples,
-                arrival: record.stamp,
+                arrival: record.newest.map(|n| n.map(|n| n.stamp)),
                 emitted: sink.wall,
             };
             record.id = Some(self.next_id);
@@ -179,6 +188,8 @@ impl Grid {
             cycles.emitted += 1;
             if record.samples.iter().all(|&n| i64::from(n) == self.frames) {
                 cycles.complete += 1;
+                let newest = record.newest.map(|n| n.expect("a full channel has a newest packet"));
+                sink.meter.on_complete(newest.map(|n| n.at), newest.map(|n| n.stamp), newest.map(|n| n.delay), now);
             } else {
                 cycles.incomplete += 1;
             }

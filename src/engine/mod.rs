@@ -17,10 +17,14 @@ pub mod hostclock;
 pub mod intake;
 mod late;
 pub mod packet;
+pub mod skew;
 mod skips;
 mod spread;
 mod stream;
 mod tail;
+mod tally;
+mod trend;
+pub mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -36,6 +40,7 @@ use history::History;
 use hostclock::HostClock;
 use intake::Follow;
 use packet::Packet;
+use skew::SkewMeter;
 use tail::Sink;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
@@ -141,7 +146,6 @@ enum Aligner {
 }
 
 /// Three microphones' datagrams in, aligned cycles out.
-#[derive(Debug)]
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
@@ -154,6 +158,7 @@ pub struct Engine {
     max_open: i64,
     history: History,
     outputs: VecDeque<Output>,
+    meter: SkewMeter,
 }
 
 impl Engine {
@@ -176,6 +181,7 @@ impl Engine {
             }
         };
         Engine {
+            meter: SkewMeter::new(config.sample_rate),
             aligner,
             fixed_hold: fixed,
             max_open: open as i64,
@@ -217,6 +223,7 @@ impl Engine {
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
+            self.meter.on_restart(d.mic);
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
@@ -225,6 +232,7 @@ impl Engine {
             history: &mut self.history,
             counters: &mut self.counters,
             outputs: &mut self.outputs,
+            meter: &mut self.meter,
             wall: self.clocks.map_or(d.stamp, |c| c.wall),
         };
         let placed = match &mut self.aligner {
@@ -235,6 +243,9 @@ impl Engine {
         if placed == Placed::Duplicate {
             counters.duplicate += 1;
             return Verdict::Rejected(Reason::Duplicate);
+        }
+        if let Some(clocks) = self.clocks {
+            self.meter.on_read(d.mic, d.stamp, clocks);
         }
         let (samples, rms) = (packet.samples(), packet.rms());
         counters.received += 1;
@@ -250,6 +261,7 @@ impl Engine {
             history: &mut self.history,
             counters: &mut self.counters,
             outputs: &mut self.outputs,
+            meter: &mut self.meter,
             wall: clocks.wall,
         };
         match &mut self.aligner {
@@ -269,6 +281,23 @@ impl Engine {
     /// What is ready to leave, in order. Drained after every call above.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the microphones share a clock: `shared`, `independent`, or `auto` while that is not known.
+    pub fn clock_name(&self) -> &'static str {
+        if self.is_shared() { "shared" } else { "independent" }
+    }
+
+    pub fn meter(&self) -> &SkewMeter {
+        &self.meter
+    }
+
+    pub fn meter_mut(&mut self) -> &mut SkewMeter {
+        &mut self.meter
     }
 
     pub fn history(&self) -> &History {
@@ -332,6 +361,7 @@ impl Engine {
                 history: &mut self.history,
                 counters: &mut self.counters,
                 outputs: &mut self.outputs,
+                meter: &mut self.meter,
                 wall: self.clocks.map_or(d.stamp, |c| c.wall),
             };
             shared.finish(at, &mut sink);

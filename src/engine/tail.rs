@@ -15,9 +15,10 @@ use super::desync::DesyncLog;
 use super::figures::Counters;
 use super::history::History;
 use super::packet::SAMPLE_BYTES;
+use super::skew::SkewMeter;
 use crate::MICS;
 use crate::cycle::Cycle;
-use crate::time::{FramePos, KernelTime, MonoTime};
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Cycles that left and can still be filled by place: 0.7 s of them.
 const LEFT_KEPT: usize = 64;
@@ -29,6 +30,7 @@ pub(super) struct Sink<'a> {
     pub history: &'a mut History,
     pub counters: &'a mut Counters,
     pub outputs: &'a mut VecDeque<Output>,
+    pub meter: &'a mut SkewMeter,
     /// CLOCK_REALTIME of this turn.
     pub wall: KernelTime,
 }
@@ -39,6 +41,8 @@ pub(super) struct Slot {
     pub samples: u32,
     pub stamp: KernelTime,
     pub at: MonoTime,
+    /// From the stamp until the loop read it.
+    pub loop_delay: Span,
     /// Placed as if nothing was lost, until what follows decides.
     pub doubtful: bool,
 }
@@ -372,8 +376,10 @@ impl Tail {
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
-            if complete {
+            if let [Some(a), Some(b), Some(c)] = entry.slots {
                 cycles.complete += 1;
+                let slots = [a, b, c];
+                sink.meter.on_complete(slots.map(|s| s.at), slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
             } else {
                 cycles.incomplete += 1;
             }

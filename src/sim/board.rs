@@ -118,12 +118,12 @@ impl Board {
         truth.mics[mic].captured += 1;
 
         // Every decision is drawn for every packet, whatever becomes of it, so that none changes another.
-        let mut transit = self.path.transit(sent, self.turn);
+        let mut transit = self.path.transit(self.captured, sent, self.turn);
         let mut lost = self.losses.next();
         if self.network.fragments {
             for _ in 1..self.fragments {
                 lost |= self.losses.next();
-                transit = transit.latest(self.path.transit(sent, self.turn));
+                transit = transit.latest(self.path.transit(self.captured, sent, self.turn));
             }
         }
         let clean = self.is_clean();
@@ -165,7 +165,7 @@ impl Board {
         let held_up = match self.network.reorder {
             Some(reorder) if self.reorder_rng.chance(reorder.probability) && !clean => {
                 truth.mics[mic].reordered += 1;
-                self.reorder_rng.between(0.0, reorder.by.as_nanos() as f64) as i64
+                1 + self.reorder_rng.between(0.0, reorder.by.as_nanos() as f64) as i64
             }
             _ => 0,
         };
@@ -185,12 +185,13 @@ impl Board {
             arrival: instant(arrival),
             stamp: START_WALL,
             copy: false,
+            reordered: held_up > 0,
         };
         arrive(packet);
         if self.copy_rng.chance(self.network.duplicate) && !clean {
             truth.mics[mic].duplicated += 1;
             let after = self.copy_rng.between(COPY_AFTER.0, COPY_AFTER.1) as i64;
-            arrive(Packet { arrival: instant(arrival + after), copy: true, ..packet });
+            arrive(Packet { arrival: instant(arrival + after), copy: true, reordered: false, ..packet });
         }
     }
 
@@ -200,10 +201,10 @@ impl Board {
         let frames = (self.cycle as i64 + 1) * i64::from(self.scenario.samples);
         truth.timelines[self.index].note(self.boot, self.captured, frames, self.ppm);
         self.cycle_lost = self.cycle_losses.next() && !self.is_clean();
-        if let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
+        while let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
             && self.captured >= drop.at.as_nanos()
         {
-            self.dropping = drop.cycles;
+            self.dropping = self.dropping.max(drop.cycles);
             self.next_drop += 1;
         }
         if self.dropping > 0 {
@@ -300,4 +301,149 @@ impl Board {
 
 fn within(at: i64, from: Span, to: Span) -> bool {
     (from.as_nanos()..to.as_nanos()).contains(&at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::sim::{DropCycles, Lag, Loss, Mute, Reorder, START, Sim};
+
+    fn run(scenario: &Scenario) -> (Sim, Vec<Packet>) {
+        let mut sim = Sim::new(scenario);
+        let packets = sim.by_ref().collect();
+        (sim, packets)
+    }
+
+    #[test]
+    fn one_board_sends_its_cycles_in_order() {
+        let (_, packets) = run(&Scenario::one_board(Span::from_secs(10)));
+        // Captured at 1, 2, ... periods of 10.667 ms: 937 of them before 10 s.
+        assert_eq!(packets.len(), 3 * 937);
+        for (at, packet) in packets.iter().enumerate() {
+            assert_eq!((packet.cycle, packet.mic), (at as u64 / 3, at % 3));
+            assert_eq!(packet.position.0, packet.cycle as i64 * 512);
+            assert_eq!(packet.sent - packet.captured, Span::from_micros(100 * packet.mic as i64));
+            assert_eq!(packet.arrival - packet.sent, Span::from_micros(200));
+            // A minute of nanosecond rounding stays below one.
+            let due = START + Span::of_frames(packet.position.0 + 512, 48_000);
+            assert!((packet.captured - due).abs() <= Span::from_nanos(1));
+        }
+    }
+
+    #[test]
+    fn a_day_of_periods_adds_up() {
+        let mut board = Board::new(&Scenario::one_board(Span::MAX), 0);
+        for _ in 0..8_100_000 {
+            board.end_cycle();
+        }
+        // 8 100 001 periods of 512 frames at 48 kHz are 86 400.010667 s.
+        let wanted = Span::of_frames(512 * 8_100_001, 48_000).as_nanos();
+        assert!((board.captured - wanted).abs() < 1_000, "{}", board.captured - wanted);
+    }
+
+    #[test]
+    fn scripted_losses_take_what_they_say() {
+        let scenario = Scenario {
+            drop_cycles: vec![
+                DropCycles { at: Span::from_secs(2), cycles: 5 },
+                DropCycles { at: Span::from_millis(4_005), cycles: 1 },
+            ],
+            mutes: vec![Mute { mic: 1, from: Span::from_secs(6), to: Span::MAX }],
+            ..Scenario::one_board(Span::from_secs(10))
+        };
+        let (sim, packets) = run(&scenario);
+        let cycles = |mic| packets.iter().filter(|p| p.mic == mic).map(|p| p.cycle).collect::<BTreeSet<u64>>();
+        // Cycle k is captured at (k + 1) x 10.667 ms: the first after 2 s is 187, after 4.005 s is 375.
+        let missing: Vec<u64> = (0..937).filter(|cycle| !cycles(0).contains(cycle)).collect();
+        assert_eq!(missing, [187, 188, 189, 190, 191, 375]);
+        assert_eq!(cycles(0), cycles(2));
+        assert_eq!(cycles(1).last(), Some(&561), "the last before 6 s");
+        let truth = sim.truth().mics;
+        assert_eq!([truth[0].cycle_lost, truth[1].cycle_lost], [6, 6]);
+        assert_eq!([truth[0].muted, truth[1].muted, truth[2].muted], [0, 937 - 562, 0]);
+    }
+
+    #[test]
+    fn the_first_and_the_last_cycles_are_clean() {
+        let all = Network { loss: Loss::Independent(1.0), ..Network::default() };
+        for length in [Length::Time(Span::from_secs(1)), Length::Cycles(93)] {
+            let (_, packets) = run(&Scenario { network: all, length, ..Scenario::default() });
+            let cycles: BTreeSet<u64> = packets.iter().map(|packet| packet.cycle).collect();
+            assert_eq!(cycles, (0..8).chain(93 - 8..93).collect());
+        }
+    }
+
+    #[test]
+    fn networks_take_turns() {
+        let lossy = Network { loss: Loss::Independent(1.0), ..Network::default() };
+        let then = vec![(Span::from_secs(2), lossy), (Span::from_secs(3), Network::default())];
+        let (sim, _) = run(&Scenario { then, ..Scenario::three_boards(Span::from_secs(5)) });
+        let lost = &sim.truth().withheld;
+        assert!((3 * 93..=3 * 94).contains(&lost.len()), "{}", lost.len());
+        let second = START + Span::from_secs(2)..START + Span::from_secs(3);
+        assert!(lost.iter().all(|lost| second.contains(&lost.sent)));
+    }
+
+    #[test]
+    fn asking_for_more_does_not_change_what_is_lost() {
+        let network = Network { loss: Loss::Independent(0.05), ..Network::default() };
+        let plain = Scenario { seed: 9, network, ..Scenario::one_board(Span::from_secs(60)) };
+        let reorder = Some(Reorder { probability: 0.1, by: Span::from_millis(5) });
+        let delay = "wifi".parse().expect("a model's name");
+        let network = Network { duplicate: 0.1, reorder, delay, ..network };
+        let more = Scenario { network, ..plain.clone() };
+        let lost = |scenario| run(scenario).0.truth().withheld.clone();
+        assert!(!lost(&plain).is_empty());
+        assert_eq!(lost(&plain), lost(&more));
+    }
+
+    #[test]
+    fn losing_either_fragment_loses_the_packet() {
+        let seed = 6;
+        let rate = |samples, fragments| {
+            let network = Network { loss: Loss::Independent(0.02), fragments, ..Network::default() };
+            let (sim, _) = run(&Scenario { seed, samples, network, ..Scenario::one_board(Span::from_secs(600)) });
+            let mics = sim.truth().mics;
+            let lost = mics.iter().map(|mic| mic.lost).sum::<u64>() as f64;
+            let captured = mics.iter().map(|mic| mic.captured).sum::<u64>() as f64;
+            println!("seed {seed}, {samples} samples: {lost} of {captured}");
+            (lost / captured, 5.0 * (0.02 / captured).sqrt())
+        };
+        let (whole, error) = rate(512, false);
+        assert!((whole - 0.02).abs() < error);
+        // 2048 bytes are two fragments, 1440 bytes one: 1 - 0.98^2.
+        let (fragmented, error) = rate(512, true);
+        assert!((fragmented - 0.0396).abs() < 2.0 * error);
+        let (small, error) = rate(360, true);
+        assert!((small - 0.02).abs() < error);
+    }
+
+    #[test]
+    fn a_lag_is_one_microphones_own() {
+        let lag = Lag { mic: 2, from: Span::from_secs(1), to: Span::from_secs(2), by: Span::from_millis(16) };
+        let (_, packets) = run(&Scenario { lags: vec![lag], ..Scenario::one_board(Span::from_secs(3)) });
+        let second = START + Span::from_secs(1)..START + Span::from_secs(2);
+        for packet in &packets {
+            let lagging = packet.mic == 2 && second.contains(&packet.sent);
+            // The packets right after a lag wait for those before them.
+            let after = packet.mic == 2 && packet.sent >= second.end && packet.sent < second.end + lag.by;
+            let extra = if lagging { lag.by } else { Span::ZERO };
+            assert!(after || packet.arrival - packet.sent == Span::from_micros(200) + extra, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn reordering_changes_the_order_and_nothing_else_does() {
+        let order = |reorder| {
+            let network = Network { reorder, delay: "mix".parse().expect("a model's name"), ..Network::default() };
+            let (_, packets) = run(&Scenario { network, ..Scenario::one_board(Span::from_secs(60)) });
+            packets.windows(2).filter(|pair| (pair[0].cycle, pair[0].mic) > (pair[1].cycle, pair[1].mic)).count()
+        };
+        assert_eq!(order(None), 0);
+        let held_up = order(Some(Reorder { probability: 0.01, by: Span::from_millis(20) }));
+        // Of 168 packets held up (1 % of 16 875) by 0 to 20 ms, nearly all are passed by another.
+        assert!(held_up > 100, "{held_up}");
+    }
 }

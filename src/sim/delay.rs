@@ -51,8 +51,8 @@ impl FromStr for Delay {
     }
 }
 
-/// Everything is held back for `hold`, once every `every`, then handed over in a burst. The first time is one `every` after
-/// the start.
+/// Everything is held back for `hold`, once every `every`, then handed over in a burst; the first time one `every` after the
+/// start. Cycles are held back whole, by the time of their capture: what stalls inside a cycle is `Delay::Wifi`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HoldBack {
     pub hold: Span,
@@ -144,8 +144,9 @@ impl Path {
     }
 
     /// When a packet sent at `sent` would come out if nothing were before it. Called for each packet sent, the lost ones
-    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle.
-    pub(super) fn transit(&mut self, sent: i64, turn: usize) -> Transit {
+    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle that was
+    /// captured at `captured`.
+    pub(super) fn transit(&mut self, captured: i64, sent: i64, turn: usize) -> Transit {
         let jitter = match self.jitter {
             Jitter::None => 0.0,
             Jitter::Exp { mean } => self.jitter_rng.exp(mean),
@@ -155,7 +156,7 @@ impl Path {
         let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));
         let free = sent + self.floor + (jitter + ramp + queue).round() as i64;
         let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn));
-        let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, sent));
+        let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, captured));
         let gate = stalled.max(held);
         Transit { due: free.max(gate), gated: gate > free }
     }
@@ -192,12 +193,12 @@ impl Transit {
     }
 }
 
-/// The end of the hold-back that `sent` falls into; long past when it falls into none.
-fn held_until(hold_back: HoldBack, sent: i64) -> i64 {
+/// The end of the hold-back that a cycle captured at `captured` falls into; long past when it falls into none.
+fn held_until(hold_back: HoldBack, captured: i64) -> i64 {
     let every = hold_back.every.as_nanos().max(1);
-    let begin = sent.div_euclid(every) * every;
+    let begin = captured.div_euclid(every) * every;
     let end = begin + hold_back.hold.as_nanos();
-    if begin >= every && sent < end { end } else { i64::MIN }
+    if begin >= every && captured < end { end } else { i64::MIN }
 }
 
 /// Moments at which nothing passes for a while. One begins with the packet that is sent first after its time and has the
@@ -284,5 +285,159 @@ impl Queues {
             self.schedule(at);
         }
         if at >= self.begin { self.height } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+    const S: i64 = 1_000 * MS;
+    const PERIOD: i64 = 10_666_667;
+    const FLOOR: i64 = 200_000;
+    const SEED: u64 = 17;
+
+    fn path(model: Delay) -> Path {
+        Path::new(model, Span::from_nanos(FLOOR), None, 3, 0, SEED, 0)
+    }
+
+    /// Cycles of three packets, 100 us apart: (sent, turn).
+    fn sends(cycles: i64) -> impl Iterator<Item = (i64, usize)> {
+        (1..=cycles).flat_map(|cycle| (0..3).map(move |turn| (cycle * PERIOD + 100_000 * turn as i64, turn)))
+    }
+
+    fn captured(sent: i64, turn: usize) -> i64 {
+        sent - 100_000 * turn as i64
+    }
+
+    /// Within five standard errors of a mean over `n` draws, or of a Poisson count.
+    fn near(found: f64, wanted: f64, deviation: f64, n: f64, what: &str) {
+        println!("seed {SEED}, {what}: {found} for {wanted}");
+        assert!((found - wanted).abs() < 5.0 * deviation / n.sqrt(), "{what}");
+    }
+
+    #[test]
+    fn names_are_those_of_the_study() {
+        assert_eq!("exp2".parse(), Ok(Delay::Exp(Span::from_millis(2))));
+        assert_eq!("exp0.3".parse(), Ok(Delay::Exp(Span::from_micros(300))));
+        assert_eq!("mix".parse(), Ok(Delay::Mix));
+        for wrong in ["exp", "exp-1", "expinf", "Wifi", ""] {
+            assert!(wrong.parse::<Delay>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn delay_is_only_added_and_has_its_mean() {
+        for (model, mean) in [(Delay::Exp(Span::from_millis(1)), 1e6), (Delay::Exp(Span::from_millis(5)), 5e6)] {
+            let mut path = path(model);
+            let extra: Vec<i64> = sends(50_000)
+                .map(|(sent, turn)| path.transit(captured(sent, turn), sent, turn).due - sent - FLOOR)
+                .collect();
+            assert!(extra.iter().all(|extra| *extra >= 0));
+            let n = extra.len() as f64;
+            near(extra.iter().sum::<i64>() as f64 / n, mean, mean, n, "mean delay in ns");
+        }
+    }
+
+    #[test]
+    fn packets_leave_in_the_order_they_came() {
+        for name in ["none", "exp1", "exp5", "pareto", "wifi", "ramp", "queue", "mix"] {
+            let mut path = path(name.parse().expect("a model's name"));
+            let mut before = i64::MIN;
+            for (sent, turn) in sends(100_000) {
+                let transit = path.transit(captured(sent, turn), sent, turn);
+                let arrival = path.hand_over(transit);
+                assert!(arrival > before && arrival >= sent + FLOOR, "{name}");
+                before = arrival;
+            }
+        }
+    }
+
+    #[test]
+    fn wifi_stalls_four_times_a_minute_and_three_of_ten_begin_inside_a_cycle() {
+        let mut path = path(Delay::Wifi);
+        let cycles = 3600 * 10 * S / PERIOD;
+        let (mut stalls, mut inside, mut lengths) = (0.0, 0.0, 0.0);
+        let mut end_before = i64::MIN;
+        for (sent, turn) in sends(cycles) {
+            path.transit(captured(sent, turn), sent, turn);
+            let end = path.stalls.as_ref().expect("wifi stalls").ends;
+            if end != end_before {
+                stalls += 1.0;
+                inside += f64::from(u8::from(turn > 0));
+                lengths += (end - sent) as f64;
+                assert!((20 * MS..=150 * MS).contains(&(end - sent)));
+                end_before = end;
+            }
+        }
+        // Half a cycle passes on average until the packet comes with which a stall can begin: 5 ms in 15 s.
+        near(stalls, 2400.0, 2400f64.sqrt(), 1.0, "stalls in 10 h");
+        near(inside / stalls, 0.3, (0.3f64 * 0.7).sqrt(), stalls, "share of stalls inside a cycle");
+        near(lengths / stalls, 85e6, 130e6 / 12f64.sqrt(), stalls, "mean stall in ns");
+    }
+
+    #[test]
+    fn a_backlog_comes_at_50_to_300_us() {
+        let hold_back = HoldBack { hold: Span::from_millis(80), every: Span::from_secs(1) };
+        let mut path = Path::new(Delay::None, Span::from_nanos(FLOOR), Some(hold_back), 3, 0, SEED, 0);
+        let mut held = 0;
+        let mut before = 0;
+        for (sent, turn) in sends(10 * S / PERIOD) {
+            let transit = path.transit(captured(sent, turn), sent, turn);
+            let arrival = path.hand_over(transit);
+            let captured = captured(sent, turn);
+            if captured >= S && captured % S < 80 * MS {
+                held += 1;
+                let end = captured / S * S + 80 * MS;
+                assert!(arrival >= end);
+                let first = before < end;
+                assert!(first || (50_000..=300_000).contains(&(arrival - before)), "{}", arrival - before);
+            } else if sent % S > 110 * MS {
+                assert_eq!(arrival, sent + FLOOR, "what comes long after a backlog is not touched");
+            }
+            before = arrival;
+        }
+        // 80 ms of each second but the first: 7 or 8 cycles of three, nine times.
+        assert!((9 * 7 * 3..=9 * 8 * 3).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn ramps_climb_15_ms_in_30_s() {
+        let mut ramps = Ramps::new(Rng::stream(SEED, Purpose::Ramps, 0), 0);
+        let heights: Vec<f64> = (0..3600 * 100).map(|tenth| ramps.height(tenth * S / 10)).collect();
+        let highest = heights.iter().fold(0.0f64, |a, b| a.max(*b));
+        assert!(highest > 14.9e6 && highest <= 15e6);
+        // 500 us a second, up or down.
+        let steepest = heights.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f64::max);
+        assert!((steepest - 50e3).abs() < 1.0, "{steepest}");
+        // About 200 ramps, each after a pause of mean 120 s: the share of time in ramps is a third.
+        let share = heights.iter().filter(|height| **height > 0.0).count() as f64 / heights.len() as f64;
+        near(share, 1.0 / 3.0, 2.0 / 9.0, 200.0, "share of time in ramps");
+    }
+
+    #[test]
+    fn queues_stand_70_times_an_hour() {
+        let hours = 50;
+        let mut queues = Queues::new(Rng::stream(SEED, Purpose::Queues, 0), 0);
+        let mut starts = Vec::new();
+        let mut standing = 0.0;
+        let mut before = 0.0;
+        for tenth in 0..hours * 36_000 {
+            let height = queues.height(tenth * S / 10);
+            if height > 0.0 {
+                standing += 0.1;
+                assert!((10e6..=40e6).contains(&height));
+                if before == 0.0 {
+                    starts.push(height);
+                }
+            }
+            before = height;
+        }
+        let n = starts.len() as f64;
+        // Each takes an exponential pause of 38.9 s and 12.5 s: less spread than a Poisson count.
+        near(n, 70.0 * hours as f64, (70.0 * hours as f64).sqrt(), 1.0, "queues");
+        near(starts.iter().sum::<f64>() / n, 25e6, 30e6 / 12f64.sqrt(), n, "mean height in ns");
+        near(standing / n, 12.5, 15.0 / 12f64.sqrt(), n, "mean time in s");
     }
 }

@@ -22,7 +22,7 @@
 //!     let _ = (packet.mic, packet.stamp, sim.sender(&packet));
 //! }
 //! let truth = sim.truth();
-//! assert_eq!(truth.withheld.len() as u64, truth.mics.iter().map(|mic| mic.withheld()).sum());
+//! assert_eq!(truth.withheld.len() as u64, truth.mics.iter().map(|mic| mic.withheld()).sum::<u64>());
 //! ```
 //!
 //! Time runs from [`START`] on CLOCK_MONOTONIC_RAW, which is true time here; [`HostClock`] says what CLOCK_REALTIME makes of it.
@@ -80,6 +80,8 @@ pub struct Packet {
     pub stamp: KernelTime,
     /// The second copy of a duplicated packet.
     pub copy: bool,
+    /// Held up out of order.
+    pub reordered: bool,
 }
 
 /// A running [`Scenario`].
@@ -123,7 +125,12 @@ impl PartialEq for UnderWay {
 impl Eq for UnderWay {}
 
 impl Sim {
+    /// # Panics
+    /// When [`Scenario::check`] objects.
     pub fn new(scenario: &Scenario) -> Sim {
+        if let Err(why) = scenario.check() {
+            panic!("a scenario that cannot be: {why}");
+        }
         let boards: Vec<Board> = (0..scenario.boards.count()).map(|board| Board::new(scenario, board)).collect();
         Sim {
             seed: scenario.seed,
@@ -255,6 +262,6 @@ mod tests {
         // A minute at 93.75 a second, less part of a period; of mic 1 less the reboot's two seconds too.
         assert!((5624..=5625).contains(&truth.mics[0].captured));
         assert!((5625 - 190..=5625 - 187).contains(&truth.mics[1].captured));
-        assert_eq!(truth.withheld.len() as u64, truth.mics.iter().map(MicTruth::withheld).sum());
+        assert_eq!(truth.withheld.len() as u64, truth.mics.iter().map(MicTruth::withheld).sum::<u64>());
     }
 }

@@ -71,6 +71,36 @@ impl Scenario {
         Scenario { boards: Boards::Three, ..Scenario::one_board(length) }
     }
 
+    /// Says what about the scenario cannot be.
+    ///
+    /// # Errors
+    /// Times out of order, a board or microphone that there is not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.samples == 0 || self.sample_rate == 0 {
+            return Err("a packet has at least one sample, and a second at least one frame".into());
+        }
+        if !self.then.is_sorted_by_key(|(from, _)| *from) || !self.drop_cycles.is_sorted_by_key(|drop| drop.at) {
+            return Err("networks and lost cycles are given in the order of their times".into());
+        }
+        if self.mutes.iter().map(|mute| mute.mic).chain(self.lags.iter().map(|lag| lag.mic)).any(|mic| mic >= MICS) {
+            return Err(format!("the microphones are 0 to {}", MICS - 1));
+        }
+        if let Some(reboot) = self.reboots.iter().find(|reboot| reboot.board >= self.boards.count()) {
+            return Err(format!("there is no board {} to reboot: they count from 0", reboot.board));
+        }
+        for board in 0..self.boards.count() {
+            let mut up_since = Span::ZERO;
+            for reboot in self.reboots.iter().filter(|reboot| reboot.board == board) {
+                // A board that is up for less than two periods may not have sent anything yet.
+                if reboot.at < up_since + self.period() + self.period() {
+                    return Err(format!("board {board} reboots at {:?}, when it is hardly up", reboot.at));
+                }
+                up_since = reboot.at + reboot.down;
+            }
+        }
+        Ok(())
+    }
+
     /// The nominal time from one cycle to the next.
     pub fn period(&self) -> Span {
         Span::of_frames(i64::from(self.samples), self.sample_rate)
@@ -173,4 +203,25 @@ pub struct Reboot {
     pub board: usize,
     pub at: Span,
     pub down: Span,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let good = Scenario::three_boards(Span::from_secs(60));
+        let reboot = |board, at, down| Reboot { board, at: Span::from_secs(at), down: Span::from_secs(down) };
+        let reboots = |reboots: &[Reboot]| Scenario { reboots: reboots.to_vec(), ..good.clone() }.check();
+        assert_eq!(good.check(), Ok(()));
+        assert_eq!(reboots(&[reboot(1, 5, 2), reboot(0, 6, 9), reboot(1, 9, 1)]), Ok(()));
+        assert!(reboots(&[reboot(1, 5, 2), reboot(1, 6, 1)]).is_err(), "still down");
+        assert!(reboots(&[reboot(1, 9, 1), reboot(1, 5, 2)]).is_err(), "out of order");
+        assert!(reboots(&[reboot(3, 9, 1)]).is_err(), "no such board");
+        let drop = |at| DropCycles { at: Span::from_secs(at), cycles: 1 };
+        assert!(Scenario { drop_cycles: vec![drop(5), drop(4)], ..good.clone() }.check().is_err());
+        let mute = Mute { mic: 3, from: Span::ZERO, to: Span::MAX };
+        assert!(Scenario { mutes: vec![mute], ..good.clone() }.check().is_err());
+    }
 }

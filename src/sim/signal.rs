@@ -45,7 +45,7 @@ const SOURCE_VALUES_PER_SECOND: f64 = 8_000.0;
 
 /// The `index` signal's sample.
 pub fn index_sample(mic: usize, position: i64) -> i32 {
-    ((mic as i32 + 1) << 28) | position.rem_euclid(1 << 28) as i32
+    ((mic as i32 + 1) << 28) | (position & 0x0fff_ffff) as i32
 }
 
 /// Seconds that sound takes from the source to microphone `mic` at `seconds` since the start of the run.
@@ -61,37 +61,40 @@ pub fn source_delay(mic: usize, seconds: f64) -> f64 {
 
 /// Writes a packet's `samples` into `payload`, replacing what it held: 4 bytes a sample, little-endian.
 pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, samples: u32, rate_hz: u32, payload: &mut Vec<u8>) {
-    payload.clear();
     let mic = packet.mic;
+    let position = packet.position.0;
     // The true time of the packet's first sample, and of one sample, in seconds.
     let step = 1.0 / (f64::from(rate_hz) * (1.0 + packet.ppm * 1e-6));
     let first = (packet.captured - START).as_secs_f64() - f64::from(samples) * step;
-    let mut write = |sample: &mut dyn FnMut(u32) -> i32| {
-        for i in 0..samples {
-            payload.extend_from_slice(&sample(i).to_le_bytes());
-        }
-    };
     match signal {
-        Signal::Index => write(&mut |i| index_sample(mic, packet.position.0 + i64::from(i))),
-        Signal::Tone => write(&mut |i| {
+        Signal::Index => write(payload, samples, |i| index_sample(mic, position + i64::from(i))),
+        Signal::Tone => write(payload, samples, |i| {
             let cycles = TONE_HZ * (first + f64::from(i) * step);
             quantise(AMPLITUDE * libm::sin(std::f64::consts::TAU * (cycles - cycles.floor())))
         }),
         Signal::Noise => {
             let own = split_mix(seed ^ split_mix(mic as u64 + 1));
-            write(&mut |i| quantise(AMPLITUDE * hashed(own, packet.position.0 + i64::from(i))))
+            write(payload, samples, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
         }
         Signal::Source => {
             // Within 10 ms the source moves millimetres, along a line as good as straight.
             let last = first + f64::from(samples) * step;
             let (delay, delay_then) = (source_delay(mic, first), source_delay(mic, last));
             let own = split_mix(seed);
-            write(&mut |i| {
+            write(payload, samples, |i| {
                 let along = f64::from(i) / f64::from(samples);
                 let left_source = first + f64::from(i) * step - (delay + (delay_then - delay) * along);
                 quantise(AMPLITUDE * smooth(own, left_source * SOURCE_VALUES_PER_SECOND))
             })
         }
+    }
+}
+
+/// Each signal gets a loop of its own: runs of days with payloads spend most of their time here.
+fn write(payload: &mut Vec<u8>, samples: u32, mut sample: impl FnMut(u32) -> i32) {
+    payload.resize(samples as usize * 4, 0);
+    for (i, bytes) in payload.chunks_exact_mut(4).enumerate() {
+        bytes.copy_from_slice(&sample(i as u32).to_le_bytes());
     }
 }
 
@@ -117,4 +120,88 @@ fn smooth(own: u64, at: f64) -> f64 {
         + p[2] * (3.0 * t2 - 2.0 * t3)
         + slope[1] * (t3 - t2);
     value.clamp(-1.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Scenario, Sim};
+    use crate::time::Span;
+
+    /// All samples of a run of one board, for each microphone.
+    fn hear(signal: Signal, from: Span, samples: usize) -> [Vec<i32>; MICS] {
+        let scenario = Scenario { signal, ..Scenario::one_board(Span::from_secs(60)) };
+        let mut sim = Sim::new(&scenario);
+        let mut heard: [Vec<i32>; MICS] = Default::default();
+        let mut payload = Vec::new();
+        while heard[2].len() < samples {
+            let packet = sim.next().expect("the run is long enough");
+            if packet.captured - START >= from {
+                sim.payload(&packet, &mut payload);
+                let words = payload.chunks(4).map(|bytes| i32::from_le_bytes(bytes.try_into().unwrap()));
+                heard[packet.mic].extend(words);
+            }
+        }
+        heard
+    }
+
+    fn rms(samples: &[i32]) -> f64 {
+        (samples.iter().map(|x| (f64::from(*x) / 2f64.powi(31)).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn index_shows_microphone_and_position() {
+        assert_eq!(index_sample(0, 5), 0x1000_0005);
+        assert_eq!(index_sample(2, (1 << 28) + 7), 0x3000_0007);
+        let heard = hear(Signal::Index, Span::ZERO, 1024);
+        for (mic, samples) in heard.iter().enumerate() {
+            assert!(samples.iter().enumerate().all(|(at, sample)| *sample == index_sample(mic, at as i64)));
+        }
+    }
+
+    #[test]
+    fn tone_is_440_hz_at_a_quarter_of_full_scale_everywhere() {
+        let heard = hear(Signal::Tone, Span::ZERO, 48_128);
+        assert!(heard[0] == heard[1] && heard[1] == heard[2]);
+        let second = &heard[0][..48_000];
+        assert!((rms(second) - 0.25 / 2f64.sqrt()).abs() < 1e-4);
+        let rising = second.windows(2).filter(|pair| pair[0] < 0 && pair[1] >= 0).count();
+        assert!((439..=441).contains(&rising), "{rising}");
+        assert!(second.iter().all(|sample| sample & 0xff == 0), "24 bits, left-justified");
+    }
+
+    #[test]
+    fn noise_is_each_microphones_own() {
+        let heard = hear(Signal::Noise, Span::ZERO, 20_480);
+        // Uniform within a quarter of full scale.
+        assert!(heard.iter().all(|samples| (rms(samples) - 0.25 / 3f64.sqrt()).abs() < 0.005));
+        let product: f64 = heard[0].iter().zip(&heard[1]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        let correlation = product / (rms(&heard[0]) * rms(&heard[1])) / 2f64.powi(62) / heard[0].len() as f64;
+        // Five times the deviation of 1 / sqrt(n).
+        assert!(correlation.abs() < 0.035, "{correlation}");
+    }
+
+    #[test]
+    fn the_source_is_heard_with_its_true_delays() {
+        for seconds in [1, 4, 9, 16] {
+            let heard = hear(Signal::Source, Span::from_secs(seconds), 4096);
+            for mic in 1..MICS {
+                let correlation = |lag: i64| -> f64 {
+                    (100..3900)
+                        .map(|at| f64::from(heard[0][at]) * f64::from(heard[mic][(at as i64 + lag) as usize]))
+                        .sum()
+                };
+                let found = (-20..=20).max_by(|a, b| correlation(*a).total_cmp(&correlation(*b))).unwrap();
+                let middle = seconds as f64 + 2048.0 / 48_000.0;
+                let truth = (source_delay(mic, middle) - source_delay(0, middle)) * 48_000.0;
+                println!("at {seconds} s, mic {mic} against mic 0: {found} samples for {truth}");
+                assert!((found as f64 - truth).abs() <= 0.75);
+            }
+        }
+        // Sound takes at most 10 cm longer to one microphone than to another.
+        let most =
+            (0..200).map(|i| (source_delay(1, f64::from(i) / 10.0) - source_delay(0, f64::from(i) / 10.0)).abs());
+        let most = most.fold(0.0, f64::max);
+        assert!(most <= 0.1 / 343.0 && most > 0.09 / 343.0, "{most}");
+    }
 }

@@ -4,9 +4,13 @@
 //! the clock: 88 ppm off, seen in a 60 s hull. A wide span averages that away, but notices a rate step late. So: lines over
 //! spans from 30 s to 480 s, each rejected unless enough of its seconds lie in contact with it, all along it; the widest
 //! accepted is used, and only while it agrees with the shorter ones.
+//!
+//! Contact is wide enough for ordinary scatter, and so too wide to say where a line ends being true: a clock that turns by
+//! 5 ppm needs a minute to leave it. Hence a second, narrow measure, *touch*: among the lowest eighth of all residuals. What
+//! a line says, it says of the stretch from its first touch to its last.
 
 use super::hull::{Line, LowerHull, Point};
-use super::minima::Minima;
+use super::minima::{KEPT, Minima};
 
 /// In seconds. The last is all that [`Minima`] keeps.
 pub const SPANS: [f64; 5] = [30.0, 60.0, 120.0, 240.0, 480.0];
@@ -14,17 +18,30 @@ pub const SPANS: [f64; 5] = [30.0, 60.0, 120.0, 240.0, 480.0];
 const MAX_PPM: f64 = 150.0;
 /// How far from what is known a rate may lie without a new start.
 const MAX_CHANGE_PPM: f64 = 10.0;
-const MAX_HALF_WIDTH_PPM: f64 = 1.0;
+/// Wider ones are worse than 1.5 ppm at 95 %.
+const MAX_HALF_WIDTH_PPM: f64 = 3.3;
 /// Shortest stretch between first and last contact, and its share of spans over 30 s.
 const MIN_EXTENT_S: f64 = 8.0;
 const MIN_EXTENT_SHARE: f64 = 0.6;
 /// Of the seconds of a span, and of its last [`RECENT_S`].
 const MIN_CONTACT_SHARE: f64 = 0.3;
 const RECENT_S: f64 = 20.0;
-/// Seconds before the slope of a first line is better than none.
-const PROVISIONAL_POINTS: usize = 4;
+/// Contact is within so many times the scatter, and so many microseconds, of the line.
+const CONTACT_SCATTERS: f64 = 4.0;
+const CONTACT_US: f64 = 5.0;
 /// The stretch over which scatter is judged.
 const SCATTER_S: f64 = 120.0;
+/// Touch is within the lowest one of so many residuals, and a microsecond.
+const TOUCH_RANK: usize = 8;
+const TOUCH_US: f64 = 1.0;
+/// What kernel stamps resolve at best, three times, in microseconds.
+const STAMPS_US: f64 = 0.3;
+/// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of
+/// a bent floor is touched at its very end alone.
+const NOW_S: f64 = 14.0;
+const AND_BEFORE_S: (f64, f64) = (6.0, 20.0);
+/// So many seconds before the slope of a first line is better than none.
+const PROVISIONAL_POINTS: usize = 4;
 
 /// A line under the arrivals of one span, in microseconds and parts per million, x = 0 at the newest minimum.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,10 +49,20 @@ pub struct Fit {
     /// Which of [`SPANS`].
     pub span: usize,
     pub line: Line,
-    /// Half the width of the 95 % interval of the slope.
+    /// Half the width of an interval that the slope cannot leave for stationary jitter.
     pub half_width: f64,
-    /// The stretch that the points cover, in seconds.
-    pub seconds: f64,
+    /// Where the line is first and last touched, in seconds.
+    pub first: f64,
+    pub last: f64,
+    /// Whether it is touched still.
+    pub touches_now: bool,
+}
+
+impl Fit {
+    /// The length of the stretch that it touches.
+    pub fn seconds(&self) -> f64 {
+        self.last - self.first
+    }
 }
 
 /// Why there is no line.
@@ -51,10 +78,12 @@ pub enum Rejected {
 /// What is known before.
 #[derive(Clone, Copy, Debug)]
 pub struct Prior {
-    /// The slope, once known.
-    pub slope: Option<f64>,
-    /// Where the floor stands at x = 0, and how far above that a new line may start.
-    pub floor: Option<(f64, f64)>,
+    /// The slope.
+    pub slope: f64,
+    /// Where the floor stands at x = 0, in microseconds.
+    pub floor: f64,
+    /// How far above that a new line may start.
+    pub rise: f64,
 }
 
 /// Fits the spans. Keeps its scratch memory from second to second.
@@ -72,26 +101,26 @@ pub struct Fitter {
 
 impl Fitter {
     pub fn new() -> Fitter {
-        let kept = super::minima::KEPT;
         Fitter {
-            points: Vec::with_capacity(kept),
-            scratch: Vec::with_capacity(kept),
+            points: Vec::with_capacity(KEPT),
+            scratch: Vec::with_capacity(KEPT),
             hull: LowerHull::default(),
             fits: Vec::with_capacity(SPANS.len()),
             provisional: None,
         }
     }
 
-    /// Computes [`fits`](Fitter::fits) anew. `Err` when there is none.
-    pub fn fit(&mut self, minima: &Minima, prior: Prior) -> Result<(), Rejected> {
+    /// Computes [`fits`](Fitter::fits) and [`provisional`](Fitter::provisional) anew. `Err` when there are no fits.
+    pub fn fit(&mut self, minima: &Minima, prior: Option<Prior>) -> Result<(), Rejected> {
         self.load(minima);
         self.fits.clear();
         self.hull.clear();
-        let tolerance = 4.0 * self.scatter() + 5.0;
+        let contact = CONTACT_SCATTERS * self.scatter() + CONTACT_US;
         let mut reason = Rejected::TooShort;
         let mut taken = 0;
         for (span, &length) in SPANS.iter().enumerate() {
             let end = self.points.partition_point(|point| point.x >= -length);
+            // A span that begins before the points do is worth its while if they cover well more than the one before.
             if span > 0 && (end - taken) * 4 < taken {
                 break;
             }
@@ -100,11 +129,11 @@ impl Fitter {
             }
             taken = end;
             if span == 0 {
-                let possible = |line: &Line| line.slope.abs() <= MAX_PPM;
-                self.provisional = self.hull.middle_edge().filter(possible).filter(|_| taken >= PROVISIONAL_POINTS);
+                let possible = |line: &Line| line.slope.abs() <= MAX_PPM && taken >= PROVISIONAL_POINTS;
+                self.provisional = self.hull.middle_edge().filter(possible);
             }
-            match self.judge(span, taken, tolerance, prior) {
-                Ok(fit) if self.fits.iter().all(|shorter| agree(*shorter, fit)) => self.fits.push(fit),
+            match self.judge(span, taken, contact, prior) {
+                Ok(fit) if self.fits.iter().all(|shorter| agree(shorter, &fit)) => self.fits.push(fit),
                 Ok(_) => break,
                 Err(why) => reason = why,
             }
@@ -117,6 +146,7 @@ impl Fitter {
         let Some(newest) = minima.newest_first().next().copied() else { return };
         for arrival in minima.newest_first() {
             let point = Point { x: (arrival.x - newest.x) as f64 * 1e-9, y: (arrival.y - newest.y) as f64 * 1e-3 };
+            // Renumbering may have put two seconds at one place.
             if self.points.last().is_none_or(|last| point.x < last.x) {
                 self.points.push(point);
             }
@@ -135,59 +165,151 @@ impl Fitter {
         *self.scratch.select_nth_unstable_by(middle, f64::total_cmp).1
     }
 
-    fn judge(&self, span: usize, count: usize, tolerance: f64, prior: Prior) -> Result<Fit, Rejected> {
+    /// The line under the newest `count` points, if it can be believed.
+    fn judge(&mut self, span: usize, count: usize, contact: f64, prior: Option<Prior>) -> Result<Fit, Rejected> {
         let points = &self.points[..count];
         let line = self.hull.middle_edge().ok_or(Rejected::TooShort)?;
         let seconds = -points[count - 1].x;
         if seconds < MIN_EXTENT_S {
             return Err(Rejected::TooShort);
         }
-        let known = prior.slope.is_none_or(|slope| (line.slope - slope).abs() <= MAX_CHANGE_PPM);
-        if line.slope.abs() > MAX_PPM || !known {
-            return Err(Rejected::Bent);
-        }
-        if prior.floor.is_some_and(|(floor, rise)| line.at_zero > floor + rise) {
+        let jumps =
+            |prior: Prior| (line.slope - prior.slope).abs() > MAX_CHANGE_PPM || line.at_zero > prior.floor + prior.rise;
+        if line.slope.abs() > MAX_PPM || prior.is_some_and(jumps) {
             return Err(Rejected::Bent);
         }
         let above = |point: &Point| point.y - line.at(point.x);
-        let in_contact = |point: &&Point| above(point) <= tolerance;
-        let contacts = points.iter().filter(in_contact).count();
-        let recent = &points[..points.partition_point(|point| point.x >= -RECENT_S)];
-        let recent_contacts = recent.iter().filter(in_contact).count();
-        let share = |part: usize, whole: usize| part as f64 >= MIN_CONTACT_SHARE * whole as f64;
-        if !share(contacts, count) || !share(recent_contacts, recent.len()) {
+        let recent = points.partition_point(|point| point.x >= -RECENT_S);
+        let extent = extent(points, |point| above(point) <= contact).unwrap_or(0.0);
+        let enough = |points: &[Point]| {
+            let contacts = points.iter().filter(|point| above(point) <= contact).count();
+            contacts as f64 >= MIN_CONTACT_SHARE * points.len() as f64
+        };
+        let reaches = extent >= MIN_EXTENT_S && (span == 0 || extent >= MIN_EXTENT_SHARE * seconds);
+        if !reaches || !enough(points) || !enough(&points[..recent]) {
             return Err(Rejected::Bent);
         }
-        let (Some(last), Some(first)) = (points.iter().find(in_contact), points.iter().rfind(in_contact)) else {
-            return Err(Rejected::Bent);
-        };
-        let extent = last.x - first.x;
-        if extent < MIN_EXTENT_S || (span > 0 && extent < MIN_EXTENT_SHARE * seconds) {
+
+        self.scratch.clear();
+        self.scratch.extend(points.iter().map(above));
+        let touch = *self.scratch.select_nth_unstable_by(count / TOUCH_RANK, f64::total_cmp).1 + TOUCH_US;
+        let mut touches = points.iter().filter(|point| above(point) <= touch).map(|point| point.x);
+        let last = touches.next().expect("the hull's corners touch it");
+        let (mut first, mut touched_before) = (last, false);
+        for x in touches {
+            first = x;
+            touched_before |= (AND_BEFORE_S.0..=AND_BEFORE_S.1).contains(&(last - x));
+        }
+        if last - first < MIN_EXTENT_S {
             return Err(Rejected::Bent);
         }
-        // Each third of the contact ends somewhere within its lowest points above the line.
-        let third = |from: f64, to: f64| {
-            let mut lowest = [f64::INFINITY; 4];
-            for point in points.iter().filter(|point| point.x <= from && point.x >= to) {
-                let mut height = above(point);
-                for low in &mut lowest {
-                    if height < *low {
-                        std::mem::swap(low, &mut height);
-                    }
-                }
-            }
-            lowest.iter().sum::<f64>() / 4.0
-        };
-        let (a, b) = (last.x - extent / 3.0, last.x - extent * 2.0 / 3.0);
-        let slack = third(last.x, a) + third(a, b) + third(b, first.x);
-        let half_width = 2.0 * (slack + 0.3) / extent;
+        let half_width = half_width(points, line, first, last);
         if half_width > MAX_HALF_WIDTH_PPM {
             return Err(Rejected::Wide);
         }
-        Ok(Fit { span, line, half_width, seconds })
+        Ok(Fit { span, line, half_width, first, last, touches_now: last >= -NOW_S && touched_before })
     }
 }
 
-fn agree(a: Fit, b: Fit) -> bool {
+/// From the first to the last of the points that pass, newest first.
+fn extent(points: &[Point], pass: impl Fn(&Point) -> bool) -> Option<f64> {
+    let newest = points.iter().find(|point| pass(point))?;
+    let oldest = points.iter().rfind(|point| pass(point))?;
+    Some(newest.x - oldest.x)
+}
+
+/// How far the slope can be off: in each third of the stretch the floor lies somewhere within its lowest points.
+fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
+    let third = (last - first) / 3.0;
+    let lowest_in = |from: f64, to: f64| {
+        let mut lowest = [f64::INFINITY; 4];
+        let (newest, oldest) = (points.partition_point(|p| p.x > to), points.partition_point(|p| p.x >= from));
+        for point in &points[newest..oldest] {
+            let height = point.y - line.at(point.x);
+            if height < lowest[3] {
+                lowest[3] = height;
+                lowest.sort_unstable_by(f64::total_cmp);
+            }
+        }
+        lowest.iter().sum::<f64>() / 4.0
+    };
+    let slack =
+        lowest_in(first, first + third) + lowest_in(first + third, last - third) + lowest_in(last - third, last);
+    2.0 * (slack + STAMPS_US) / (last - first)
+}
+
+fn agree(a: &Fit, b: &Fit) -> bool {
     (a.line.slope - b.line.slope).abs() <= a.half_width + b.half_width
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::minima::Arrival;
+    use super::*;
+    use crate::time::MonoTime;
+
+    /// Minima a second apart whose floor is `y(t)` in microseconds, scattered by a fixed pattern of 0 to 14 us.
+    fn fitter_over(seconds: i64, prior: Option<Prior>, y: impl Fn(f64) -> f64) -> (Fitter, Result<(), Rejected>) {
+        let mut minima = Minima::new();
+        for t in 0..=seconds {
+            let scatter = (t * 7 % 15) as f64;
+            let y = ((y(t as f64) + scatter) * 1e3) as i64;
+            let at = MonoTime::from_nanos(t * 1_000_000_000 + 500_000_000);
+            minima.push(Arrival { x: at.as_nanos() - y, y, at }, 0.0);
+        }
+        let mut fitter = Fitter::new();
+        let fitted = fitter.fit(&minima, prior);
+        (fitter, fitted)
+    }
+
+    #[test]
+    fn a_straight_floor_is_found_over_every_span() {
+        let (fitter, fitted) = fitter_over(500, None, |t| 20.0 * t);
+        assert_eq!(fitted, Ok(()));
+        assert_eq!(fitter.fits.len(), SPANS.len());
+        for fit in &fitter.fits {
+            assert!((fit.line.slope - 20.0).abs() < 0.01 && fit.touches_now, "{fit:?}");
+        }
+    }
+
+    #[test]
+    fn a_floor_that_climbs_faster_than_any_crystal_is_no_rate() {
+        let (_, fitted) = fitter_over(500, None, |t| 500.0 * t);
+        assert_eq!(fitted, Err(Rejected::Bent));
+    }
+
+    #[test]
+    fn a_floor_that_begins_to_climb_leaves_the_wide_spans_until_where_it_did() {
+        // 30 ppm from second 480 on: too little for the contact of most seconds to be lost.
+        let (fitter, _) = fitter_over(490, None, |t| 30.0 * (t - 480.0).max(0.0));
+        let widest = fitter.fits.last().expect("the floor was straight for 480 s");
+        assert_eq!(widest.span, 4);
+        assert!(widest.line.slope.abs() < 0.01);
+        assert!((-12.0..=-8.0).contains(&widest.last), "{widest:?}");
+    }
+
+    #[test]
+    fn a_chord_under_a_bent_floor_does_not_hold_now() {
+        // The rate turned by -5 ppm 20 s ago: the points of the last seconds pull the whole line down.
+        let (fitter, _) = fitter_over(200, None, |t| -5.0 * (t - 180.0).max(0.0));
+        assert!(fitter.fits.iter().filter(|fit| fit.span > 0).all(|fit| !fit.touches_now), "{:?}", fitter.fits);
+    }
+
+    #[test]
+    fn a_line_far_above_what_is_known_is_another_path_and_one_of_another_slope_another_floor() {
+        let prior = Prior { slope: 0.0, floor: 0.0, rise: 400.0 };
+        let (fitter, fitted) = fitter_over(100, Some(prior), |_| 0.0);
+        // Zero is at the newest minimum, that of second 99, which has 99 * 7 mod 15 = 3 us of scatter.
+        assert_eq!(fitted, Ok(()));
+        assert!((fitter.fits[0].line.at_zero + 3.0).abs() < 1.0, "{:?}", fitter.fits[0]);
+        let (_, fitted) = fitter_over(100, Some(Prior { floor: -500.0, ..prior }), |_| 0.0);
+        assert_eq!(fitted, Err(Rejected::Bent));
+        let (_, fitted) = fitter_over(100, Some(Prior { slope: 11.0, ..prior }), |_| 0.0);
+        assert_eq!(fitted, Err(Rejected::Bent));
+    }
+
+    #[test]
+    fn too_few_seconds_are_said_to_be_too_few() {
+        assert_eq!(fitter_over(5, None, |_| 0.0).1, Err(Rejected::TooShort));
+    }
 }

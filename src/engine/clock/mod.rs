@@ -8,20 +8,25 @@
 //! The idea: the least delayed packets touch a line, the lower envelope of arrivals, whose slope is the rate. The lowest
 //! arrival of each second ([`minima`]) goes into a lower hull ([`hull`]); its middle edge over several spans is believed
 //! where the arrivals stay in contact with it all along ([`fit`]). Where they do not, rate and path cannot be told apart,
-//! and the rate is [`Unknown`]. A constant path delay cannot be seen at all: rates are absolute, offsets are not.
+//! and the rate is [`Unknown`]; where they do, [`rate`] says how sure it is, also for a crystal that wanders ([`wander`]).
+//! A constant path delay cannot be seen at all: rates are absolute, offsets are not.
 
 mod fit;
 mod hull;
 mod minima;
+mod rate;
+mod wander;
 
-use std::fmt;
+pub use rate::{RateEstimate, Unknown};
 
-use crate::time::{FramePos, MonoTime, Ppm, Span};
-use fit::{Fit, Fitter, Prior, Rejected};
+use crate::time::{FramePos, MonoTime, Span};
+use fit::{Fitter, Prior, Rejected};
 use hull::Line;
 use minima::{Arrival, Minima};
+use rate::Lines;
+use wander::Wander;
 
-/// The phase follows no wider span than this: a rate that changes leaves a phase error of half its square.
+/// The floor follows no wider span than this: what a rate turns by within a span bends the phase by its square.
 const PHASE_SPAN_S: f64 = 120.0;
 /// How fast the phase of the alignment line may be mended.
 const MAX_SLEW_PPM: f64 = 50.0;
@@ -32,43 +37,6 @@ const MAX_RISE_US: f64 = 400.0;
 const RISE_PPM: f64 = 20.0;
 /// Without a believable line for this long, what was known is given up.
 const GIVE_UP: Span = Span::from_secs(300);
-
-/// A rate against the host's clock, or that of one microphone against another's.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct RateEstimate {
-    /// Positive: the clock is fast.
-    pub ppm: Ppm,
-    /// Half the width of the 95 % interval.
-    pub uncertainty_95: Ppm,
-    /// The time that the figure rests on.
-    pub span: Span,
-}
-
-/// Why a rate is not known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unknown {
-    /// Not enough has been heard since the start, or since the offset was lost.
-    TooShort,
-    /// The floor of the delay moves: its movement and the clock's rate look alike.
-    FloorMoves,
-    /// Arrivals scatter so much that the rate is not known to 1 ppm.
-    TooUncertain,
-    /// Both rates are known, but not over the same time.
-    NoCommonSpan,
-}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unknown::TooShort => "not heard for long enough yet",
-            Unknown::FloorMoves => "the least delay is changing, which cannot be told from drift",
-            Unknown::TooUncertain => "delays vary so much that the rate is not known to 1 ppm yet",
-            Unknown::NoCommonSpan => {
-                "the two microphones have no stretch of time in common over which both rates are known"
-            }
-        })
-    }
-}
 
 /// A line on the axis of sample time (nanoseconds) and arrival minus sample time (nanoseconds).
 #[derive(Clone, Copy, Debug)]
@@ -88,18 +56,22 @@ impl Envelope {
 }
 
 /// Arrivals of one microphone -> the floor of its arrival times, and its rate.
+///
+/// Memory is fixed (about 40 KB). A packet costs a comparison; once a second, a packet costs the fits.
 #[derive(Clone, Debug)]
 pub struct ClockModel {
     sample_rate_hz: i64,
     minima: Minima,
     fitter: Fitter,
+    wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
     floor: Option<Envelope>,
     /// The same, slewed: never steps.
     phase: Option<Envelope>,
-    /// The slope of the newest accepted line (ppm), and when that was.
-    known: Option<(f64, MonoTime)>,
-    rate: Result<RateEstimate, Unknown>,
+    /// The newest accepted lines, and when they were; kept on hold.
+    known: Option<(Lines, MonoTime)>,
+    /// Why there are no lines now; what is known, if anything is, is on hold.
+    rejected: Option<Rejected>,
 }
 
 impl ClockModel {
@@ -108,10 +80,11 @@ impl ClockModel {
             sample_rate_hz: i64::from(sample_rate_hz),
             minima: Minima::new(),
             fitter: Fitter::new(),
+            wander: Wander::new(),
             floor: None,
             phase: None,
             known: None,
-            rate: Err(Unknown::TooShort),
+            rejected: Some(Rejected::TooShort),
         }
     }
 
@@ -163,46 +136,70 @@ impl ClockModel {
         self.phase = None;
     }
 
-    /// The mean rate over the widest span that is believed.
+    /// The mean rate over the widest span that is believed. While the delay's floor moves, that of the last such span, for
+    /// up to 300 s: `RateEstimate::until` says when it ended.
     pub fn rate(&self) -> Result<RateEstimate, Unknown> {
-        self.rate
+        self.lines().map(Lines::mean)
+    }
+
+    /// The rate at this moment. Unknown while the delay's floor moves.
+    pub fn rate_now(&self) -> Result<RateEstimate, Unknown> {
+        let lines = self.lines()?;
+        if self.rejected.is_some() {
+            return Err(self.reason());
+        }
+        lines.now().map(|(rate, _)| rate).ok_or(Unknown::FloorMoves)
+    }
+
+    /// The mean rate of this clock minus that of `other`, over a stretch of time over which both are known. What the host's
+    /// clock did in that time cancels.
+    pub fn rate_against(&self, other: &ClockModel) -> Result<RateEstimate, Unknown> {
+        self.lines()?.against(other.lines()?)
+    }
+
+    fn lines(&self) -> Result<&Lines, Unknown> {
+        self.known.as_ref().map(|(lines, _)| lines).ok_or_else(|| self.reason())
+    }
+
+    fn reason(&self) -> Unknown {
+        match self.rejected {
+            Some(Rejected::TooShort) => Unknown::TooShort,
+            Some(Rejected::Wide) => Unknown::TooUncertain,
+            Some(Rejected::Bent) | None => Unknown::FloorMoves,
+        }
     }
 
     /// Once a second: new lines under what is kept.
     fn refit(&mut self, x: i64, at: MonoTime) {
         let floor = self.floor.expect("an arrival was observed before a second ended").moved_to(x);
         let newest = *self.minima.newest_first().next().expect("a second has just ended");
-        if self.known.is_some_and(|(_, when)| at - when > GIVE_UP) {
+        if self.known.as_ref().is_some_and(|(_, when)| at - *when > GIVE_UP) {
             self.known = None;
         }
-        let on_hold = self.known.map(|(_, when)| (at - when).as_secs_f64());
-        let prior = Prior {
-            slope: self.known.map(|(slope, _)| slope),
-            floor: on_hold.map(|hold| ((floor.at(newest.x) - newest.y) as f64 * 1e-3, MAX_RISE_US + RISE_PPM * hold)),
-        };
-        let fitted = self.fitter.fit(&self.minima, prior);
-        let envelope = |line: Line| {
-            Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3) as i64, slope: line.slope * 1e-6 }.moved_to(x)
-        };
-        self.floor = Some(match fitted {
-            Ok(()) => {
-                let fits = &self.fitter.fits;
-                let widest = fits.last().expect("fits are not empty when fitted");
-                let for_phase = fits.iter().rfind(|fit| fit::SPANS[fit.span] <= PHASE_SPAN_S).unwrap_or(widest);
-                self.rate = Ok(estimate(widest));
-                self.known = Some((widest.line.slope, at));
-                envelope(for_phase.line)
-            }
-            Err(_) if self.known.is_some() => floor,
-            Err(why) => {
-                self.rate = Err(match why {
-                    Rejected::TooShort => Unknown::TooShort,
-                    Rejected::Bent => Unknown::FloorMoves,
-                    Rejected::Wide => Unknown::TooUncertain,
-                });
-                self.fitter.provisional.map_or(floor, envelope)
-            }
+        let prior = self.known.as_ref().map(|(lines, when)| Prior {
+            slope: lines.fits.last().expect("there are lines").line.slope,
+            floor: (floor.at(newest.x) - newest.y) as f64 * 1e-3,
+            rise: MAX_RISE_US + RISE_PPM * (at - *when).as_secs_f64(),
         });
+        self.rejected = self.fitter.fit(&self.minima, prior).err();
+        self.wander.record(&self.fitter.fits);
+        let best = match self.rejected {
+            None => {
+                let mut fits = self.known.take().map_or_else(Vec::new, |(lines, _)| lines.fits);
+                fits.clone_from(&self.fitter.fits);
+                let lines = Lines { fits, newest: newest.at, wander: self.wander.per_second() };
+                let best = lines.floor_line(PHASE_SPAN_S);
+                self.known = Some((lines, at));
+                Some(best)
+            }
+            Some(_) if self.known.is_some() => None,
+            Some(_) => self.fitter.provisional,
+        };
+        let envelope = |line: Line| {
+            Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3).round() as i64, slope: line.slope * 1e-6 }
+                .moved_to(x)
+        };
+        self.floor = Some(best.map_or(floor, envelope));
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
     }
@@ -225,7 +222,11 @@ impl ClockModel {
 
     /// dy/dx as known now.
     fn slope(&self) -> f64 {
-        self.floor.map_or_else(|| self.known.map_or(0.0, |(slope, _)| slope * 1e-6), |floor| floor.slope)
+        match (&self.floor, &self.known) {
+            (Some(floor), _) => floor.slope,
+            (None, Some((lines, _))) => lines.fits.last().expect("there are lines").line.slope * 1e-6,
+            (None, None) => 0.0,
+        }
     }
 
     /// Nanoseconds of the microphone's own nominal time from frame 0 to `pos`.
@@ -238,19 +239,6 @@ impl ClockModel {
         let x = self.sample_time(pos);
         MonoTime::from_nanos(x + line.at(x))
     }
-}
-
-/// A clock that is fast by f takes samples sooner: y = arrival - sample time falls by f / (1 + f) a second.
-fn estimate(fit: &Fit) -> RateEstimate {
-    RateEstimate {
-        ppm: Ppm(rate_of_slope(fit.line.slope)),
-        uncertainty_95: Ppm(fit.half_width),
-        span: Span::from_secs_f64(fit.seconds),
-    }
-}
-
-fn rate_of_slope(slope_ppm: f64) -> f64 {
-    -slope_ppm / (1.0 + slope_ppm * 1e-6)
 }
 
 #[cfg(test)]
@@ -395,5 +383,53 @@ mod tests {
         let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
         let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
         assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+
+    #[test]
+    fn a_path_that_becomes_longer_for_good_is_adopted_after_five_minutes_and_changes_no_rate() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 29), ClockModel::new(RATE));
+        let longer = Span::from_millis(16);
+        let mut floor_error = Vec::new();
+        for k in 0..(93.75 * 700.0) as i64 {
+            let (pos, at) = mic.next();
+            model.observe(pos, if k > 93 * 120 { at + longer } else { at });
+            if k % 938 == 0 && k > 93 * 130 {
+                floor_error.push(mic.floor_error_us(&model));
+                let rate = model.rate().expect("known before, and after").ppm.0;
+                assert!((rate - 20.0).abs() < 0.3, "{rate}");
+            }
+        }
+        let steps: Vec<_> = floor_error.windows(2).filter(|w| (w[1] - w[0]).abs() > 1_000.0).collect();
+        assert_eq!(steps.len(), 1, "{floor_error:?}");
+        assert!((floor_error[floor_error.len() - 1] - 16_000.0).abs() < 60.0, "{floor_error:?}");
+    }
+
+    #[test]
+    fn while_the_floor_moves_the_rate_now_is_unknown_and_the_mean_says_until_when() {
+        let (mut mic, mut model) = (Mic::new(20.0, 300.0, 31), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        let before = model.rate().unwrap();
+        assert!((model.rate_now().unwrap().ppm.0 - 20.0).abs() < 0.3);
+        // The floor climbs by 15 ms in 30 s.
+        for k in 0..2_812 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at + Span::from_micros(k * 5));
+        }
+        assert_eq!(model.rate_now(), Err(Unknown::FloorMoves));
+        let after = model.rate().unwrap();
+        assert!((after.ppm.0 - 20.0).abs() < 0.1);
+        assert!(after.until - before.until < Span::from_secs(10), "{after:?}");
+    }
+
+    #[test]
+    fn the_rate_of_a_pair_is_that_of_the_first_less_that_of_the_second() {
+        let (mut fast, mut slow) = (Mic::new(20.0, 1_000.0, 37), Mic::new(-15.0, 1_000.0, 41));
+        let (mut first, mut second) = (ClockModel::new(RATE), ClockModel::new(RATE));
+        assert_eq!(first.rate_against(&second), Err(Unknown::TooShort));
+        fast.run(&mut first, 120.0);
+        slow.run(&mut second, 120.0);
+        let rate = first.rate_against(&second).unwrap();
+        assert!((rate.ppm.0 - 35.0).abs() <= rate.uncertainty_95.0 && rate.uncertainty_95.0 < 0.5, "{rate:?}");
+        assert_eq!(second.rate_against(&first).unwrap().ppm.0, -rate.ppm.0);
     }
 }

@@ -1,0 +1,211 @@
+//! The command line: every option with its unit and default. Names are the contract's.
+
+mod http;
+mod simulate;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::http::{HttpArgs, parse_token};
+pub use self::simulate::SimulateArgs;
+use crate::MICS;
+use crate::engine::{ClockChoice, Hold};
+use crate::time::Span;
+
+/// Three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
+#[derive(Parser, Debug)]
+#[command(name = "micring", version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Receive three microphones, serve the aligned stream and live diagnostics over HTTP.
+    Serve(ServeArgs),
+    /// Serve, with three virtual microphones: works on any machine at once.
+    Demo(ServeArgs),
+    /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
+    Simulate(Box<SimulateArgs>),
+    /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
+    Analyze(AnalyzeArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AnalyzeArgs {
+    /// Recordings, in order; several are taken for one. `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.
+    #[arg(long = "ports", visible_alias = "mic-ports", value_name = "A,B,C", value_parser = parse_ports)]
+    pub mic_ports: Option<MicPorts>,
+    /// Print one object of JSON: the keys of /api/diagnostics_sync, and more.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
+    #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
+    pub clock: ClockChoice,
+    /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
+    #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
+    pub hold: Hold,
+    /// How much audio the history keeps; decides which late packets still find their place.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
+    pub history: Span,
+    /// Nominal sample rate of every microphone.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
+    pub sample_rate: u32,
+    /// Longest datagram taken, in bytes; longer ones are counted as truncated.
+    #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
+    pub max_datagram: usize,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// UDP ports of mic 0, 1, 2; 0 lets the kernel choose.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_ports)]
+    pub mic_ports: MicPorts,
+    /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
+    pub udp_bind: IpAddr,
+    /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
+    #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
+    pub core: Core,
+    /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
+    #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
+    pub clock: ClockChoice,
+    /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
+    #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
+    pub hold: Hold,
+    /// How much audio the history keeps.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
+    pub history: Span,
+    /// Nominal sample rate of every microphone.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
+    pub sample_rate: u32,
+    /// Longest datagram taken, in bytes; longer ones are counted as truncated.
+    #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
+    pub max_datagram: usize,
+    #[command(flatten)]
+    pub web: HttpArgs,
+}
+
+/// UDP ports of the microphones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MicPorts(pub [u16; MICS]);
+
+/// Which core the loop runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Core {
+    /// The last CPU of the allowed set: the first ones serve interrupts on most machines.
+    Auto,
+    Number(usize),
+    None,
+}
+
+fn parse_ports(text: &str) -> Result<MicPorts, String> {
+    let ports: Vec<u16> = text
+        .split(',')
+        .map(|port| port.trim().parse::<u16>().map_err(|_| format!("`{port}` is not a port (0 to 65535)")))
+        .collect::<Result<_, _>>()?;
+    let ports: [u16; MICS] = ports.try_into().map_err(|_| format!("needs {MICS} ports, like 30001,30002,30003"))?;
+    if ports.iter().enumerate().any(|(mic, port)| *port != 0 && ports[..mic].contains(port)) {
+        return Err("each microphone needs a port of its own".into());
+    }
+    Ok(MicPorts(ports))
+}
+
+fn parse_core(text: &str) -> Result<Core, String> {
+    match text {
+        "auto" => Ok(Core::Auto),
+        "none" => Ok(Core::None),
+        number => number.parse().map(Core::Number).map_err(|_| "is neither auto, none nor a core's number".into()),
+    }
+}
+
+fn parse_clock(text: &str) -> Result<ClockChoice, String> {
+    match text {
+        "auto" => Ok(ClockChoice::Auto),
+        "shared" => Ok(ClockChoice::Shared),
+        "independent" => Ok(ClockChoice::Independent),
+        _ => Err("is neither auto, shared nor independent".into()),
+    }
+}
+
+fn parse_hold(text: &str) -> Result<Hold, String> {
+    match text {
+        "auto" => Ok(Hold::Auto),
+        _ => parse_span(text).map(Hold::Fixed),
+    }
+}
+
+fn parse_history(text: &str) -> Result<Span, String> {
+    match parse_span(text)? {
+        span if span < Span::from_millis(100) => Err("is too short: 100ms or more".into()),
+        span if span > Span::from_secs(600) => Err("is too long: 600s or less (0.6 MB a second)".into()),
+        span => Ok(span),
+    }
+}
+
+fn parse_datagram(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(bytes) if (4..=65_507).contains(&bytes) => Ok(bytes),
+        _ => Err("is not a datagram's size in bytes (4 to 65507)".into()),
+    }
+}
+
+/// A duration with its unit: `250us`, `5ms`, `1.5s`, `2m`, `24h`.
+pub fn parse_span(text: &str) -> Result<Span, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or("needs a unit: us, ms, s, m or h")?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.trim().parse().map_err(|_| format!("`{number}` is not a number"))?;
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is not a unit: us, ms, s, m or h")),
+    };
+    let total = number * seconds;
+    if !(0.0..=1e8).contains(&total) {
+        return Err("is not a duration of 0 to 1e8 seconds".into());
+    }
+    Ok(Span::from_secs_f64(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(parse_span("5ms"), Ok(Span::from_millis(5)));
+        assert_eq!(parse_span("1.5s"), Ok(Span::from_millis(1500)));
+        assert_eq!(parse_span("250us"), Ok(Span::from_micros(250)));
+        assert_eq!(parse_span("24h"), Ok(Span::from_secs(86_400)));
+        for wrong in ["5", "ms", "-1s", "5 days", "1e99h", ""] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn three_different_ports_or_zeros() {
+        assert_eq!(parse_ports("1,2,3"), Ok(MicPorts([1, 2, 3])));
+        assert_eq!(parse_ports("0,0,0"), Ok(MicPorts([0; 3])));
+        for wrong in ["1,2", "1,2,3,4", "1,1,2", "1,2,70000", "a,b,c"] {
+            assert!(parse_ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

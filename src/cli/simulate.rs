@@ -1,0 +1,354 @@
+//! The options of `micring simulate`: what the virtual microphones and their network are like.
+
+use std::net::IpAddr;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+
+use super::{Cli, Core, MicPorts, parse_core, parse_ports, parse_span};
+use crate::MICS;
+use crate::sim::{
+    Boards, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mute, Network, Rate, Reboot, Reorder, Scenario, Signal,
+};
+use crate::time::Span;
+
+/// Probabilities are fractions (0.03) or percentages (3%), durations carry a unit (80ms), times count from the start.
+#[derive(Args, Clone, Debug)]
+pub struct SimulateArgs {
+    /// Host that the packets are sent to.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub to: String,
+    /// UDP ports of mic 0, 1, 2 at that host.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_targets)]
+    pub mic_ports: MicPorts,
+    /// Source address of each board (one, or one a board); by default whatever the system chooses, but for three boards on
+    /// loopback 127.0.0.1, 127.0.0.2 and 127.0.0.3.
+    #[arg(long, value_name = "A[,B,C]", value_delimiter = ',')]
+    pub from: Vec<IpAddr>,
+    /// Core that the sender is pinned to: auto (the first one allowed), a number, or none.
+    #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
+    pub core: Core,
+    /// How long to send, in the microphones' time; without it and --cycles, until SIGINT or SIGTERM.
+    #[arg(long, value_name = "DURATION", value_parser = parse_span, conflicts_with = "cycles")]
+    pub duration: Option<Span>,
+    /// How many cycles (packets a microphone, the withheld ones included) to send.
+    #[arg(long, value_name = "N", visible_alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
+    pub cycles: Option<u64>,
+    /// So many times faster than the microphones' time.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_factor)]
+    pub speed: f64,
+    /// The same seed gives the same packets and the same decisions.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Samples a packet.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=16_376))]
+    pub samples: u32,
+    /// Nominal sample rate.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
+    pub sample_rate: u32,
+    /// index: sample = (mic + 1) << 28 | position mod 2^28; tone: 440 Hz; noise; source: a moving source with true delays.
+    #[arg(long, value_name = "index|tone|noise|source", default_value = "index")]
+    pub signal: Signal,
+    /// One board with one sample clock, or three with their own; by default 1, but 3 where --ppm gives them different rates.
+    #[arg(long, value_name = "1|3", value_parser = parse_boards)]
+    pub boards: Option<Boards>,
+    /// Rate error of each microphone's sample clock in ppm, positive is faster; one value serves all.
+    #[arg(long, value_name = "A[,B,C]", value_delimiter = ',', allow_hyphen_values = true, value_parser = parse_ppm, default_value = "0")]
+    pub ppm: Vec<f64>,
+    /// The rates wander from there: a random walk of 0.05 ppm a root second within 5 ppm.
+    #[arg(long)]
+    pub wander: bool,
+    /// Board N stops at AT and starts anew DOWN later, from another port; repeatable, in order.
+    #[arg(long, value_name = "N@AT/DOWN", value_parser = parse_reboot)]
+    pub reboot: Vec<Reboot>,
+    /// A microphone is dead for a while; TO may be left out; repeatable.
+    #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
+    pub mute: Vec<Mute>,
+
+    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), pareto, wifi, ramp, queue, mix.
+    #[arg(long, value_name = "MODEL", default_value = "none", conflicts_with = "jitter")]
+    pub delay: Delay,
+    /// Exponential delay of this mean.
+    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
+    pub jitter: Option<Span>,
+    /// All packets are held back for HOLD, once every EVERY, and then come in a burst.
+    #[arg(long, value_name = "HOLD/EVERY", value_parser = parse_hold_back)]
+    pub hold_back: Option<HoldBack>,
+    /// One microphone's packets take BY longer for a while; TO may be left out; repeatable.
+    #[arg(long, value_name = "MIC=BY@FROM..TO", value_parser = parse_lag)]
+    pub lag: Vec<Lag>,
+    /// Independent loss of packets.
+    #[arg(long, value_name = "P", value_parser = parse_probability, conflicts_with = "loss_ge")]
+    pub loss: Option<f64>,
+    /// Gilbert-Elliott loss: share lost overall, and mean length of a burst in packets of one board.
+    #[arg(long, value_name = "P,BURST", value_parser = parse_bursts)]
+    pub loss_ge: Option<Loss>,
+    /// Independent loss of whole cycles.
+    #[arg(long, value_name = "P", value_parser = parse_probability)]
+    pub cycle_loss: Option<f64>,
+    /// N whole cycles are lost from T on; repeatable, in order.
+    #[arg(long, value_name = "N@T", value_parser = parse_drop)]
+    pub drop_cycles: Vec<DropCycles>,
+    /// Share of packets that come twice.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = parse_probability)]
+    pub duplicate: f64,
+    /// Share of packets that are held up, by up to a time (20ms), while those behind them pass.
+    #[arg(long, value_name = "P[,BY]", value_parser = parse_reorder)]
+    pub reorder: Option<Reorder>,
+    /// Packets above 1472 bytes travel as fragments, and losing one loses the packet.
+    #[arg(long)]
+    pub fragments: bool,
+    /// Delay, loss, duplication and the like act only within this time (what is given with its own time aside).
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_times)]
+    pub impaired: Option<(Span, Span)>,
+    /// So many cycles at the start, at the end and around a reboot suffer no random loss, duplication or reordering, so that
+    /// a receiver can know of all that are lost.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub clean_cycles: u32,
+    /// List every withheld packet in the result, however many.
+    #[arg(long)]
+    pub list_withheld: bool,
+}
+
+impl SimulateArgs {
+    /// The scenario that the options describe.
+    ///
+    /// # Errors
+    /// Options that contradict one another: wrong usage.
+    pub fn scenario(&self) -> Result<Scenario, clap::Error> {
+        let ppm: [f64; MICS] = match *self.ppm.as_slice() {
+            [one] => [one; MICS],
+            [a, b, c] => [a, b, c],
+            _ => return Err(wrong("--ppm takes one value or one for each microphone")),
+        };
+        let one_rate = ppm.iter().all(|rate| *rate == ppm[0]);
+        let boards = self.boards.unwrap_or(if one_rate { Boards::One } else { Boards::Three });
+        if boards == Boards::One && !one_rate {
+            return Err(wrong("one board has one sample clock: give --ppm one value, or --boards 3"));
+        }
+        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.count() {
+            return Err(wrong("--from takes one address or one for each board"));
+        }
+        let network = Network {
+            delay: self.jitter.map_or(self.delay, Delay::Exp),
+            loss: self.loss_ge.or(self.loss.map(Loss::Independent)).unwrap_or(Loss::None),
+            cycle_loss: self.cycle_loss.map_or(Loss::None, Loss::Independent),
+            hold_back: self.hold_back,
+            duplicate: self.duplicate,
+            reorder: self.reorder,
+            fragments: self.fragments,
+            ..Network::default()
+        };
+        let (network, then) = match self.impaired {
+            None => (network, Vec::new()),
+            Some((from, to)) => (Network::default(), vec![(from, network), (to, Network::default())]),
+        };
+        let scenario = Scenario {
+            seed: self.seed,
+            length: match self.cycles {
+                Some(cycles) => Length::Cycles(cycles),
+                None => Length::Time(self.duration.unwrap_or(Span::MAX)),
+            },
+            boards,
+            samples: self.samples,
+            sample_rate: self.sample_rate,
+            rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }),
+            network,
+            then,
+            drop_cycles: self.drop_cycles.clone(),
+            mutes: self.mute.clone(),
+            lags: self.lag.clone(),
+            reboots: self.reboot.clone(),
+            clean_cycles: self.clean_cycles,
+            signal: self.signal,
+            ..Scenario::default()
+        };
+        scenario.check().map_err(|why| wrong(&why))?;
+        Ok(scenario)
+    }
+}
+
+fn wrong(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
+}
+
+fn parse_targets(text: &str) -> Result<MicPorts, String> {
+    match parse_ports(text)? {
+        MicPorts(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
+        ports => Ok(ports),
+    }
+}
+
+fn parse_boards(text: &str) -> Result<Boards, String> {
+    match text {
+        "1" => Ok(Boards::One),
+        "3" => Ok(Boards::Three),
+        _ => Err("is neither 1 nor 3".into()),
+    }
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|factor| (0.01..=1000.0).contains(factor)).ok_or("is not a factor of 0.01 to 1000".into())
+}
+
+fn parse_ppm(text: &str) -> Result<f64, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|ppm: &f64| ppm.abs() <= 10_000.0)
+        .ok_or("is not a rate error within 10000 ppm".into())
+}
+
+/// `0.03` or `3%`.
+fn parse_probability(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 0.01));
+    let p = number.trim().parse::<f64>().ok().map(|number| number * unit);
+    p.filter(|p| (0.0..=1.0).contains(p)).ok_or(format!("`{text}` is not a probability, like 0.03 or 3%"))
+}
+
+fn parse_bursts(text: &str) -> Result<Loss, String> {
+    let (overall, burst) = text.split_once(',').ok_or("needs a share and a burst length, like 1%,5")?;
+    let overall = parse_probability(overall)?;
+    let mean_burst = burst.trim().parse::<f64>().map_err(|_| format!("`{burst}` is not a burst length"))?;
+    // Above this share good spells would have to be shorter than a packet.
+    let reachable = mean_burst / (mean_burst + 1.0);
+    if !(1.0..=1e6).contains(&mean_burst) || overall > reachable {
+        return Err(format!("a mean burst of {mean_burst} packets cannot make a loss of {overall}"));
+    }
+    Ok(Loss::GilbertElliott { overall, mean_burst })
+}
+
+fn parse_reorder(text: &str) -> Result<Reorder, String> {
+    let (probability, by) = match text.split_once(',') {
+        Some((probability, by)) => (probability, parse_span(by)?),
+        None => (text, Span::from_millis(20)),
+    };
+    Ok(Reorder { probability: parse_probability(probability)?, by })
+}
+
+fn parse_hold_back(text: &str) -> Result<HoldBack, String> {
+    let (hold, every) = text.split_once('/').ok_or("needs two durations, like 80ms/1s")?;
+    let (hold, every) = (parse_span(hold)?, parse_span(every)?);
+    if hold >= every {
+        return Err("is held back for longer than from one time to the next".into());
+    }
+    Ok(HoldBack { hold, every })
+}
+
+fn parse_drop(text: &str) -> Result<DropCycles, String> {
+    let (cycles, at) = text.split_once('@').ok_or("needs a number and a time, like 5@10s")?;
+    let cycles = cycles.trim().parse().map_err(|_| format!("`{cycles}` is not a number of cycles"))?;
+    Ok(DropCycles { at: parse_span(at)?, cycles })
+}
+
+fn parse_mic(text: &str) -> Result<usize, String> {
+    text.trim().parse().ok().filter(|mic| *mic < MICS).ok_or(format!("`{text}` is not a microphone: 0, 1 or 2"))
+}
+
+/// `FROM..TO` or `FROM..`.
+fn parse_times(text: &str) -> Result<(Span, Span), String> {
+    let (from, to) = text.split_once("..").ok_or("needs a time span, like 5s..8s")?;
+    let from = parse_span(from)?;
+    let to = if to.is_empty() { Span::MAX } else { parse_span(to)? };
+    if from >= to { Err(format!("`{text}` ends before it begins")) } else { Ok((from, to)) }
+}
+
+fn parse_mute(text: &str) -> Result<Mute, String> {
+    let (mic, times) = text.split_once('@').ok_or("needs a microphone and its times, like 1@5s..8s")?;
+    let (from, to) = parse_times(times)?;
+    Ok(Mute { mic: parse_mic(mic)?, from, to })
+}
+
+fn parse_lag(text: &str) -> Result<Lag, String> {
+    let example = "needs a microphone, a delay and its times, like 2=16ms@5s..8s";
+    let (mic, rest) = text.split_once('=').ok_or(example)?;
+    let (by, times) = rest.split_once('@').ok_or(example)?;
+    let (from, to) = parse_times(times)?;
+    Ok(Lag { mic: parse_mic(mic)?, from, to, by: parse_span(by)? })
+}
+
+fn parse_reboot(text: &str) -> Result<Reboot, String> {
+    let example = "needs a board, a time and how long it is down, like 1@30s/2s";
+    let (board, rest) = text.split_once('@').ok_or(example)?;
+    let (at, down) = rest.split_once('/').ok_or(example)?;
+    let board = board.trim().parse().map_err(|_| format!("`{board}` is not a board"))?;
+    Ok(Reboot { board, at: parse_span(at)?, down: parse_span(down)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Command;
+
+    fn scenario(options: &str) -> Result<Scenario, clap::Error> {
+        let line = ["micring", "simulate"].into_iter().chain(options.split_whitespace());
+        match Cli::try_parse_from(line)?.command {
+            Command::Simulate(args) => args.scenario(),
+            other => panic!("simulate is simulate, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_become_the_scenario() {
+        let found = scenario(
+            "--duration 10s --ppm 20,-15,3 --loss-ge 1%,5 --hold-back 80ms/1s --drop-cycles 5@4s --mute 1@5s..8s \
+             --mute 2@9s.. --lag 2=16ms@1s..2s --reorder 1%,5ms --duplicate 0.02 --reboot 1@6s/500ms --delay wifi",
+        );
+        let wanted = Scenario {
+            rates: [20.0, -15.0, 3.0].map(Rate::Constant),
+            network: Network {
+                delay: Delay::Wifi,
+                loss: Loss::BURSTS,
+                hold_back: Some(HoldBack { hold: Span::from_millis(80), every: Span::from_secs(1) }),
+                duplicate: 0.02,
+                reorder: Some(Reorder { probability: 0.01, by: Span::from_millis(5) }),
+                ..Network::default()
+            },
+            drop_cycles: vec![DropCycles { at: Span::from_secs(4), cycles: 5 }],
+            mutes: vec![
+                Mute { mic: 1, from: Span::from_secs(5), to: Span::from_secs(8) },
+                Mute { mic: 2, from: Span::from_secs(9), to: Span::MAX },
+            ],
+            lags: vec![Lag { mic: 2, from: Span::from_secs(1), to: Span::from_secs(2), by: Span::from_millis(16) }],
+            reboots: vec![Reboot { board: 1, at: Span::from_secs(6), down: Span::from_millis(500) }],
+            ..Scenario::three_boards(Span::from_secs(10))
+        };
+        assert_eq!(found.expect("these options agree"), wanted);
+    }
+
+    #[test]
+    fn impairments_can_have_a_time_of_their_own() {
+        let found = scenario("--impaired 5s..8s --loss 3%").expect("these options agree");
+        let lossy = Network { loss: Loss::Independent(0.03), ..Network::default() };
+        let back = (Span::from_secs(8), Network::default());
+        assert_eq!((found.network, found.then), (Network::default(), vec![(Span::from_secs(5), lossy), back]));
+    }
+
+    #[test]
+    fn contradictions_are_wrong_usage() {
+        for options in [
+            "--boards 1 --ppm 1,2,3",
+            "--ppm 1,2",
+            "--duration 5s --cycles 7",
+            "--loss 3% --loss-ge 1%,5",
+            "--loss 1.2",
+            "--loss-ge 90%,2",
+            "--delay exp1 --jitter 2ms",
+            "--delay exp",
+            "--hold-back 2s/1s",
+            "--mute 3@1s..2s",
+            "--mute 1@2s..1s",
+            "--boards 2",
+            "--mic-ports 30001,30002,0",
+            "--reboot 1@5s/1s",
+            "--cycles 0",
+            "--signal sine",
+        ] {
+            let error = scenario(options).err().unwrap_or_else(|| panic!("{options} was taken"));
+            assert_eq!(error.exit_code(), 2, "{options}");
+        }
+    }
+}

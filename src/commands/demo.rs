@@ -1,0 +1,72 @@
+//! `micring demo`: serve, with three virtual microphones beside it. The microphones are this same program in a process of
+//! its own (`micring simulate`), on another core where there is one, so that what is measured is what a real board would
+//! meet: real UDP, real kernel timestamps.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use super::Failure;
+use super::serve::{self, Addresses};
+use crate::cli::ServeArgs;
+use crate::sys::host;
+
+/// Serves until SIGINT or SIGTERM; the virtual microphones end with it.
+///
+/// # Errors
+/// What `serve` could not set up, or that the simulator cannot be started.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let mut microphones = None;
+    let result = serve::run(args, |addresses| {
+        microphones = Some(Microphones(start(addresses)?));
+        explain(addresses);
+        Ok(())
+    });
+    drop(microphones);
+    result
+}
+
+/// The simulator's process; it ends with us, however we end.
+struct Microphones(Child);
+
+impl Drop for Microphones {
+    fn drop(&mut self) {
+        // It is our child and not yet waited for, so the number is its own. Gone already is fine too.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(addresses: &Addresses) -> Result<Child, Failure> {
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::new(format_args!("cannot find this program's own file for the microphones: {error}"))
+    })?;
+    let ports = addresses.mics.map(|mic| mic.port().to_string()).join(",");
+    let to = reachable(addresses.mics[0]).ip().to_string();
+    let mut command = Command::new(program);
+    command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    host::die_with_parent(&mut command);
+    command.spawn().map_err(|error| Failure::new(format_args!("cannot start the virtual microphones: {error}")))
+}
+
+/// Where this machine reaches a wildcard address of its own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        // A dual-stack socket takes IPv4 too.
+        return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    }
+    address
+}
+
+fn explain(addresses: &Addresses) {
+    let http = reachable(addresses.http);
+    let text = format!(
+        "\nThree virtual microphones are playing a moving sound source. Open\n\n    http://{http}/\n\nor, in another terminal:\n\n    \
+         curl -N http://{http}/api/stream_3ch            # one event a cycle\n    \
+         curl http://{http}/api/diagnostics_sync         # skew, delays, drift, losses\n    \
+         curl -OJ http://{http}/api/download_buffer      # the last 5 s as a 3-channel WAV\n\nCtrl-C ends it.\n\n"
+    );
+    // A reader that has gone is no reason to stop serving.
+    let _ = io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,24 @@
+//! The commands: where the pure rooms and the kernel meet.
+
+pub mod analyze;
+pub mod demo;
+pub mod serve;
+pub mod simulate;
+
+use std::fmt::{self, Display};
+
+/// Why a command ends with exit code 1: one line that says what, where, why, and what to do next.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    pub fn new(message: impl Display) -> Failure {
+        Failure(message.to_string())
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

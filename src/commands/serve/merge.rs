@@ -1,0 +1,192 @@
+//! Three sockets, one order: datagrams are fed to the engine in the order of the kernel's stamps.
+//!
+//! Completions of one enter are in no order across sockets, and may lack an older datagram of one beside a newer one of
+//! another, for three reasons. The kernel reads socket after socket while packets still come: one read first misses what is
+//! there when the last is read. A socket's multishot ended in the middle of what had arrived. Or the kernel gave the others a
+//! turn after 32 datagrams (io_uring/poll.c, `MULTISHOT_MAX_RETRY`).
+//!
+//! The kernel hands packets to their sockets in the order of their stamps, and notes a socket as ready when it does. So a
+//! datagram is certain once an enter has carried out all that was noted when it was read: when nothing is noted any more, or
+//! else after one more enter. (Comparing stamps with a clock does not do: between stamp and socket a packet may wait in a
+//! softirq's queue.) And nothing is released that is newer than the newest datagram of a socket that is behind. What is held
+//! back costs one more enter, without sleep.
+
+use crate::MICS;
+use crate::time::KernelTime;
+
+/// io_uring hands over at most this many datagrams of a socket before the others have a turn (measured: up to 33).
+const FAIR_SHARE: usize = 32;
+
+/// Before every stamp.
+const NEVER: KernelTime = KernelTime::from_nanos(i64::MIN);
+
+/// What an enter has left to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Noted {
+    /// Nothing: no socket is noted as ready.
+    Nothing,
+    /// What was noted after it began; it carried out all that was noted before.
+    Since,
+    /// Some of what was noted before it began.
+    Before,
+}
+
+/// Datagrams that wait for their turn, and how far each socket has been read.
+pub struct Merge<T> {
+    waiting: Vec<(KernelTime, usize, u64, T)>,
+    pushed: u64,
+    newest: [Option<KernelTime>; MICS],
+    fresh: [usize; MICS],
+    ended: [bool; MICS],
+    /// The newest stamp in hand after the round before; up to there nothing is missing after a complete enter.
+    seen: KernelTime,
+    /// Up to there nothing is missing.
+    certain: KernelTime,
+}
+
+impl<T> Merge<T> {
+    /// `capacity`: how many can wait at a time, so that nothing allocates later: the provided buffers.
+    pub fn new(capacity: usize) -> Merge<T> {
+        Merge {
+            waiting: Vec::with_capacity(capacity),
+            pushed: 0,
+            newest: [None; MICS],
+            fresh: [0; MICS],
+            ended: [false; MICS],
+            seen: NEVER,
+            certain: NEVER,
+        }
+    }
+
+    /// A datagram of `mic`, in the order in which its socket delivered it.
+    pub fn push(&mut self, mic: usize, stamp: KernelTime, item: T) {
+        self.waiting.push((stamp, mic, self.pushed, item));
+        self.pushed += 1;
+        self.newest[mic] = Some(stamp);
+        self.fresh[mic] += 1;
+    }
+
+    /// The receive of `mic` ended; what its socket still holds comes once it is armed again.
+    pub fn ended(&mut self, mic: usize) {
+        self.ended[mic] = true;
+    }
+
+    /// Ends a round: moves all whose order is certain into `ready`, oldest first. True when another round (arm, enter, reap)
+    /// is due before time may be said to have passed.
+    pub fn settle(&mut self, noted: Noted, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
+        if noted == Noted::Since {
+            self.certain = self.seen;
+        }
+        self.seen = self.newest.iter().flatten().copied().max().unwrap_or(NEVER);
+        if noted == Noted::Nothing {
+            self.certain = self.seen;
+        }
+        let behind = |mic: usize| self.ended[mic] || self.fresh[mic] >= FAIR_SHARE;
+        // A socket that has delivered nothing yet, and is behind, holds everything back.
+        let late = (0..MICS).filter(|&mic| behind(mic)).map(|mic| self.newest[mic].unwrap_or(NEVER)).min();
+        let limit = late.map_or(self.certain, |late| late.min(self.certain));
+        // Unstable, with a number against ties: a stable sort would allocate.
+        self.waiting.sort_unstable_by_key(|&(stamp, mic, number, _)| (stamp, mic, number));
+        let count = match (noted, late) {
+            (Noted::Nothing, None) => self.waiting.len(),
+            _ => self.waiting.partition_point(|&(stamp, ..)| stamp <= limit),
+        };
+        ready.extend(self.waiting.drain(..count).map(|(stamp, mic, _, item)| (mic, stamp, item)));
+        self.fresh = [0; MICS];
+        self.ended = [false; MICS];
+        late.is_some() || !self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(us: i64) -> KernelTime {
+        KernelTime::from_nanos(us * 1_000)
+    }
+
+    fn settle(merge: &mut Merge<u32>) -> (bool, Vec<u32>) {
+        let mut ready = Vec::new();
+        let behind = merge.settle(Noted::Nothing, &mut ready);
+        (behind, ready.into_iter().map(|(_, _, item)| item).collect())
+    }
+
+    #[test]
+    fn datagrams_leave_in_the_order_of_their_stamps() {
+        let mut merge = Merge::new(8);
+        for (mic, us, item) in [(2, 300, 3), (0, 100, 1), (0, 400, 4), (1, 200, 2)] {
+            merge.push(mic, at(us), item);
+        }
+        assert_eq!(settle(&mut merge), (false, vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn what_is_newer_than_a_socket_that_ended_waits_for_it() {
+        let mut merge = Merge::new(8);
+        merge.push(0, at(100), 1);
+        merge.ended(0);
+        merge.push(1, at(90), 0);
+        merge.push(1, at(300), 3);
+        assert_eq!(settle(&mut merge), (true, vec![0, 1]));
+        merge.push(0, at(200), 2);
+        assert_eq!(settle(&mut merge), (false, vec![2, 3]));
+    }
+
+    #[test]
+    fn a_socket_that_ended_before_its_first_datagram_holds_the_others_for_one_round() {
+        let mut merge = Merge::new(8);
+        merge.ended(2);
+        merge.push(1, at(300), 3);
+        assert_eq!(settle(&mut merge), (true, vec![]));
+        assert_eq!(settle(&mut merge), (false, vec![3]));
+    }
+
+    #[test]
+    fn what_was_read_while_others_were_noted_waits_for_one_more_enter() {
+        let mut merge = Merge::new(8);
+        let mut ready = Vec::new();
+        merge.push(0, at(74_667), 1);
+        merge.push(0, at(85_331), 4);
+        assert!(merge.settle(Noted::Since, &mut ready), "mic 1 was noted while mic 0 was read");
+        assert!(ready.is_empty());
+        merge.push(1, at(74_742), 2);
+        merge.push(2, at(74_842), 3);
+        merge.push(2, at(85_431), 6);
+        assert!(merge.settle(Noted::Since, &mut ready), "mic 2 may have been read before mic 1's next came");
+        assert_eq!(ready.drain(..).map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        merge.push(1, at(85_380), 5);
+        assert_eq!(settle(&mut merge), (false, vec![5, 6]));
+    }
+
+    #[test]
+    fn an_enter_that_left_some_of_what_was_noted_makes_nothing_certain() {
+        let mut merge = Merge::new(8);
+        let mut ready = Vec::new();
+        merge.push(0, at(2), 2);
+        assert!(merge.settle(Noted::Before, &mut ready) && merge.settle(Noted::Before, &mut ready));
+        merge.push(1, at(1), 1);
+        assert!(!merge.settle(Noted::Since, &mut ready));
+        assert_eq!(ready.into_iter().map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_flooded_socket_is_read_on_before_newer_ones_of_the_others_count() {
+        let mut merge = Merge::new(128);
+        for n in 0..FAIR_SHARE as i64 {
+            merge.push(0, at(n), n as u32);
+        }
+        merge.push(1, at(1_000), 999);
+        let (behind, ready) = settle(&mut merge);
+        assert!(behind && ready.len() == FAIR_SHARE && !ready.contains(&999));
+        merge.push(0, at(500), 500);
+        assert_eq!(settle(&mut merge), (false, vec![500, 999]));
+    }
+
+    #[test]
+    fn equal_stamps_of_one_socket_keep_their_order() {
+        let mut merge = Merge::new(64);
+        (0..31).for_each(|n| merge.push(1, at(5), n));
+        assert_eq!(settle(&mut merge), (false, (0..31).collect()));
+    }
+}

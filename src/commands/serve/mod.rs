@@ -1,0 +1,175 @@
+//! `micring serve`: binds everything, then runs the loop until a signal ends it.
+//!
+//! [`turn`] is the loop; [`merge`] puts three sockets in one order; [`view`] is what HTTP sees of the program; [`log`] the
+//! way to standard error. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! fails here says what, where, why, and what to do next.
+
+mod log;
+mod merge;
+mod turn;
+mod view;
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+
+use super::Failure;
+use crate::MICS;
+use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
+use crate::engine::{Config, Engine};
+use crate::http::Server;
+use crate::sys::host::{self, Signals};
+use crate::sys::ring::{Ring, RingOptions};
+use crate::sys::tcp;
+use crate::sys::udp::MicSocket;
+use turn::Loop;
+
+/// Asked for each microphone: 2 MiB hold some 10 s of 2048-byte datagrams, the kernel's overhead included.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
+/// Where a running server can be reached; ports are those that the kernel chose.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    pub mics: [SocketAddr; MICS],
+    pub core: Option<usize>,
+}
+
+/// Serves until SIGINT or SIGTERM. `ready` is called once everything is bound, before the first turn.
+///
+/// # Errors
+/// What could not be set up, with its cause and what to do; or the ring's own failure later.
+pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failure>) -> Result<(), Failure> {
+    let token = token(&args.web)?;
+    let core = choose_core(args.core)?;
+    if let Some(core) = core {
+        host::pin_to(core)
+            .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
+    }
+    let signals =
+        Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
+    let mics = bind_mics(args)?;
+    let addresses = [0, 1, 2].map(|mic: usize| mics[mic].address());
+    let receive_buffer = mics[0].receive_buffer;
+    let listener = tcp::listen(args.web.http).map_err(|error| {
+        Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.web.http, plain(&error)))
+    })?;
+    let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
+
+    let options = RingOptions { max_datagram: args.max_datagram, ..RingOptions::default() };
+    let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
+    ring.arm_mics();
+    ring.listen(listener);
+    ring.watch(signals);
+
+    let engine = Engine::new(Config {
+        sample_rate: args.sample_rate,
+        clock: args.clock,
+        hold: args.hold,
+        history: args.history,
+        max_datagram: args.max_datagram,
+    });
+    let server = Server::new(args.web.config(http, token));
+    let addresses = Addresses { http, mics: addresses, core };
+    let mut run = Loop::new(ring, engine, server, core);
+    run.probe().map_err(|error| ring_failure(&error))?;
+    if receive_buffer < RECEIVE_BUFFER {
+        run.say(format_args!(
+            "the kernel grants {} KiB of receive buffer a microphone, not {}: raise it with sysctl -w net.core.rmem_max={}",
+            receive_buffer >> 10,
+            RECEIVE_BUFFER >> 10,
+            RECEIVE_BUFFER
+        ));
+    }
+    announce(&addresses)?;
+    ready(&addresses)?;
+    run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
+}
+
+/// The token that HTTP asks for: from its file, else as given.
+fn token(args: &HttpArgs) -> Result<Option<String>, Failure> {
+    let Some(path) = &args.token_file else { return Ok(args.token.clone()) };
+    let failure = |what: &str| Failure::new(format_args!("cannot take the token from {}: {what}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failure(&plain(&error)))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    parse_token(line).map(Some).map_err(|why| failure(&format!("its first line {why}")))
+}
+
+fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
+    let allowed = host::allowed_cpus()
+        .map_err(|error| Failure::new(format_args!("cannot read the CPU affinity: {}", plain(&error))))?;
+    match core {
+        Core::None => Ok(None),
+        Core::Auto => Ok(allowed.last().copied()),
+        Core::Number(core) if allowed.contains(&core) => Ok(Some(core)),
+        Core::Number(core) => {
+            Err(Failure::new(format_args!("cannot pin to core {core}: this process may run on {allowed:?} only")))
+        }
+    }
+}
+
+fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
+    let mut sockets = Vec::with_capacity(MICS);
+    for (mic, &port) in args.mic_ports.0.iter().enumerate() {
+        let address = SocketAddr::new(args.udp_bind, port);
+        let socket = MicSocket::bind(address, RECEIVE_BUFFER)
+            .map_err(|error| Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}", plain(&error))))?;
+        sockets.push(socket);
+    }
+    Ok(sockets.try_into().unwrap_or_else(|_| unreachable!("one socket a microphone")))
+}
+
+/// The machine-readable line on standard output, and systemd's.
+fn announce(addresses: &Addresses) -> Result<(), Failure> {
+    let line = serde_json::json!({
+        "ready": true,
+        "http": addresses.http.to_string(),
+        "mics": addresses.mics.map(|mic| mic.to_string()),
+        "core": addresses.core,
+    });
+    // A reader that has gone is no reason to stop serving.
+    let _ = writeln!(io::stdout(), "{line}");
+    notify("READY=1");
+    Ok(())
+}
+
+/// sd_notify(3): one datagram to the socket that systemd names; nobody waits for it.
+fn notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let path = path.into_encoded_bytes();
+    let send = || -> io::Result<()> {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        let address = match path.strip_prefix(b"@") {
+            Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)?,
+            None => std::os::unix::net::SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(&path))?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(state.as_bytes(), &address).map(drop)
+    };
+    // Who set the variable reads the socket; when not, serving matters more.
+    let _ = send();
+}
+
+/// An error as people read it: without `(os error 98)`.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn ring_failure(error: &io::Error) -> Failure {
+    let next = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` (0 allows it), or the container's seccomp profile"
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring, or a seccomp profile hides it; micring needs Linux 6.1 or newer"
+        }
+        Some(libc::EINVAL) => "micring needs Linux 6.1 or newer (multishot receive, deferred task work)",
+        Some(libc::ENOMEM) => "raise the locked-memory limit (ulimit -l) or free memory",
+        _ => "see `uname -r`; micring needs Linux 6.1 or newer",
+    };
+    Failure::new(format_args!("cannot set up io_uring on Linux {}: {}: {next}", host::kernel_release(), plain(error)))
+}

@@ -1,0 +1,364 @@
+//! The loop: one thread, one ring, and the six steps of a turn.
+//!
+//! 1. wait in the ring (or only look, while a socket is behind or HTTP has work left);
+//! 2. read the clocks once;
+//! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
+//! 4. feed timers, once nothing older can still come;
+//! 5. feed HTTP, at most [`HTTP_SHARE`] actions, so that no load of it delays audio;
+//! 6. hand over log lines; all that was queued is submitted by the next turn's wait.
+
+use std::fmt::Display;
+use std::io;
+
+use super::log::Log;
+use super::merge::{Merge, Noted};
+use super::view::{Shared, View};
+use crate::MICS;
+use crate::cycle::Clocks;
+use crate::engine::window::Past;
+use crate::engine::{Datagram, Engine, Output, Verdict};
+use crate::http::{Action, ConnId, PacketEvent, Server};
+use crate::report::Totals;
+use crate::sys::host;
+use crate::sys::ring::{Completion, End, MicDatagram, Ring};
+use crate::sys::token::Handle;
+use crate::time::{KernelTime, MonoTime, Span};
+
+/// HTTP actions a turn. A send runs inline in the submit, some 8 us each: sixteen of them hold a packet up by 0.17 ms
+/// (p99), where 900 in one batch cost 8 ms (measured; README).
+const HTTP_SHARE: usize = 16;
+/// Rounds of arm, enter and reap a turn, at most; what is still uncertain then waits for the next turn.
+const ROUNDS: usize = 32;
+/// An enter carries out at least this much of what is ready; when it did no more, all is done (io_uring/io_uring.c,
+/// `IO_LOCAL_TW_DEFAULT_MAX`, since 6.13).
+const ENTER_SHARE: usize = 20;
+/// A receive that ended with an error is armed again at once; one that fails again and again only this often.
+const ERROR_PAUSE: Span = Span::from_millis(10);
+/// How long the accept rests when there is no descriptor left.
+const ACCEPT_PAUSE: Span = Span::from_millis(100);
+/// From SIGTERM until streams that do not drain are cut.
+const SHUTDOWN: Span = Span::from_millis(800);
+
+/// The program as HTTP sees it; a macro, since it borrows fields one by one beside the server.
+macro_rules! view {
+    ($loop:ident, $clocks:expr) => {
+        View {
+            engine: &mut $loop.engine,
+            shared: &mut $loop.shared,
+            ring: &$loop.ring,
+            past: &$loop.past,
+            clocks: $clocks,
+        }
+    };
+}
+
+pub(super) struct Loop {
+    ring: Ring,
+    engine: Engine,
+    server: Server,
+    shared: Shared,
+    past: Past<Totals>,
+    log: Log,
+    merge: Merge<MicDatagram>,
+    ready: Vec<(usize, KernelTime, MicDatagram)>,
+    completions: Vec<Completion>,
+    /// HTTP's completions of this turn, fed after the microphones.
+    web: Vec<Completion>,
+    /// Which connection of the server a connection of the ring is, and back; by slot.
+    conn_of: Vec<ConnId>,
+    handle_of: Vec<Handle>,
+    starved: Vec<Handle>,
+    rearm_at: [Option<MonoTime>; MICS],
+    failing: [bool; MICS],
+    accept_at: Option<MonoTime>,
+    behind: bool,
+    stop_at: Option<MonoTime>,
+    warned_unstamped: bool,
+}
+
+impl Loop {
+    pub fn new(ring: Ring, engine: Engine, server: Server, core: Option<usize>) -> Loop {
+        Loop {
+            ring,
+            engine,
+            server,
+            shared: Shared::new(core, host::clocks()),
+            past: Past::new(),
+            log: Log::default(),
+            merge: Merge::new(1024),
+            ready: Vec::with_capacity(1024),
+            completions: Vec::with_capacity(8192),
+            web: Vec::with_capacity(1024),
+            conn_of: Vec::new(),
+            handle_of: Vec::new(),
+            starved: Vec::new(),
+            rearm_at: [None; MICS],
+            failing: [false; MICS],
+            accept_at: None,
+            behind: false,
+            stop_at: None,
+            warned_unstamped: false,
+        }
+    }
+
+    /// Enters once, so that a kernel which cannot receive multishot says so before anyone is told that we are ready.
+    pub fn probe(&mut self) -> io::Result<()> {
+        self.ring.poll()?;
+        self.ring.reap(&mut self.completions);
+        for completion in &self.completions {
+            if let Completion::MicEnded { end: End::Error(errno), .. } = completion {
+                return Err(io::Error::from_raw_os_error(*errno));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn say(&mut self, text: impl Display) {
+        self.log.line(&text.to_string());
+    }
+
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn; `false` when it was the last.
+    fn turn(&mut self) -> io::Result<bool> {
+        // 1. Wait.
+        if self.behind || self.server.has_work() {
+            self.ring.poll()?;
+        } else {
+            let now = host::mono();
+            self.ring.wait(self.deadline().map(|deadline| deadline - now))?;
+        }
+        self.shared.turns += 1;
+
+        // 2. and 3. Clocks and datagrams; in rounds, while an older datagram may be missing beside a newer one.
+        let mut clocks = self.round();
+        for _ in 1..ROUNDS {
+            if !self.behind {
+                break;
+            }
+            self.ring.poll()?;
+            clocks = self.round();
+        }
+
+        // 4. Timers: time has passed for the engine only when all that arrived before is in.
+        if !self.behind {
+            self.engine.handle_timeout();
+            self.drain_engine(clocks);
+        }
+        self.rearm(clocks.mono);
+        self.shared.observe(clocks, self.log.dropped());
+        self.past.observe(clocks.mono, || {
+            self.shared.refresh(&self.server, clocks.mono);
+            self.shared.totals(&self.engine, &self.ring)
+        });
+
+        // 5. HTTP.
+        self.feed_http(clocks);
+
+        // 6. Log lines; the next wait submits.
+        if !self.ring.log_busy()
+            && let Some(bytes) = self.log.next()
+        {
+            self.ring.write_log(bytes);
+        }
+        Ok(!self.finished(clocks.mono))
+    }
+
+    /// Reaps, and feeds the engine all datagrams whose order is certain.
+    fn round(&mut self) -> Clocks {
+        self.ring.reap(&mut self.completions);
+        let pending = self.ring.has_pending_work();
+        let clocks = host::clocks();
+        let mut heard = [false; MICS];
+        let web = self.web.len();
+        self.engine.begin_turn(clocks);
+        for completion in self.completions.drain(..) {
+            match completion {
+                Completion::Datagram(datagram) => {
+                    heard[datagram.mic] = true;
+                    self.failing[datagram.mic] = false;
+                    if let Some(dropped) = datagram.dropped {
+                        self.shared.drops[datagram.mic].observe(dropped);
+                    }
+                    self.shared.control_cut += u64::from(datagram.control_cut);
+                    match datagram.stamp {
+                        Some(stamp) => self.merge.push(datagram.mic, stamp, datagram),
+                        None => {
+                            self.engine.note_unstamped(datagram.mic);
+                            self.shared.unstamped = Some(datagram.mic);
+                            self.ring.recycle(datagram);
+                        }
+                    }
+                }
+                Completion::MicEnded { mic, end } => {
+                    let error = matches!(end, End::Error(_));
+                    if error && self.failing[mic] {
+                        self.rearm_at[mic] = Some(clocks.mono + ERROR_PAUSE);
+                    } else {
+                        self.merge.ended(mic);
+                    }
+                    self.failing[mic] |= error;
+                }
+                other => self.web.push(other),
+            }
+        }
+        if let Some(mic) = self.shared.unstamped.take()
+            && !self.warned_unstamped
+        {
+            self.warned_unstamped = true;
+            self.log
+                .line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
+        }
+        let carried_out = self.web.len() - web + heard.into_iter().filter(|&heard| heard).count();
+        let noted = match (pending, carried_out < ENTER_SHARE) {
+            (false, true) => Noted::Nothing,
+            (true, true) => Noted::Since,
+            (_, false) => Noted::Before,
+        };
+        self.behind = self.merge.settle(noted, &mut self.ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        for (mic, stamp, datagram) in ready.drain(..) {
+            self.feed(mic, stamp, &datagram, clocks);
+            self.ring.recycle(datagram);
+        }
+        self.ready = ready;
+        self.rearm(clocks.mono);
+        clocks
+    }
+
+    fn feed(&mut self, mic: usize, stamp: KernelTime, datagram: &MicDatagram, clocks: Clocks) {
+        let Some(sender) = datagram.sender else { return };
+        let bytes = self.ring.payload(datagram);
+        let verdict = self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: datagram.len });
+        if let Verdict::Accepted(packet) = verdict
+            && self.server.wants_packets()
+        {
+            let event = PacketEvent { mic, samples: bytes, rms: packet.rms, arrival: stamp };
+            let view = view!(self, clocks);
+            self.server.publish_packet(&event, clocks, &view);
+        }
+        self.drain_engine(clocks);
+    }
+
+    /// Cycles and log lines that the engine has ready.
+    fn drain_engine(&mut self, clocks: Clocks) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Cycle(cycle) => {
+                    let view = view!(self, clocks);
+                    self.server.publish_cycle(&cycle, clocks, &view);
+                    self.shared.emitted(&cycle);
+                }
+                Output::Log(line) if line.starts_with('[') => self.log.verbatim(line),
+                Output::Log(line) => self.log.line(&line),
+            }
+        }
+    }
+
+    fn rearm(&mut self, now: MonoTime) {
+        for mic in 0..MICS {
+            match self.rearm_at[mic] {
+                Some(at) if at > now => {}
+                _ => {
+                    self.rearm_at[mic] = None;
+                    self.ring.arm_mic(mic);
+                }
+            }
+        }
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            self.ring.arm_accept();
+        }
+    }
+
+    fn feed_http(&mut self, clocks: Clocks) {
+        let mut web = std::mem::take(&mut self.web);
+        for completion in web.drain(..) {
+            self.feed_web(completion, clocks);
+        }
+        self.web = web;
+        for handle in std::mem::take(&mut self.starved) {
+            self.ring.receive(handle);
+        }
+        self.server.handle_timeout(clocks);
+        if self.server.has_work() {
+            self.shared.refresh(&self.server, clocks.mono);
+        }
+        for _ in 0..HTTP_SHARE {
+            let mut view = view!(self, clocks);
+            let Some(action) = self.server.poll_action(&mut view) else { break };
+            match action {
+                Action::Recv(id) => self.ring.receive(self.handle_of[id.slot as usize]),
+                Action::Send(id, bytes) => self.ring.send(self.handle_of[id.slot as usize], bytes),
+                Action::Shutdown(id) => self.ring.shutdown(self.handle_of[id.slot as usize]),
+                Action::Close(id) => self.ring.close(self.handle_of[id.slot as usize]),
+            }
+        }
+        self.shared.handed(&mut self.engine);
+    }
+
+    fn feed_web(&mut self, completion: Completion, clocks: Clocks) {
+        match completion {
+            Completion::Accepted { handle, peer } => match self.server.accept(peer, clocks) {
+                Some(id) => self.pair(id, handle),
+                None => self.ring.close(handle),
+            },
+            Completion::AcceptEnded(end) => {
+                if end == End::NoDescriptors {
+                    self.log.line("no descriptor is left: new connections wait; raise the limit with ulimit -n");
+                }
+                self.accept_at = Some(clocks.mono + ACCEPT_PAUSE);
+            }
+            Completion::Received { handle, lease } => {
+                self.server.receive(self.conn_of[handle.slot as usize], self.ring.received(&lease), clocks);
+                self.ring.recycle_received(lease);
+            }
+            Completion::Finished(handle) => self.server.receive(self.conn_of[handle.slot as usize], &[], clocks),
+            Completion::Starved(handle) => self.starved.push(handle),
+            Completion::Failed { handle, .. } => {
+                self.server.failed(self.conn_of[handle.slot as usize]);
+                self.ring.close(handle);
+            }
+            Completion::Sent { handle, count } => self.server.sent(self.conn_of[handle.slot as usize], count, clocks),
+            Completion::Signal => {
+                if let Some(signal) = self.ring.signal() {
+                    let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
+                    self.log.line(&format!("{name}: ending streams"));
+                    self.ring.stop_accepting();
+                    self.server.begin_shutdown();
+                    self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
+                }
+            }
+            Completion::LogWritten(result) => self.log.written(result),
+            Completion::Datagram(_) | Completion::MicEnded { .. } => {
+                unreachable!("microphones are fed before HTTP, in the round that reaped them")
+            }
+        }
+    }
+
+    fn pair(&mut self, id: ConnId, handle: Handle) {
+        let grown = (id.slot.max(handle.slot) + 1) as usize;
+        if self.conn_of.len() < grown {
+            self.conn_of.resize(grown, id);
+            self.handle_of.resize(grown, handle);
+        }
+        self.conn_of[handle.slot as usize] = id;
+        self.handle_of[id.slot as usize] = handle;
+    }
+
+    /// When the next turn must begin, if nothing completes before.
+    fn deadline(&self) -> Option<MonoTime> {
+        let rearm = self.rearm_at.iter().flatten().copied();
+        let timers = [self.engine.next_timeout(), self.server.next_timeout(), self.accept_at, self.stop_at];
+        timers.into_iter().flatten().chain(rearm).min()
+    }
+
+    fn finished(&self, now: MonoTime) -> bool {
+        let Some(stop_at) = self.stop_at else { return false };
+        let drained = self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
+        drained || now >= stop_at
+    }
+}

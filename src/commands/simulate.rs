@@ -1,0 +1,344 @@
+//! `micring simulate`: the simulator's packets on real sockets.
+//!
+//! The simulator decides in virtual time what arrives and when; here each packet is sent at the moment it is to arrive. So
+//! the network's delays, losses and bursts are the same packets that a test in virtual time sees, and a lost packet is one
+//! that is not sent. Deadlines are absolute on CLOCK_MONOTONIC_RAW, the clock that rates are measured against: sending late
+//! once does not shift what follows. How late each was is part of the result.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use super::Failure;
+use crate::MICS;
+use crate::cli::{Core, SimulateArgs};
+use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
+use crate::sys::host::{self, Signals};
+use crate::time::{MonoTime, Span};
+
+/// Time to set everything up before the first deadline.
+const LEAD: Span = Span::from_millis(20);
+/// The last part of a wait is spun: an idle core takes 100 to 150 us to wake, longer than the spacing within a cycle.
+const SPIN: Span = Span::from_micros(250);
+/// No sleep is longer, so that a signal ends the run soon.
+const NAP: Span = Span::from_millis(50);
+/// Withheld packets of a microphone that the result lists unless asked for all.
+const LISTED: usize = 100;
+
+/// Sends until the scenario ends, or SIGINT or SIGTERM does, then prints the result.
+///
+/// # Errors
+/// A host without an address, a core or source address that cannot be had, a first packet that cannot be sent.
+pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
+    let core = pin(args.core)?;
+    let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
+    let to = resolve(&args.to)?;
+    let mut senders = Senders::open(to, args.mic_ports.0, source_addresses(args, scenario.boards, to))?;
+    let mut sim = Sim::new(scenario);
+    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
+    let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
+
+    let begin = host::mono() + LEAD;
+    let mut interrupted = false;
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        let deadline = begin + Span::from_secs_f64((packet.arrival - START).as_secs_f64() / args.speed);
+        if !wait_until(deadline, &signals) {
+            interrupted = true;
+            break;
+        }
+        let late = host::mono() - deadline;
+        let result = senders.send(&packet, &payload)?;
+        tally.pending.extend(sim.drain_withheld());
+        tally.note(&packet, payload.len(), late, result)?;
+    }
+    tally.pending.extend(sim.drain_withheld());
+    tally.finish(interrupted);
+    let result = tally.result(args, scenario, &sim, host::mono() - begin, interrupted, core);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{result}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format_args!("cannot print the result: {error}")))
+}
+
+/// Waits for the deadline; false when a signal came first.
+fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
+    loop {
+        if signals.read().is_some() {
+            return false;
+        }
+        let left = deadline - host::mono();
+        if left <= SPIN {
+            break;
+        }
+        let nap = (left - SPIN).min(NAP);
+        std::thread::sleep(Duration::from_nanos(nap.as_nanos() as u64));
+    }
+    while host::mono() < deadline {
+        std::hint::spin_loop();
+    }
+    true
+}
+
+fn pin(core: Core) -> Result<Option<usize>, Failure> {
+    let core = match core {
+        Core::None => return Ok(None),
+        Core::Number(core) => core,
+        Core::Auto => match host::allowed_cpus() {
+            Ok(allowed) if !allowed.is_empty() => allowed[0],
+            Ok(_) => return Ok(None),
+            Err(error) => return Err(Failure::new(format_args!("cannot read the CPU affinity: {error}"))),
+        },
+    };
+    host::pin_to(core).map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {error}")))?;
+    Ok(Some(core))
+}
+
+fn resolve(host: &str) -> Result<IpAddr, Failure> {
+    let addresses: Vec<SocketAddr> = (host, 0)
+        .to_socket_addrs()
+        .map_err(|error| Failure::new(format_args!("cannot find an address for --to {host}: {error}")))?
+        .collect();
+    // `localhost` is ::1 first on many machines, but `serve` binds 0.0.0.0 unless asked otherwise.
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.map(SocketAddr::ip).ok_or_else(|| Failure::new(format_args!("--to {host} has no address")))
+}
+
+/// The source address of each board.
+fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAddr> {
+    let any = match to {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    (0..boards.count())
+        .map(|board| match (args.from.as_slice(), boards, to) {
+            ([one], _, _) => *one,
+            ([_, ..], _, _) => args.from[board],
+            // All of 127.0.0.0/8 is this host: three boards are seen as three.
+            ([], Boards::Three, IpAddr::V4(to)) if to.is_loopback() => Ipv4Addr::new(127, 0, 0, 1 + board as u8).into(),
+            _ => any,
+        })
+        .collect()
+}
+
+/// A socket for each board, replaced when the board reboots.
+struct Senders {
+    targets: [SocketAddr; MICS],
+    boards: Vec<Sender>,
+}
+
+struct Sender {
+    address: IpAddr,
+    boot: u32,
+    socket: UdpSocket,
+}
+
+impl Senders {
+    fn open(to: IpAddr, ports: [u16; MICS], addresses: Vec<IpAddr>) -> Result<Senders, Failure> {
+        let open = |address| Ok(Sender { address, boot: 0, socket: bind(address)? });
+        let boards = addresses.into_iter().map(open).collect::<Result<_, Failure>>()?;
+        Ok(Senders { targets: ports.map(|port| SocketAddr::new(to, port)), boards })
+    }
+
+    /// The outer error is that of a new port; the inner one of the packet.
+    fn send(&mut self, packet: &Packet, payload: &[u8]) -> Result<io::Result<()>, Failure> {
+        let sender = &mut self.boards[packet.board];
+        if packet.boot > sender.boot {
+            // The new socket is bound while the old one is open: it gets another port.
+            sender.socket = bind(sender.address)?;
+            sender.boot = packet.boot;
+        }
+        // Unconnected: a host that answers "port unreachable" does not make the next send fail.
+        Ok(sender.socket.send_to(payload, self.targets[packet.mic]).map(drop))
+    }
+}
+
+fn bind(address: IpAddr) -> Result<UdpSocket, Failure> {
+    UdpSocket::bind((address, 0)).map_err(|error| Failure::new(format_args!("cannot send from {address}: {error}")))
+}
+
+/// What was sent and what was withheld, so far.
+struct Tally {
+    mics: [MicTally; MICS],
+    /// Microseconds.
+    late: Histogram<u64>,
+    /// Withheld, but among packets that are not sent yet.
+    pending: VecDeque<Withheld>,
+    /// When the newest packet sent would have been sent by its board.
+    newest: Option<MonoTime>,
+    list: usize,
+    send_error: Option<io::Error>,
+}
+
+#[derive(Default)]
+struct MicTally {
+    sent: u64,
+    duplicated: u64,
+    reordered: u64,
+    bytes: u64,
+    send_errors: u64,
+    lost: u64,
+    cycle_lost: u64,
+    muted: u64,
+    withheld: Vec<Withheld>,
+    first: Option<Packet>,
+    last: Option<Packet>,
+}
+
+impl Tally {
+    fn new(list: usize) -> Tally {
+        Tally {
+            mics: Default::default(),
+            late: Histogram::new(3).expect("three significant digits are allowed"),
+            pending: VecDeque::new(),
+            newest: None,
+            list,
+            send_error: None,
+        }
+    }
+
+    /// Takes note of a packet that was sent, or could not be.
+    fn note(&mut self, packet: &Packet, bytes: usize, late: Span, result: io::Result<()>) -> Result<(), Failure> {
+        let mic = &mut self.mics[packet.mic];
+        if let Err(error) = result {
+            if self.newest.is_none() {
+                return Err(Failure::new(format_args!("cannot send (mic {}): {error}", packet.mic)));
+            }
+            mic.send_errors += 1;
+            self.send_error = Some(error);
+        } else if packet.copy {
+            mic.duplicated += 1;
+        } else {
+            mic.sent += 1;
+            mic.reordered += u64::from(packet.reordered);
+            mic.bytes += bytes as u64;
+            mic.first.get_or_insert(*packet);
+            // A reordered packet is not the newest.
+            if mic.last.is_none_or(|last| (last.boot, last.cycle) < (packet.boot, packet.cycle)) {
+                mic.last = Some(*packet);
+            }
+        }
+        self.late.saturating_record(late.as_micros().max(0) as u64);
+        self.newest = self.newest.max(Some(packet.sent));
+        self.settle(self.newest);
+        Ok(())
+    }
+
+    /// Counts as withheld what was to be sent up to `until`.
+    fn settle(&mut self, until: Option<MonoTime>) {
+        while let Some(&withheld) = self.pending.front()
+            && Some(withheld.sent) <= until
+        {
+            self.pending.pop_front();
+            let mic = &mut self.mics[withheld.mic];
+            match withheld.why {
+                Why::Lost => mic.lost += 1,
+                Why::CycleLost => mic.cycle_lost += 1,
+                Why::Muted => mic.muted += 1,
+            }
+            if mic.withheld.len() <= self.list {
+                mic.withheld.push(withheld);
+            }
+        }
+    }
+
+    /// At the end all is settled; where a signal came first, what was to be sent after that was not withheld.
+    fn finish(&mut self, interrupted: bool) {
+        if !interrupted {
+            self.settle(Some(MonoTime::from_nanos(i64::MAX)));
+        }
+    }
+
+    fn result(
+        &self,
+        args: &SimulateArgs,
+        scenario: &Scenario,
+        sim: &Sim,
+        took: Span,
+        interrupted: bool,
+        core: Option<usize>,
+    ) -> Value {
+        let samples = i64::from(scenario.samples);
+        let listed = |withheld: &Withheld| {
+            let position = withheld.cycle as i64 * samples;
+            let why = match withheld.why {
+                Why::Lost => "lost",
+                Why::CycleLost => "cycle_lost",
+                Why::Muted => "muted",
+            };
+            json!({"boot": withheld.boot, "cycle": withheld.cycle, "position": position, "why": why})
+        };
+        let mics: Vec<Value> = self
+            .mics
+            .iter()
+            .enumerate()
+            .map(|(index, mic)| {
+                let few = mic.withheld.len() <= self.list;
+                let mean_ppm = match (mic.first, mic.last) {
+                    (Some(first), Some(last)) => sim.truth().mean_ppm(index, first.captured, last.captured),
+                    _ => None,
+                };
+                json!({
+                    "mic": index,
+                    "sent": mic.sent,
+                    "withheld": mic.lost + mic.cycle_lost + mic.muted,
+                    "lost": mic.lost,
+                    "cycle_lost": mic.cycle_lost,
+                    "muted": mic.muted,
+                    "duplicated": mic.duplicated,
+                    "reordered": mic.reordered,
+                    "send_errors": mic.send_errors,
+                    "samples": mic.sent * u64::from(scenario.samples),
+                    "bytes": mic.bytes,
+                    "first_position": mic.first.map(|packet| packet.position.0),
+                    "last_position": mic.last.map(|packet| packet.position.0),
+                    "boots": mic.last.map_or(0, |packet| packet.boot + 1),
+                    "mean_ppm": mean_ppm.map(|ppm| ppm.0),
+                    "withheld_packets": few.then(|| mic.withheld.iter().map(listed).collect::<Vec<_>>()),
+                })
+            })
+            .collect();
+        let us = |quantile| (!self.late.is_empty()).then(|| self.late.value_at_quantile(quantile));
+        json!({
+            "seed": scenario.seed,
+            "to": args.to,
+            "mic_ports": args.mic_ports.0,
+            "core": core,
+            "boards": scenario.boards.count(),
+            "samples": scenario.samples,
+            "sample_rate": scenario.sample_rate,
+            "speed": args.speed,
+            "parameters": parameters(scenario),
+            "interrupted": interrupted,
+            "took_s": took.as_secs_f64(),
+            "mics": mics,
+            "send_error": self.send_error.as_ref().map(ToString::to_string),
+            "late_us": {"p50": us(0.5), "p99": us(0.99), "max": us(1.0)},
+        })
+    }
+}
+
+/// The scenario in words, for whoever reads the result later.
+fn parameters(scenario: &Scenario) -> Value {
+    let length = match scenario.length {
+        Length::Time(Span::MAX) => json!({"until": "signal"}),
+        Length::Time(span) => json!({"duration_s": span.as_secs_f64()}),
+        Length::Cycles(cycles) => json!({"cycles": cycles}),
+    };
+    json!({
+        "length": length,
+        "rates": format!("{:?}", &scenario.rates[..scenario.boards.count()]),
+        "network": format!("{:?}", scenario.network),
+        "then": format!("{:?}", scenario.then),
+        "drop_cycles": format!("{:?}", scenario.drop_cycles),
+        "mutes": format!("{:?}", scenario.mutes),
+        "lags": format!("{:?}", scenario.lags),
+        "reboots": format!("{:?}", scenario.reboots),
+        "clean_cycles": scenario.clean_cycles,
+        "signal": format!("{:?}", scenario.signal),
+    })
+}

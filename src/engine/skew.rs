@@ -1,0 +1,392 @@
+//! SkewMeter: how far apart the microphones arrive, and how much of that the loop itself adds.
+//!
+//! The old server mixed three things into one number: what the network does (packets of one capture cycle arrive apart),
+//! what the receiver does (it looks at them late, and at each with another delay), and what the clocks do (they drift). Here
+//! each has its own figure, from the kernel's receive timestamps:
+//!
+//! - arrival skew: difference of two kernel arrivals inside a cycle. The network and the board, nothing of ours.
+//! - loop delay, loop skew, emit delay: what the loop adds, from the stamp until the read and until the event leaves.
+//! - jitter and packet delay variation: of each microphone alone, against its own sample positions.
+//!
+//! Every figure exists since start ([`Tally`]) and for the last ten seconds ([`Recent`]). Nothing is allocated a packet.
+
+use super::figures::{Distribution, Known, PAIRS, SkewFigures, SkewHistograms};
+use super::tally::Tally;
+use super::trend::TrendMeter;
+use super::window::Recent;
+use crate::MICS;
+use crate::cycle::Clocks;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// Delays on a host: from a read on a spinning core (microseconds) to a stopped process (a second).
+const DELAY_BOUNDS: &[Span] = &[
+    Span::from_micros(1),
+    Span::from_micros(2),
+    Span::from_micros(5),
+    Span::from_micros(10),
+    Span::from_micros(20),
+    Span::from_micros(50),
+    Span::from_micros(100),
+    Span::from_micros(200),
+    Span::from_micros(500),
+    Span::from_millis(1),
+    Span::from_millis(2),
+    Span::from_millis(5),
+    Span::from_millis(10),
+    Span::from_millis(20),
+    Span::from_millis(50),
+    Span::from_millis(100),
+    Span::from_secs(1),
+];
+
+/// Skews: fine where one board sends (100 us apart), coarse up to the longest hold (40 ms).
+const SKEW_BOUNDS: &[Span] = &[
+    Span::from_millis(-40),
+    Span::from_millis(-20),
+    Span::from_millis(-10),
+    Span::from_millis(-5),
+    Span::from_millis(-2),
+    Span::from_millis(-1),
+    Span::from_micros(-500),
+    Span::from_micros(-200),
+    Span::from_micros(-100),
+    Span::from_micros(-50),
+    Span::ZERO,
+    Span::from_micros(50),
+    Span::from_micros(100),
+    Span::from_micros(200),
+    Span::from_micros(500),
+    Span::from_millis(1),
+    Span::from_millis(2),
+    Span::from_millis(5),
+    Span::from_millis(10),
+    Span::from_millis(20),
+    Span::from_millis(40),
+];
+
+const NO_PACKET: &str = "no packet yet";
+const NO_CYCLE: &str = "no complete cycle yet";
+const NO_PACKET_LATELY: &str = "no packet in the last 10 s";
+const NO_CYCLE_LATELY: &str = "no complete cycle in the last 10 s";
+
+/// One quantity, since start and in the window.
+struct Meter {
+    since_start: Tally,
+    recent: Recent,
+}
+
+impl Meter {
+    fn of(since_start: Tally) -> Meter {
+        Meter { since_start, recent: Recent::new() }
+    }
+
+    fn record(&mut self, value: Span, now: MonoTime) {
+        self.since_start.record(value);
+        self.recent.record(value, now);
+    }
+}
+
+/// Where a microphone's newest packet ended, and when it arrived.
+#[derive(Clone, Copy)]
+struct Placed {
+    end: FramePos,
+    arrival: MonoTime,
+}
+
+/// Jitter and delay variation of one microphone.
+struct Variation {
+    newest: Option<Placed>,
+    /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
+    jitter_ns: Option<f64>,
+    /// Relative rate error of the microphone's clock against the host's.
+    rate: f64,
+    /// Delay of the newest packet above that of the first, in nanoseconds, with the drift taken out.
+    delay_ns: f64,
+    /// Those delays in the last ten seconds.
+    delays: Recent,
+    above_minimum: Tally,
+}
+
+impl Variation {
+    fn new() -> Variation {
+        Variation {
+            newest: None,
+            jitter_ns: None,
+            rate: 0.0,
+            delay_ns: 0.0,
+            delays: Recent::new(),
+            above_minimum: Tally::unsigned(DELAY_BOUNDS),
+        }
+    }
+
+    fn on_placed(&mut self, placed: Placed, sample_rate: u32) {
+        if let Some(before) = self.newest {
+            let arrivals_ns = (placed.arrival - before.arrival).as_nanos() as f64;
+            let frames_ns = (placed.end - before.end) as f64 * 1e9 / f64::from(sample_rate);
+            // D(i-1, i) = (R_i - R_(i-1)) - (S_i - S_(i-1)); J = J + (|D| - J) / 16.
+            let difference = arrivals_ns - frames_ns;
+            let jitter = self.jitter_ns.unwrap_or(0.0);
+            self.jitter_ns = Some(jitter + (difference.abs() - jitter) / 16.0);
+            self.delay_ns += arrivals_ns - frames_ns / (1.0 + self.rate);
+        }
+        self.newest = Some(placed);
+        let delay = Span::from_nanos(self.delay_ns.round() as i64);
+        self.delays.record(delay, placed.arrival);
+        let minimum = self.delays.min().unwrap_or(delay).min(delay);
+        self.above_minimum.record(delay - minimum);
+    }
+
+    /// Delays of the window above the smallest of them, RFC 5481 4.2.
+    fn window(&mut self, now: MonoTime) -> Option<Distribution> {
+        let delays = self.delays.distribution(now)?;
+        Some(Distribution {
+            count: delays.count,
+            last: delays.last - delays.min,
+            min: Span::ZERO,
+            p50: delays.p50 - delays.min,
+            p90: delays.p90 - delays.min,
+            p99: delays.p99 - delays.min,
+            p999: delays.p999 - delays.min,
+            max: delays.max - delays.min,
+            mean: delays.mean - delays.min,
+        })
+    }
+}
+
+/// See the top of the file.
+pub struct SkewMeter {
+    sample_rate: u32,
+    arrival_skew: [Meter; PAIRS.len()],
+    trend: [TrendMeter; PAIRS.len()],
+    loop_delay: [Meter; MICS],
+    loop_skew: Meter,
+    emit_delay: Meter,
+    variation: [Variation; MICS],
+    latest_stamps: Option<[KernelTime; MICS]>,
+}
+
+impl SkewMeter {
+    pub fn new(sample_rate_hz: u32) -> SkewMeter {
+        SkewMeter {
+            sample_rate: sample_rate_hz,
+            arrival_skew: PAIRS.map(|_| Meter::of(Tally::signed(SKEW_BOUNDS))),
+            trend: PAIRS.map(|_| TrendMeter::default()),
+            loop_delay: std::array::from_fn(|_| Meter::of(Tally::unsigned(DELAY_BOUNDS))),
+            loop_skew: Meter::of(Tally::unsigned(DELAY_BOUNDS)),
+            emit_delay: Meter::of(Tally::unsigned(DELAY_BOUNDS)),
+            variation: std::array::from_fn(|_| Variation::new()),
+            latest_stamps: None,
+        }
+    }
+
+    /// An accepted packet of `mic` was read by the loop: its loop delay.
+    ///
+    /// A stamp later than the clock of the turn says nothing about the delay (the packet came after the clock was read, or the
+    /// clock was stepped back) and is left out.
+    pub fn on_read(&mut self, mic: usize, stamp: KernelTime, clocks: Clocks) {
+        let delay = clocks.wall - stamp;
+        if delay >= Span::ZERO {
+            self.loop_delay[mic].record(delay, clocks.mono);
+        }
+    }
+
+    /// The rate error of `mic` against the host, as its clock model knows it: delay variation is measured with the drift
+    /// taken out. Until told, a clock of c ppm adds up to 10 c microseconds.
+    pub fn follow_rate(&mut self, mic: usize, ppm: f64) {
+        self.variation[mic].rate = ppm / 1e6;
+    }
+
+    /// The channel locks anew (another sender, a reboot): what comes next has no delay in common with what came before.
+    pub fn on_restart(&mut self, mic: usize) {
+        let variation = &mut self.variation[mic];
+        variation.newest = None;
+        variation.delay_ns = 0.0;
+        variation.delays.clear();
+    }
+
+    /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
+    pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
+        self.variation[mic].on_placed(Placed { end, arrival }, self.sample_rate);
+    }
+
+    /// A cycle is complete. Skew is taken from `arrivals`, which no step of the wall clock moves; `stamps` are kept for
+    /// [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check it against the event.
+    pub fn on_complete(
+        &mut self,
+        arrivals: [MonoTime; MICS],
+        stamps: [KernelTime; MICS],
+        loop_delays: [Span; MICS],
+        now: MonoTime,
+    ) {
+        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+            let skew = arrivals[second] - arrivals[first];
+            self.arrival_skew[pair].record(skew, now);
+            self.trend[pair].record(skew, now);
+        }
+        self.latest_stamps = Some(stamps);
+        let longest = loop_delays.into_iter().max().expect("there are microphones");
+        let shortest = loop_delays.into_iter().min().expect("there are microphones");
+        self.loop_skew.record(longest - shortest, now);
+    }
+
+    /// The event of a complete cycle was handed to the ring, `delay` after the kernel's timestamp of the packet that completed it.
+    /// A negative delay (the clock was stepped back) is left out.
+    pub fn on_handed(&mut self, delay: Span, now: MonoTime) {
+        if delay >= Span::ZERO {
+            self.emit_delay.record(delay, now);
+        }
+    }
+
+    /// Kernel timestamp of mic 1 and of mic 2 minus that of mic 0, in the newest complete cycle.
+    pub fn latest_offsets(&self) -> Option<[Span; 2]> {
+        self.latest_stamps.map(|stamps| [stamps[1] - stamps[0], stamps[2] - stamps[0]])
+    }
+
+    pub fn since_start(&self) -> SkewFigures {
+        let of = |meter: &Meter, reason| meter.since_start.distribution().ok_or(reason);
+        SkewFigures {
+            arrival_skew: std::array::from_fn(|pair| of(&self.arrival_skew[pair], NO_CYCLE)),
+            arrival_trend: std::array::from_fn(|pair| self.trend[pair].since_start()),
+            loop_delay: std::array::from_fn(|mic| of(&self.loop_delay[mic], NO_PACKET)),
+            loop_skew: of(&self.loop_skew, NO_CYCLE),
+            emit_delay: of(&self.emit_delay, NO_CYCLE),
+            jitter: std::array::from_fn(|mic| self.jitter(mic)),
+            delay_variation: std::array::from_fn(|mic| {
+                self.variation[mic].above_minimum.distribution().ok_or(NO_PACKET)
+            }),
+        }
+    }
+
+    /// The last ten seconds before `now`. Jitter has a memory of 16 packets by definition: it is the same as since start,
+    /// or unknown when no packet came in the window.
+    pub fn window(&mut self, now: MonoTime) -> SkewFigures {
+        let of = |meter: &mut Meter, reason| meter.recent.distribution(now).ok_or(reason);
+        let delay_variation: [Known<Distribution>; MICS] =
+            std::array::from_fn(|mic| self.variation[mic].window(now).ok_or(NO_PACKET_LATELY));
+        SkewFigures {
+            arrival_skew: std::array::from_fn(|pair| of(&mut self.arrival_skew[pair], NO_CYCLE_LATELY)),
+            arrival_trend: std::array::from_fn(|pair| self.trend[pair].window(now)),
+            loop_delay: std::array::from_fn(|mic| of(&mut self.loop_delay[mic], NO_PACKET_LATELY)),
+            loop_skew: of(&mut self.loop_skew, NO_CYCLE_LATELY),
+            emit_delay: of(&mut self.emit_delay, NO_CYCLE_LATELY),
+            jitter: std::array::from_fn(|mic| delay_variation[mic].and_then(|_| self.jitter(mic))),
+            delay_variation,
+        }
+    }
+
+    /// The buckets since start, as Prometheus wants them.
+    pub fn histograms(&self) -> SkewHistograms {
+        SkewHistograms {
+            arrival_skew: std::array::from_fn(|pair| self.arrival_skew[pair].since_start.buckets()),
+            loop_delay: std::array::from_fn(|mic| self.loop_delay[mic].since_start.buckets()),
+            loop_skew: self.loop_skew.since_start.buckets(),
+            emit_delay: self.emit_delay.since_start.buckets(),
+            delay_variation: std::array::from_fn(|mic| self.variation[mic].above_minimum.buckets()),
+        }
+    }
+
+    fn jitter(&self, mic: usize) -> Known<Span> {
+        let jitter = self.variation[mic].jitter_ns.ok_or("needs two packets")?;
+        Ok(Span::from_nanos(jitter.round() as i64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: i64 = 512;
+
+    fn mono(us: i64) -> MonoTime {
+        MonoTime::from_nanos(us * 1_000)
+    }
+    fn wall(us: i64) -> KernelTime {
+        KernelTime::from_nanos(1_795_345_500_000_000_000 + us * 1_000)
+    }
+
+    #[test]
+    fn nothing_measured_is_unknown_with_a_reason() {
+        let mut meter = SkewMeter::new(48_000);
+        assert_eq!(meter.since_start().loop_delay[0], Err(NO_PACKET));
+        assert_eq!(meter.since_start().arrival_skew[2], Err(NO_CYCLE));
+        assert_eq!(meter.window(mono(0)).emit_delay, Err(NO_CYCLE_LATELY));
+        assert!(meter.since_start().jitter[1].is_err());
+        assert_eq!(meter.latest_offsets(), None);
+    }
+
+    #[test]
+    fn skew_is_the_second_minus_the_first_and_survives_a_step_of_the_wall_clock() {
+        let mut meter = SkewMeter::new(48_000);
+        let arrivals = [mono(1_000), mono(1_250), mono(900)];
+        // The wall clock was stepped by a second between the packets.
+        let stamps = [wall(1_000), wall(1_001_250), wall(1_000_900)];
+        let delays = [Span::from_micros(40), Span::from_micros(37), Span::from_micros(46)];
+        meter.on_complete(arrivals, stamps, delays, mono(1_300));
+        let seen = meter.window(mono(1_300));
+        assert_eq!(seen.arrival_skew.map(|d| d.unwrap().last.as_micros()), [250, -100, -350]);
+        assert_eq!(seen.loop_skew.unwrap().max, Span::from_micros(9));
+        assert_eq!(meter.latest_offsets(), Some([Span::from_micros(1_000_250), Span::from_micros(999_900)]));
+    }
+
+    #[test]
+    fn loop_delay_runs_from_the_stamp_to_the_read() {
+        let mut meter = SkewMeter::new(48_000);
+        let clocks = Clocks { mono: mono(500), wall: wall(100) };
+        meter.on_read(1, wall(60), clocks);
+        meter.on_read(1, wall(101), clocks);
+        let seen = meter.since_start().loop_delay[1].unwrap();
+        assert_eq!((seen.count, seen.min, seen.max), (1, Span::from_micros(40), Span::from_micros(40)));
+    }
+
+    /// The formula of RFC 3550 6.4.1, by hand: transits relative to the first 0, 160, 0, 320 us give |D| 160, 160, 320 and
+    /// J = 10, 19.375, 38.1640625.
+    #[test]
+    fn jitter_is_that_of_rfc_3550() {
+        let mut meter = SkewMeter::new(48_000);
+        // 480 frames are 10 ms, so that the arithmetic is exact.
+        for (k, late) in [0, 160, 0, 320].into_iter().enumerate() {
+            let k = k as i64;
+            meter.on_placed(0, FramePos(480 * (k + 1)), mono(10_000 * k + late));
+        }
+        assert_eq!(meter.since_start().jitter[0], Ok(Span::from_nanos(38_164)));
+        assert_eq!(meter.window(mono(20_000_000)).jitter[0], Err(NO_PACKET_LATELY));
+    }
+
+    /// RFC 5481 4.2: PDV(i) = D(i) - D(min). The unknown offset of the sender's clock cancels.
+    #[test]
+    fn delay_variation_is_against_the_minimum() {
+        let mut meter = SkewMeter::new(48_000);
+        let delays = [700, 500, 900, 500, 640];
+        for (k, delay) in delays.into_iter().enumerate() {
+            let k = k as i64;
+            meter.on_placed(2, FramePos(480 * (k + 1)), mono(123_456 + 10_000 * k + delay));
+        }
+        let seen = meter.window(mono(200_000)).delay_variation[2].unwrap();
+        assert_eq!((seen.p50, seen.max), (Span::from_micros(140), Span::from_micros(400)));
+        assert_eq!((seen.min, seen.mean), (Span::ZERO, Span::from_micros(148)));
+        assert_eq!(seen.last, Span::from_micros(140));
+        assert_eq!(meter.since_start().delay_variation[2].unwrap().max, Span::from_micros(400));
+    }
+
+    #[test]
+    fn delay_variation_is_free_of_a_drift_that_is_known() {
+        let mut meter = SkewMeter::new(48_000);
+        // A clock 100 ppm fast captures 512 frames in 1 / 1.0001 of the period; a constant delay.
+        meter.follow_rate(0, 100.0);
+        for k in 0..2_000i64 {
+            let ns = (k * PERIOD) as f64 * 1e9 / 48_000.0 / 1.0001;
+            meter.on_placed(0, FramePos(k * PERIOD), MonoTime::from_nanos(ns.round() as i64));
+        }
+        assert!(meter.since_start().delay_variation[0].unwrap().max < Span::from_nanos(10));
+    }
+
+    #[test]
+    fn a_restart_is_no_delay() {
+        let mut meter = SkewMeter::new(48_000);
+        meter.on_placed(0, FramePos(480), mono(0));
+        meter.on_restart(0);
+        meter.on_placed(0, FramePos(480_000), mono(70_000));
+        assert_eq!(meter.since_start().delay_variation[0].unwrap().max, Span::ZERO);
+        assert!(meter.since_start().jitter[0].is_err(), "one packet of the new sender is no interarrival");
+    }
+}

@@ -1,0 +1,271 @@
+//! The last ten seconds: what was measured, and what was counted.
+//!
+//! A figure since start hides what happens now; so every figure comes a second time, for the window. Time is cut into slices
+//! of 100 ms, and a slice leaves as a whole: the window covers 9.9 to 10 s. Counters are easy: keep old copies, subtract
+//! ([`Past`]). Distributions ([`Recent`]) keep their values twice, in order of arrival (to know which leave) and sorted (to
+//! read a percentile by its index); at 94 values a second both are a few kilobytes, and the sorted insert is a short memmove.
+//! Nothing is computed when the figures are asked for, inside the audio loop, beyond reading them off.
+//!
+//! The bound: count, mean, minimum and maximum are exact at any rate. Percentiles are exact up to 409 values a second
+//! and bursts of 1024; above that they come from a sample that the rate limiter below lets through.
+
+use std::collections::VecDeque;
+
+use super::figures::Distribution;
+use crate::time::{MonoTime, Span};
+
+/// How far back the figures of the window look.
+pub const WINDOW: Span = Span::from_secs(10);
+
+const SLICE: Span = Span::from_millis(100);
+const SLICES: i64 = WINDOW.as_nanos() / SLICE.as_nanos();
+
+fn slice_of(now: MonoTime) -> i64 {
+    now.as_nanos().div_euclid(SLICE.as_nanos())
+}
+
+/// Values kept for percentiles: so many in ten seconds, and so many at once.
+const KEPT: i64 = 4096;
+const BURST: i64 = 1024;
+/// One value in so much time passes for ever; `BURST` may be ahead of that (the generic cell rate algorithm, ITU-T I.371).
+const EMISSION: Span = Span::from_nanos(WINDOW.as_nanos() / KEPT);
+const TOLERANCE: Span = EMISSION.mul_ratio(BURST, 1);
+
+/// Room for the usual rate, so that the steady state does not allocate: 93.75 values a second for ten seconds.
+const USUAL: usize = 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    index: i64,
+    count: u64,
+    kept: usize,
+    sum: i64,
+    min: i64,
+    max: i64,
+}
+
+/// The values of one quantity in the last ten seconds.
+#[derive(Debug)]
+pub struct Recent {
+    /// Those with values in them, oldest first; at most `SLICES`.
+    slices: VecDeque<Slice>,
+    /// The kept values in order of arrival; those of a slice are neighbours.
+    values: VecDeque<i64>,
+    sorted: Vec<i64>,
+    last: i64,
+    /// When the next value would be due at the rate that passes for ever.
+    due: MonoTime,
+}
+
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent::new()
+    }
+}
+
+impl Recent {
+    pub fn new() -> Recent {
+        Recent {
+            slices: VecDeque::with_capacity(SLICES as usize + 1),
+            values: VecDeque::with_capacity(USUAL),
+            sorted: Vec::with_capacity(USUAL),
+            last: 0,
+            due: MonoTime::from_nanos(i64::MIN),
+        }
+    }
+
+    pub fn record(&mut self, value: Span, now: MonoTime) {
+        self.expire(now);
+        let value = value.as_nanos();
+        self.last = value;
+        let index = slice_of(now);
+        if self.slices.back().is_none_or(|slice| slice.index < index) {
+            self.slices.push_back(Slice { index, count: 0, kept: 0, sum: 0, min: value, max: value });
+        }
+        let slice = self.slices.back_mut().expect("a slice was pushed if there was none");
+        slice.count += 1;
+        slice.sum = slice.sum.saturating_add(value);
+        slice.min = slice.min.min(value);
+        slice.max = slice.max.max(value);
+        if self.due > now + TOLERANCE {
+            return;
+        }
+        self.due = self.due.max(now) + EMISSION;
+        slice.kept += 1;
+        self.values.push_back(value);
+        let place = self.sorted.partition_point(|kept| *kept < value);
+        self.sorted.insert(place, value);
+    }
+
+    /// The smallest kept value.
+    pub fn min(&self) -> Option<Span> {
+        self.sorted.first().map(|ns| Span::from_nanos(*ns))
+    }
+
+    /// `None` when nothing was recorded in the window before `now`.
+    pub fn distribution(&mut self, now: MonoTime) -> Option<Distribution> {
+        self.expire(now);
+        let count: u64 = self.slices.iter().map(|slice| slice.count).sum();
+        let sum: i128 = self.slices.iter().map(|slice| i128::from(slice.sum)).sum();
+        let min = self.slices.iter().map(|slice| slice.min).min()?;
+        let max = self.slices.iter().map(|slice| slice.max).max()?;
+        // The limiter may have let nothing of these slices through: then the extremes are all that is known.
+        let [p50, p90, p99, p999] = match self.sorted.len() {
+            0 => [min, max, max, max],
+            kept => super::tally::ranks(kept as u64).map(|rank| self.sorted[rank as usize - 1]),
+        };
+        Some(Distribution {
+            count,
+            last: Span::from_nanos(self.last),
+            min: Span::from_nanos(min),
+            p50: Span::from_nanos(p50),
+            p90: Span::from_nanos(p90),
+            p99: Span::from_nanos(p99),
+            p999: Span::from_nanos(p999),
+            max: Span::from_nanos(max),
+            mean: Span::from_nanos((sum / i128::from(count)) as i64),
+        })
+    }
+
+    /// Forgets everything, as after a restart of what is measured.
+    pub fn clear(&mut self) {
+        self.slices.clear();
+        self.values.clear();
+        self.sorted.clear();
+    }
+
+    fn expire(&mut self, now: MonoTime) {
+        let oldest = slice_of(now) - SLICES + 1;
+        while let Some(slice) = self.slices.front().filter(|slice| slice.index < oldest).copied() {
+            self.slices.pop_front();
+            for value in self.values.drain(..slice.kept) {
+                let place = self.sorted.partition_point(|kept| *kept < value);
+                assert_eq!(self.sorted.remove(place), value, "every kept value is also in sorted order");
+            }
+        }
+    }
+}
+
+/// Old copies of counters, so that what happened in the window is now minus then.
+#[derive(Debug)]
+pub struct Past<T> {
+    /// Slice in which the copy was taken; oldest first.
+    copies: VecDeque<(i64, T)>,
+}
+
+impl<T> Default for Past<T> {
+    fn default() -> Past<T> {
+        Past { copies: VecDeque::with_capacity(SLICES as usize + 2) }
+    }
+}
+
+impl<T> Past<T> {
+    pub fn new() -> Past<T> {
+        Past::default()
+    }
+
+    /// Call once a turn, before anything is counted in it: keeps one copy a slice.
+    pub fn observe(&mut self, now: MonoTime, counters: impl FnOnce() -> T) {
+        let slice = slice_of(now);
+        if self.copies.back().is_some_and(|(newest, _)| *newest >= slice) {
+            return;
+        }
+        // The newest copy at least a window old stays: it is what `then` answers.
+        while self.copies.get(1).is_some_and(|(second, _)| *second <= slice - SLICES) {
+            self.copies.pop_front();
+        }
+        self.copies.push_back((slice, counters()));
+    }
+
+    /// The counters as they were ten seconds before `now`, or at the first call of `observe` when that was later.
+    pub fn then(&self, now: MonoTime) -> Option<&T> {
+        let start = slice_of(now) - SLICES;
+        let later = self.copies.partition_point(|(slice, _)| *slice <= start);
+        self.copies.get(later.saturating_sub(1)).map(|(_, counters)| counters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at_ms(ms: i64) -> MonoTime {
+        MonoTime::from_nanos(ms * 1_000_000)
+    }
+
+    /// Nearest rank over all values, from the definition: the smallest that at least `share` of them do not exceed.
+    fn by_definition(values: &[i64], share: f64) -> i64 {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        *sorted
+            .iter()
+            .find(|v| values.iter().filter(|w| w <= v).count() as f64 >= share * values.len() as f64 - 1e-9)
+            .expect("the largest value exceeds none")
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_equals_a_plain_recount(
+            steps in proptest::collection::vec((0i64..400, -50_000i64..50_000), 1..300),
+            after in 0i64..12_000,
+        ) {
+            let mut recent = Recent::new();
+            let mut all = Vec::new();
+            let mut ms = 0;
+            for (step, value) in steps {
+                ms += step;
+                recent.record(Span::from_nanos(value), at_ms(ms));
+                all.push((ms, value));
+            }
+            ms += after;
+            let first_kept = ms / 100 * 100 - 9_900;
+            let inside: Vec<i64> = all.iter().filter(|(t, _)| *t >= first_kept).map(|(_, v)| *v).collect();
+            let seen = recent.distribution(at_ms(ms));
+            prop_assert_eq!(seen.is_some(), !inside.is_empty());
+            if let Some(seen) = seen {
+                prop_assert_eq!(seen.count, inside.len() as u64);
+                prop_assert_eq!(seen.p50.as_nanos(), by_definition(&inside, 0.5));
+                prop_assert_eq!(seen.p90.as_nanos(), by_definition(&inside, 0.9));
+                prop_assert_eq!(seen.p99.as_nanos(), by_definition(&inside, 0.99));
+                prop_assert_eq!(seen.p999.as_nanos(), by_definition(&inside, 0.999));
+                prop_assert_eq!(seen.min.as_nanos(), *inside.iter().min().unwrap());
+                prop_assert_eq!(seen.max.as_nanos(), *inside.iter().max().unwrap());
+                prop_assert_eq!(seen.mean.as_nanos(), inside.iter().sum::<i64>() / inside.len() as i64);
+                prop_assert_eq!(seen.last.as_nanos(), all.last().unwrap().1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_keeps_the_counts_exact_and_the_memory_bounded() {
+        let mut recent = Recent::new();
+        for us in 0..12_000_000i64 / 10 {
+            recent.record(Span::from_nanos(us), MonoTime::from_nanos(us * 10_000));
+        }
+        assert!(recent.values.len() as i64 <= KEPT + BURST + 1, "{} kept", recent.values.len());
+        let seen = recent.distribution(MonoTime::from_nanos(11_999_990_000)).unwrap();
+        assert_eq!(seen.count, 1_000_000, "ten seconds at 100 kHz");
+        assert_eq!(seen.min, Span::from_nanos(200_000));
+        assert_eq!(seen.max, Span::from_nanos(1_199_999));
+        // The values rise evenly, and so does the sample: the median is the middle, within 2 %.
+        assert!((seen.p50.as_nanos() - 700_000).abs() < 20_000, "{:?}", seen.p50);
+    }
+
+    #[test]
+    fn counters_of_the_window_are_now_minus_ten_seconds_ago() {
+        let mut past = Past::new();
+        assert_eq!(past.then(at_ms(0)), None);
+        // One more every 10 ms; a turn every 10 ms.
+        for turn in 0..6_000i64 {
+            past.observe(at_ms(turn * 10), || turn);
+        }
+        assert_eq!(past.then(at_ms(59_990)), Some(&4_990), "9.9 to 10.0 s are 990 to 1000 turns");
+        assert!(past.copies.len() <= SLICES as usize + 2);
+        let mut young = Past::new();
+        young.observe(at_ms(5_000), || 7);
+        assert_eq!(young.then(at_ms(8_000)), Some(&7), "a run younger than the window counts from its start");
+        young.observe(at_ms(100_000), || 9);
+        assert_eq!(young.then(at_ms(105_000)), Some(&7), "between two turns nothing was counted");
+    }
+}

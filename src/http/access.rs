@@ -1,0 +1,70 @@
+//! Who may ask: the Host check against DNS rebinding, and the token.
+//!
+//! A server on loopback is safe from the network, not from the user's own browser: a page whose name is re-bound to
+//! 127.0.0.1 counts as "same origin" there. Its requests still carry its own name in Host, so on loopback only names
+//! that cannot be re-bound pass: `localhost`, IP literals, and those that the user allows.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use super::HttpConfig;
+use super::request::Request;
+
+/// Whether a request for `host` may be answered. HTTP/1.0 without Host passes: no browser sends that.
+pub fn host_allowed(config: &HttpConfig, host: Option<&str>) -> bool {
+    let Some(host) = host.filter(|_| config.bind.ip().to_canonical().is_loopback()) else {
+        return true;
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host == "localhost"
+        || host.parse::<IpAddr>().is_ok()
+        || config.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+}
+
+/// Whether the request carries the token, where one is set: `Authorization: Bearer T`, or `?token=T` for EventSource
+/// and `<audio>`, which cannot set fields.
+pub fn token_allowed(config: &HttpConfig, request: &Request) -> bool {
+    let Some(token) = &config.token else { return true };
+    let bearer = request.authorization.as_deref().and_then(|field| {
+        let (scheme, credentials) = field.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim())
+    });
+    let asked = request.parameter("token");
+    bearer.into_iter().chain(asked.as_deref()).any(|given| same(given.as_bytes(), token.as_bytes()))
+}
+
+/// Equality in a time that depends on the lengths alone.
+fn same(given: &[u8], secret: &[u8]) -> bool {
+    let difference = given.iter().zip(secret).fold(0, |acc, (a, b)| black_box(acc | (a ^ b)));
+    difference == 0 && given.len() == secret.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_loopback_only_names_that_cannot_be_rebound_pass() {
+        let mut config = HttpConfig::new(([127, 0, 0, 1], 5000).into());
+        config.allow_hosts = vec!["Studio.lan".into()];
+        for host in ["localhost", "localhost.", "127.0.0.1", "192.168.1.4", "::1", "studio.lan"] {
+            assert!(host_allowed(&config, Some(host)), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            assert!(!host_allowed(&config, Some(host)), "{host}");
+        }
+        assert!(host_allowed(&config, None));
+        config.bind = ([0, 0, 0, 0], 5000).into();
+        assert!(host_allowed(&config, Some("evil.example")));
+        config.bind = "[::ffff:127.0.0.1]:5000".parse().expect("an address");
+        assert!(!host_allowed(&config, Some("evil.example")));
+    }
+
+    #[test]
+    fn tokens_are_equal_or_not() {
+        assert!(same(b"secret", b"secret"));
+        for given in ["", "secre", "secret2", "Secret"] {
+            assert!(!same(given.as_bytes(), b"secret"), "{given}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What follows a head: a body that is made piece by piece, as the socket drains.
+
+use bytes::Bytes;
+
+use super::Source;
+use super::csv::CsvDownload;
+use super::event::{BINARY_HEARTBEAT, SSE_HEARTBEAT};
+use super::stream::{Hub, Subscription, Topic};
+use super::wav::{LiveWav, WavDownload};
+
+/// The rest of a response.
+#[derive(Debug)]
+pub enum Body {
+    Whole(Bytes),
+    Wav(WavDownload),
+    Csv(CsvDownload),
+    Events(Subscription),
+    LiveWav(LiveWav),
+}
+
+/// What a body has to say next.
+#[derive(Debug)]
+pub enum Next {
+    Piece(Bytes),
+    /// A piece that is one whole event.
+    Event(Bytes),
+    /// Nothing yet.
+    Wait,
+    End,
+    /// The history overwrote the rest: the connection must not end as if this were all.
+    Cut,
+}
+
+impl Body {
+    pub fn next(&mut self, hub: &mut Hub, source: &dyn Source) -> Next {
+        let download = match self {
+            Body::Whole(bytes) if bytes.is_empty() => return Next::End,
+            Body::Whole(bytes) => return Next::Piece(std::mem::take(bytes)),
+            Body::Events(subscription) => {
+                return hub.next(subscription, source).map_or(Next::Wait, Next::Event);
+            }
+            Body::LiveWav(live) => {
+                let Some((piece, missed)) = live.next(source) else { return Next::Wait };
+                hub.figures.events_dropped += u64::from(missed);
+                return Next::Piece(piece);
+            }
+            Body::Wav(download) => download.next(source),
+            Body::Csv(download) => download.next(source),
+        };
+        match download {
+            Ok(Some(piece)) => Next::Piece(piece),
+            Ok(None) => Next::End,
+            Err(_) => {
+                hub.figures.downloads_aborted += 1;
+                Next::Cut
+            }
+        }
+    }
+
+    /// What wakes an endless body; `None` for one that ends by itself.
+    pub fn topic(&self) -> Option<Topic> {
+        match self {
+            Body::Events(subscription) => Some(subscription.topic),
+            Body::LiveWav(_) => Some(Topic::Wav),
+            Body::Whole(_) | Body::Wav(_) | Body::Csv(_) => None,
+        }
+    }
+
+    /// What keeps the connection open while nothing happens, where the format has such a thing.
+    pub fn heartbeat(&self) -> Option<&'static [u8]> {
+        match self.topic()? {
+            Topic::Cycles | Topic::Packets => Some(SSE_HEARTBEAT),
+            Topic::BinaryCycles => Some(BINARY_HEARTBEAT),
+            Topic::Wav => None,
+        }
+    }
+}

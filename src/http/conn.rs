@@ -1,0 +1,308 @@
+//! One connection: a state machine that is fed bytes and asked for the next step.
+//!
+//! Requests are answered one at a time, in order; what was sent ahead stays in the reader. One receive and one send are
+//! in flight at most. A receive is in flight even while a stream runs: that is how a client that leaves is noticed.
+//! After an answer that leaves input unread (a refusal, a body) the connection half-closes and reads on for a moment: to
+//! close at once would reset it, and the client would lose the answer (RFC 9112 section 9.6).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::HttpConfig;
+use super::body::{Body, Next};
+use super::request::{Bad, Method, Reader, Request};
+use super::respond::{Exchange, Response};
+use super::route::{self, Context};
+use super::stream::Hub;
+use crate::cycle::Clocks;
+use crate::time::{MonoTime, Span};
+
+/// A comment line keeps an idle stream open this often.
+const HEARTBEAT: Span = Span::from_secs(15);
+/// How long a client is left to read the last answer while its input is thrown away.
+const LINGER: Span = Span::from_secs(1);
+
+/// What a connection asks of the loop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    Recv,
+    Send(Bytes),
+    Shutdown,
+    Close,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Between requests, or within a head. `first`: nothing was answered yet.
+    Reading {
+        first: bool,
+    },
+    /// The answer is on its way; `body` is what is left of it.
+    Responding {
+        body: Option<Body>,
+        after: After,
+    },
+    /// Answered for the last time; what comes is thrown away.
+    Lingering {
+        fin_sent: bool,
+    },
+    /// To be answered for the last time, with this.
+    Refusing(Bad),
+    Closing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum After {
+    NextRequest,
+    Linger,
+    Close,
+}
+
+#[derive(Debug)]
+pub struct Conn {
+    pub peer: IpAddr,
+    slot: u32,
+    reader: Reader,
+    phase: Phase,
+    receiving: bool,
+    peer_done: bool,
+    /// What is left of the piece being sent.
+    out: Bytes,
+    sending: bool,
+    out_is_event: bool,
+    /// When the phase began, or the request that is being read, or the last send.
+    since: MonoTime,
+}
+
+impl Conn {
+    pub fn new(peer: IpAddr, slot: u32, now: MonoTime) -> Conn {
+        Conn {
+            peer,
+            slot,
+            reader: Reader::default(),
+            phase: Phase::Reading { first: true },
+            receiving: false,
+            peer_done: false,
+            out: Bytes::new(),
+            sending: false,
+            out_is_event: false,
+            since: now,
+        }
+    }
+
+    /// A connection beyond a limit: told so at once, whatever it asks.
+    pub fn refused(peer: IpAddr, slot: u32, clocks: Clocks, config: &HttpConfig) -> Conn {
+        let mut conn = Conn::new(peer, slot, clocks.mono);
+        let response = Response::error(503, "too many connections; try again in a second");
+        let exchange = Exchange { http11: true, head_only: false, keep_alive: false, api: true };
+        conn.out = response.frame(exchange, &config.cors, clocks.wall).first.into();
+        conn.phase = Phase::Responding { body: None, after: After::Linger };
+        conn
+    }
+
+    /// There is something new in the topic that the connection listens to; whether that gives it a step to take.
+    pub fn published(&mut self, hub: &mut Hub) -> bool {
+        if let Phase::Responding { body: Some(Body::Events(subscription)), .. } = &mut self.phase {
+            hub.settle(subscription);
+        }
+        !self.sending
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some())
+    }
+
+    /// Bytes came; none: the peer has finished.
+    pub fn received(&mut self, bytes: &[u8], now: MonoTime, hub: &mut Hub) {
+        assert!(self.receiving, "a receive completes that was asked for");
+        self.receiving = false;
+        if bytes.is_empty() {
+            self.peer_done = true;
+            if self.is_live() {
+                self.close(hub);
+            }
+        } else if !self.deaf() {
+            if self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. }) {
+                self.since = now;
+            }
+            self.reader.push(bytes);
+        }
+    }
+
+    /// No further request will be answered: input is thrown away.
+    fn deaf(&self) -> bool {
+        !matches!(self.phase, Phase::Reading { .. } | Phase::Responding { after: After::NextRequest, .. })
+    }
+
+    /// A send completed with `n` bytes; whether an event is now whole on its way.
+    pub fn sent(&mut self, n: usize) -> bool {
+        assert!(
+            self.sending && n <= self.out.len(),
+            "a send completes that was asked for, and with no more than it had"
+        );
+        self.sending = false;
+        let _ = self.out.split_to(n);
+        let whole = self.out.is_empty() && self.out_is_event;
+        self.out_is_event &= !whole;
+        whole
+    }
+
+    /// The next step, `None` until something happens.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Option<Step> {
+        loop {
+            if matches!(self.phase, Phase::Closing) {
+                return Some(Step::Close);
+            }
+            if self.sending {
+                break;
+            }
+            if !self.out.is_empty() {
+                self.sending = true;
+                self.since = context.clocks.mono;
+                return Some(Step::Send(self.out.clone()));
+            }
+            match &mut self.phase {
+                Phase::Reading { .. } => match self.reader.take(context.config) {
+                    Ok(Some(request)) => self.answer(&request, context),
+                    Ok(None) if self.peer_done => self.phase = Phase::Closing,
+                    Ok(None) => break,
+                    Err(bad) => self.refuse(&bad, context),
+                },
+                Phase::Responding { body: Some(body), .. } => match body.next(context.hub, context.source) {
+                    Next::Piece(piece) => self.out = piece,
+                    Next::Event(event) => (self.out, self.out_is_event) = (event, true),
+                    Next::Wait => break,
+                    Next::End => self.finish(context.clocks.mono),
+                    Next::Cut => self.close(context.hub),
+                },
+                Phase::Refusing(bad) => {
+                    let bad = bad.clone();
+                    self.refuse(&bad, context);
+                }
+                Phase::Responding { body: None, .. } => self.finish(context.clocks.mono),
+                Phase::Lingering { fin_sent: fin_sent @ false } => {
+                    *fin_sent = true;
+                    return Some(Step::Shutdown);
+                }
+                Phase::Lingering { .. } if self.peer_done => self.phase = Phase::Closing,
+                Phase::Lingering { .. } => break,
+                Phase::Closing => unreachable!("handled above"),
+            }
+        }
+        let room = self.deaf() || !self.reader.is_full(context.config);
+        (!self.receiving && !self.peer_done && room).then(|| {
+            self.receiving = true;
+            Step::Recv
+        })
+    }
+
+    fn answer(&mut self, request: &Request, context: &mut Context<'_>) {
+        let response = route::answer(request, context);
+        let has_body = request.has_length || request.has_transfer_encoding;
+        let exchange = Exchange {
+            http11: request.http11,
+            head_only: request.method == Method::Head,
+            keep_alive: request.keep_alive && !has_body,
+            api: request.path.starts_with("/api/"),
+        };
+        self.respond(response, exchange, has_body, context);
+    }
+
+    fn refuse(&mut self, bad: &Bad, context: &mut Context<'_>) {
+        let exchange = Exchange { http11: true, head_only: false, keep_alive: false, api: true };
+        self.respond(Response::error(bad.status, &bad.text), exchange, true, context);
+    }
+
+    fn respond(&mut self, response: Response, exchange: Exchange, unread: bool, context: &mut Context<'_>) {
+        context.hub.figures.requests += 1;
+        let mut framed = response.frame(exchange, &context.config.cors, context.clocks.wall);
+        let after = match framed.keep_alive {
+            true => After::NextRequest,
+            false if unread || !self.reader.is_empty() => After::Linger,
+            false => After::Close,
+        };
+        if after != After::NextRequest {
+            self.reader.clear();
+        }
+        match &mut framed.body {
+            None | Some(Body::Whole(_)) => {}
+            Some(body @ (Body::Events(_) | Body::LiveWav(_))) => context.hub.join(body, self.slot),
+            // A download begins where the history is overwritten next: take the first piece while it is there.
+            Some(body @ (Body::Wav(_) | Body::Csv(_))) => {
+                if let Next::Piece(piece) = body.next(context.hub, context.source) {
+                    framed.first.extend_from_slice(&piece);
+                }
+            }
+        }
+        self.out = framed.first.into();
+        self.phase = Phase::Responding { body: framed.body, after };
+    }
+
+    /// The answer is on its way in full.
+    fn finish(&mut self, now: MonoTime) {
+        let Phase::Responding { after, .. } = self.phase else { unreachable!("only an answer is finished") };
+        self.since = now;
+        self.phase = match after {
+            After::NextRequest => Phase::Reading { first: false },
+            After::Linger => Phase::Lingering { fin_sent: false },
+            After::Close => Phase::Closing,
+        };
+    }
+
+    /// Nothing more is sent, and the loop is told to close.
+    pub fn close(&mut self, hub: &mut Hub) {
+        if let Phase::Responding { body: Some(body), .. } = &self.phase {
+            hub.leave(body, self.slot);
+        }
+        self.phase = Phase::Closing;
+    }
+
+    /// The server goes: streams end with the event in flight, finite answers go out, and that is all.
+    pub fn stop(&mut self, hub: &mut Hub) {
+        match &mut self.phase {
+            Phase::Responding { body, after } => {
+                *after = After::Close;
+                if let Some(live) = body.take_if(|body| body.topic().is_some()) {
+                    hub.leave(&live, self.slot);
+                }
+            }
+            _ => self.phase = Phase::Closing,
+        }
+    }
+
+    /// When [`Conn::expire`] is due.
+    pub fn deadline(&self, config: &HttpConfig) -> Option<MonoTime> {
+        let wait = match &self.phase {
+            Phase::Reading { first: false } if self.reader.is_empty() => config.idle_time,
+            Phase::Reading { .. } => config.head_time,
+            Phase::Responding { .. } if self.sending => config.stall_time,
+            Phase::Responding { body: Some(body), .. } => body.heartbeat().map(|_| HEARTBEAT)?,
+            Phase::Lingering { .. } => LINGER,
+            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing => return None,
+        };
+        Some(self.since + wait)
+    }
+
+    /// The deadline has passed.
+    pub fn expire(&mut self, now: MonoTime, config: &HttpConfig, hub: &mut Hub) {
+        self.since = now;
+        match &self.phase {
+            Phase::Reading { first: false } if self.reader.is_empty() => self.phase = Phase::Closing,
+            Phase::Reading { .. } => {
+                hub.figures.rejected += 1;
+                let seconds = config.head_time.as_secs_f64();
+                self.phase = Phase::Refusing(Bad::new(408, format!("no whole request head within {seconds} s")));
+            }
+            Phase::Responding { .. } if self.sending => {
+                hub.figures.rejected += 1;
+                self.close(hub);
+            }
+            Phase::Responding { body: Some(body), .. } => {
+                self.out = body.heartbeat().map_or_else(Bytes::new, Bytes::from_static);
+            }
+            Phase::Lingering { .. } => self.phase = Phase::Closing,
+            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing => {}
+        }
+    }
+}

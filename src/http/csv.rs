@@ -1,0 +1,75 @@
+//! The history as text: `frame,mic0,mic1,mic2`, a line a frame, written as the socket drains.
+
+use bytes::Bytes;
+
+use super::wav::Overrun;
+use super::{FRAME_BYTES, Source};
+use crate::time::FramePos;
+
+/// Frames a piece: some 20 KB of text, 20 us to write, which is what one turn of the loop gives one client.
+const PIECE_FRAMES: usize = 512;
+/// A chunk's length in RFC 9112 section 7.1, with leading zeros so that it can be filled in afterwards.
+const CHUNK_HEAD: &[u8] = b"00000000\r\n";
+
+/// Frames `next..end` of the history as lines, after a line of names.
+#[derive(Debug)]
+pub struct CsvDownload {
+    next: FramePos,
+    end: FramePos,
+    /// HTTP/1.1: in chunks, the last one empty. HTTP/1.0: until the connection closes.
+    chunked: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Names,
+    Frames,
+    Done,
+}
+
+impl CsvDownload {
+    pub fn new(next: FramePos, end: FramePos, chunked: bool) -> CsvDownload {
+        CsvDownload { next, end, chunked, stage: Stage::Names }
+    }
+
+    /// The next piece, framed; `None` after the end.
+    pub fn next(&mut self, source: &dyn Source) -> Result<Option<Bytes>, Overrun> {
+        if self.stage == Stage::Done {
+            return Ok(None);
+        }
+        let mut out = Vec::with_capacity(PIECE_FRAMES * 50);
+        if self.chunked {
+            out.extend_from_slice(CHUNK_HEAD);
+        }
+        if self.stage == Stage::Names {
+            out.extend_from_slice(b"frame,mic0,mic1,mic2\n");
+            self.stage = Stage::Frames;
+        }
+        let left = (self.end - self.next) as usize;
+        let run = source.frames(self.next, left.min(PIECE_FRAMES)).ok_or(Overrun)?;
+        let (frames, _) = run.as_chunks::<FRAME_BYTES>();
+        let mut digits = itoa::Buffer::new();
+        for frame in frames {
+            out.extend_from_slice(digits.format(self.next.0).as_bytes());
+            for sample in frame.as_chunks::<4>().0 {
+                out.push(b',');
+                out.extend_from_slice(digits.format(i32::from_le_bytes(*sample)).as_bytes());
+            }
+            out.push(b'\n');
+            self.next = self.next + 1;
+        }
+        if self.next == self.end {
+            self.stage = Stage::Done;
+        }
+        if self.chunked {
+            let text = out.len() - CHUNK_HEAD.len();
+            out[..8].copy_from_slice(format!("{text:08x}").as_bytes());
+            out.extend_from_slice(b"\r\n");
+            if self.stage == Stage::Done {
+                out.extend_from_slice(b"0\r\n\r\n");
+            }
+        }
+        Ok(Some(out.into()))
+    }
+}

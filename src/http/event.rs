@@ -1,0 +1,151 @@
+//! Events as bytes, through templates: an event is encoded once, for all its subscribers.
+//!
+//! Server-Sent Events carry JSON with base64 samples (`contract`, section 4). Programs that do not want base64 ask for
+//! `/api/stream_3ch?format=binary`: the same events, each behind its length. All numbers little-endian:
+//!
+//! | offset | type | what |
+//! |---|---|---|
+//! | 0 | u32 | bytes that follow this field |
+//! | 4 | u8 | kind: 1 an event, 0 a sign of life (nothing but these 8 bytes; ignore it) |
+//! | 5 | u8, u8, u8 | channels (3), bits a sample (32), 0 |
+//! | 8 | u64 | id |
+//! | 16 | i64 | first_frame |
+//! | 24 | i64 | when the cycle was emitted, microseconds since the Unix epoch |
+//! | 32 | 3 x i64 | arrival_us; the smallest i64 where nothing arrived |
+//! | 56 | 3 x u32 | mic_samples |
+//! | 68 | u32 | frames |
+//! | 72 | u32 | sample_rate |
+//! | 76 | u32 | 0 |
+//! | 80 | frames x 3 x i32 | samples, interleaved mic0, mic1, mic2 |
+//!
+//! Skip kinds that you do not know, and bytes between those you know and the length.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::{FRAME_BYTES, Source};
+use crate::MICS;
+use crate::cycle::Cycle;
+use crate::time::{FramePos, KernelTime};
+
+/// A received packet, for `/api/stream`.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketEvent<'a> {
+    pub mic: usize,
+    /// Signed 32-bit little-endian, mono; whole samples.
+    pub samples: &'a [u8],
+    /// Root mean square, in sample units: 0 to 2147483648.
+    pub rms: f64,
+    pub arrival: KernelTime,
+}
+
+/// Keeps an idle event stream open: a comment, which EventSource ignores.
+pub const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
+/// The same for the binary framing.
+pub const BINARY_HEARTBEAT: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
+
+/// Bytes before the samples of a binary event.
+const BINARY_HEADER: usize = 80;
+/// More than the JSON of an event takes beside its base64.
+const JSON_ROOM: usize = 512;
+
+/// A cycle as one Server-Sent Event. `None` where the history no longer holds its frames.
+pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
+    let samples = cycle.frames as usize * FRAME_BYTES;
+    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.div_ceil(3) * 4));
+    out.text("id: ").integer(cycle.id);
+    out.text("\ndata: {\"device_id\": \"3ch-assembled\", \"sample_rate\": ").integer(source.sample_rate());
+    out.text(", \"channels\": 3, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
+    out.bytes(&source.local_time(cycle.emitted).0).text("\", \"data\": \"");
+    // A frame is a whole number of base64 quanta (12 bytes, 3 a quantum), so a wrap of the ring leaves no seam.
+    each_run(cycle.first_frame, cycle.frames as usize, source, |run| out.base64(run))?;
+    out.text("\", \"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
+    out.text(", \"mic_samples\": [");
+    for (mic, n) in cycle.mic_samples.iter().enumerate() {
+        out.text(if mic == 0 { "" } else { ", " }).integer(*n);
+    }
+    out.text("], \"arrival_us\": [");
+    for (mic, arrival) in cycle.arrival.iter().enumerate() {
+        out.text(if mic == 0 { "" } else { ", " });
+        match arrival {
+            Some(t) => out.integer(t.as_micros()),
+            None => out.text("null"),
+        };
+    }
+    out.text("]}\n\n");
+    Some(out.0.into())
+}
+
+/// A cycle in the binary framing. `None` where the history no longer holds its frames.
+pub fn cycle_binary(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
+    let samples = cycle.frames as usize * FRAME_BYTES;
+    let mut out = Vec::with_capacity(BINARY_HEADER + samples);
+    out.extend(((BINARY_HEADER - 4 + samples) as u32).to_le_bytes());
+    out.extend([1, MICS as u8, 32, 0]);
+    out.extend(cycle.id.to_le_bytes());
+    out.extend(cycle.first_frame.0.to_le_bytes());
+    out.extend(cycle.emitted.as_micros().to_le_bytes());
+    for arrival in cycle.arrival {
+        out.extend(arrival.map_or(i64::MIN, KernelTime::as_micros).to_le_bytes());
+    }
+    for n in cycle.mic_samples {
+        out.extend(n.to_le_bytes());
+    }
+    out.extend(cycle.frames.to_le_bytes());
+    out.extend(source.sample_rate().to_le_bytes());
+    out.extend([0; 4]);
+    debug_assert_eq!(out.len(), BINARY_HEADER);
+    each_run(cycle.first_frame, cycle.frames as usize, source, |run| out.extend_from_slice(run))?;
+    Some(out.into())
+}
+
+/// A packet as one Server-Sent Event.
+pub fn packet_json(packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Source) -> Bytes {
+    let mut out = Text(Vec::with_capacity(JSON_ROOM + packet.samples.len().div_ceil(3) * 4));
+    out.text("data: {\"device_id\": \"udp-mic").integer(packet.mic as u64);
+    out.text("\", \"sample_rate\": ").integer(source.sample_rate());
+    out.text(", \"channels\": 1, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
+    out.bytes(&source.local_time(now).0).text("\", \"data\": \"");
+    out.base64(packet.samples);
+    out.text("\", \"rms\": ").float(packet.rms);
+    out.text(", \"arrival_us\": ").integer(packet.arrival.as_micros()).text("}\n\n");
+    out.0.into()
+}
+
+/// Hands over `frames` frames from `from`, in the runs in which the history holds them.
+fn each_run(from: FramePos, frames: usize, source: &dyn Source, mut take: impl FnMut(&[u8])) -> Option<()> {
+    let mut done = 0;
+    while done < frames {
+        let run = source.frames(from + done as i64, frames - done)?;
+        assert!(!run.is_empty(), "a history that holds a frame hands out at least that frame");
+        take(run);
+        done += run.len() / FRAME_BYTES;
+    }
+    Some(())
+}
+
+struct Text(Vec<u8>);
+
+impl Text {
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Text {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+    fn text(&mut self, text: &str) -> &mut Text {
+        self.bytes(text.as_bytes())
+    }
+    fn integer(&mut self, n: impl itoa::Integer) -> &mut Text {
+        self.text(itoa::Buffer::new().format(n))
+    }
+    /// With a point or an exponent always, so that readers see a float.
+    fn float(&mut self, x: f64) -> &mut Text {
+        self.text(&format!("{x:?}"))
+    }
+    fn base64(&mut self, bytes: &[u8]) {
+        let start = self.0.len();
+        self.0.resize(start + bytes.len().div_ceil(3) * 4, 0);
+        let written = STANDARD.encode_slice(bytes, &mut self.0[start..]);
+        assert_eq!(written, Ok(self.0.len() - start), "four characters for every three bytes begun");
+    }
+}

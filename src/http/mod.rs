@@ -1,0 +1,331 @@
+//! HTTP as a pure machine: request bytes in, response bytes out, time as an argument; the loop owns the sockets.
+//!
+//! Problem: one thread serves audio and the web, so no client, however slow, hostile or numerous, may cost the audio
+//! more than a bounded share of a turn, nor any memory beyond its limits.
+//!
+//! Idea: what arrives is only taken in ([`Server::receive`], [`Server::sent`]). All work, from parsing to encoding a
+//! resumed event, is done in [`Server::poll_action`], one step of one connection a call, connections in turn: the loop
+//! bounds HTTP by counting calls. Bodies are pulled as sockets drain; live events are encoded once and shared ([`stream`]).
+
+mod access;
+mod assets;
+mod body;
+mod config;
+mod conn;
+mod csv;
+mod event;
+mod request;
+mod respond;
+mod route;
+mod source;
+mod stream;
+mod wav;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+pub use crate::report::StreamFigures;
+pub use config::{Cors, HttpConfig};
+pub use event::PacketEvent;
+pub use source::{FRAME_BYTES, LocalTime, Source};
+
+use self::assets::Asset;
+use self::conn::{Conn, Step};
+use self::route::Context;
+use self::stream::{Hub, Topic};
+use crate::cycle::{Clocks, Cycle};
+use crate::time::{KernelTime, MonoTime};
+
+/// Names a connection. A slot is used again with another generation, so that a late completion of a closed connection
+/// is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// What the loop is asked to do. At most one `Recv` and one `Send` of a connection are in flight.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Receive once, any length; hand it to [`Server::receive`].
+    Recv(ConnId),
+    /// Send once; a short send is fine. Hand the count to [`Server::sent`].
+    Send(ConnId, Bytes),
+    /// Half-close: send FIN (`shutdown(SHUT_WR)`), go on receiving. No completion is expected.
+    Shutdown(ConnId),
+    /// Cancel what is in flight and close. The id is dead from now on.
+    Close(ConnId),
+}
+
+/// Connections beyond a limit that are told so with a 503; more than these at a time are closed unheard.
+const REFUSALS: usize = 64;
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    conn: Option<Conn>,
+    refused: bool,
+    /// In `ready`.
+    queued: bool,
+    /// In `timers`, at or before the connection's deadline.
+    timer: Option<MonoTime>,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub struct Server {
+    config: HttpConfig,
+    assets: Vec<Asset>,
+    hub: Hub,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots that may have a step to take, in turn; each at most once.
+    ready: VecDeque<u32>,
+    /// Deadlines that move later are left in place and looked up when they fire, so that traffic costs nothing here.
+    timers: BTreeSet<(MonoTime, u32)>,
+    per_address: HashMap<IpAddr, usize>,
+    open: usize,
+    refusals: usize,
+    clocks: Clocks,
+    stopping: bool,
+}
+
+impl Server {
+    pub fn new(config: HttpConfig) -> Server {
+        Server {
+            assets: assets::load(&config),
+            hub: Hub::new(config.queue),
+            config,
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            per_address: HashMap::new(),
+            open: 0,
+            refusals: 0,
+            clocks: Clocks { mono: MonoTime::from_nanos(0), wall: KernelTime::from_nanos(0) },
+            stopping: false,
+        }
+    }
+
+    /// A new connection; its actions follow. `None`: not even to be told why not, close the socket.
+    pub fn accept(&mut self, peer: SocketAddr, clocks: Clocks) -> Option<ConnId> {
+        self.clocks = clocks;
+        let peer = peer.ip().to_canonical();
+        let from_there = self.per_address.get(&peer).copied().unwrap_or(0);
+        let refused = self.open >= self.config.connections || from_there >= self.config.connections_per_address;
+        self.hub.figures.rejected += u64::from(refused || self.stopping);
+        if self.stopping || refused && self.refusals >= REFUSALS {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let conn = if refused {
+            self.refusals += 1;
+            Conn::refused(peer, slot, clocks, &self.config)
+        } else {
+            self.open += 1;
+            self.hub.figures.connections += 1;
+            *self.per_address.entry(peer).or_default() += 1;
+            Conn::new(peer, slot, clocks.mono)
+        };
+        let entry = &mut self.slots[slot as usize];
+        entry.conn = Some(conn);
+        entry.refused = refused;
+        let id = ConnId { slot, generation: entry.generation };
+        self.touched(slot);
+        Some(id)
+    }
+
+    /// A `Recv` completed. Empty: the peer has finished sending.
+    pub fn receive(&mut self, id: ConnId, bytes: &[u8], clocks: Clocks) {
+        self.clocks = clocks;
+        let Some(conn) = live(&mut self.slots, id) else { return };
+        conn.received(bytes, clocks.mono, &mut self.hub);
+        self.touched(id.slot);
+    }
+
+    /// A `Send` completed with `n` bytes.
+    pub fn sent(&mut self, id: ConnId, n: usize, clocks: Clocks) {
+        self.clocks = clocks;
+        let Some(conn) = live(&mut self.slots, id) else { return };
+        self.hub.figures.bytes_sent += n as u64;
+        self.hub.figures.events_sent += u64::from(conn.sent(n));
+        self.touched(id.slot);
+    }
+
+    /// The socket failed: it is forgotten, without a `Close`.
+    pub fn failed(&mut self, id: ConnId) {
+        if let Some(conn) = live(&mut self.slots, id) {
+            conn.close(&mut self.hub);
+            self.remove(id.slot);
+        }
+    }
+
+    /// Every emitted cycle, in order of ids, once the history holds it.
+    pub fn publish_cycle(&mut self, cycle: &Cycle, clocks: Clocks, source: &dyn Source) {
+        self.clocks = clocks;
+        self.hub.publish_cycle(cycle, source);
+        for topic in [Topic::Cycles, Topic::BinaryCycles, Topic::Wav] {
+            self.wake(topic);
+        }
+    }
+
+    /// Every accepted packet, at least while [`Server::wants_packets`].
+    pub fn publish_packet(&mut self, packet: &PacketEvent<'_>, clocks: Clocks, source: &dyn Source) {
+        self.clocks = clocks;
+        self.hub.publish_packet(packet, clocks.wall, source);
+        self.wake(Topic::Packets);
+    }
+
+    pub fn wants_packets(&self) -> bool {
+        !self.hub.listeners(Topic::Packets).is_empty()
+    }
+
+    /// Deadlines up to `clocks.mono` are dealt with.
+    pub fn handle_timeout(&mut self, clocks: Clocks) {
+        self.clocks = clocks;
+        while let Some(&(due, slot)) = self.timers.first().filter(|(due, _)| *due <= clocks.mono) {
+            self.timers.remove(&(due, slot));
+            let entry = &mut self.slots[slot as usize];
+            entry.timer = None;
+            let conn = entry.conn.as_mut().expect("a timer belongs to an open connection");
+            if conn.deadline(&self.config).is_some_and(|deadline| deadline <= clocks.mono) {
+                conn.expire(clocks.mono, &self.config, &mut self.hub);
+                self.touched(slot);
+            } else {
+                self.set_timer(slot);
+            }
+        }
+    }
+
+    /// When [`Server::handle_timeout`] wants to be called, at the latest.
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        self.timers.first().map(|&(due, _)| due)
+    }
+
+    /// The next thing to do, connections in turn. All work (parsing, rendering, encoding) happens here: the loop bounds
+    /// HTTP's share of a turn by the number of calls.
+    pub fn poll_action(&mut self, source: &mut dyn Source) -> Option<Action> {
+        while let Some(slot) = self.ready.pop_front() {
+            let entry = &mut self.slots[slot as usize];
+            entry.queued = false;
+            let Some(conn) = &mut entry.conn else { continue };
+            let mut context =
+                Context { config: &self.config, assets: &self.assets, hub: &mut self.hub, source, clocks: self.clocks };
+            let step = conn.poll(&mut context);
+            let id = ConnId { slot, generation: entry.generation };
+            let action = match step {
+                None => {
+                    self.set_timer(slot);
+                    continue;
+                }
+                Some(Step::Close) => {
+                    self.remove(slot);
+                    return Some(Action::Close(id));
+                }
+                Some(Step::Recv) => Action::Recv(id),
+                Some(Step::Send(bytes)) => Action::Send(id, bytes),
+                Some(Step::Shutdown) => Action::Shutdown(id),
+            };
+            self.touched(slot);
+            return Some(action);
+        }
+        None
+    }
+
+    /// Whether [`Server::poll_action`] may have something to do.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// No new connections; streams end after the event in flight, finite answers go out, idle connections close.
+    pub fn begin_shutdown(&mut self) {
+        self.stopping = true;
+        for slot in 0..self.slots.len() as u32 {
+            if let Some(conn) = &mut self.slots[slot as usize].conn {
+                conn.stop(&mut self.hub);
+                self.touched(slot);
+            }
+        }
+    }
+
+    /// Whether every connection is gone.
+    pub fn is_drained(&self) -> bool {
+        self.open + self.refusals == 0
+    }
+
+    pub fn figures(&self) -> StreamFigures {
+        let listeners = Topic::ALL.iter().map(|&topic| self.hub.listeners(topic).len() as u64);
+        StreamFigures {
+            subscribers: listeners.sum(),
+            connections_open: (self.open + self.refusals) as u64,
+            ..self.hub.figures
+        }
+    }
+
+    /// There is something new in a topic.
+    fn wake(&mut self, topic: Topic) {
+        for i in 0..self.hub.listeners(topic).len() {
+            let slot = self.hub.listeners(topic)[i];
+            let entry = &mut self.slots[slot as usize];
+            let conn = entry.conn.as_mut().expect("a listener is an open connection");
+            if conn.published(&mut self.hub) {
+                enqueue(entry, slot, &mut self.ready);
+            }
+        }
+    }
+
+    /// Something changed in a connection: it gets its turn, and its deadline is looked after.
+    fn touched(&mut self, slot: u32) {
+        enqueue(&mut self.slots[slot as usize], slot, &mut self.ready);
+        self.set_timer(slot);
+    }
+
+    fn set_timer(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Some(due) = entry.conn.as_ref().and_then(|conn| conn.deadline(&self.config)) else { return };
+        if entry.timer.is_none_or(|timer| due < timer) {
+            if let Some(timer) = entry.timer.replace(due) {
+                self.timers.remove(&(timer, slot));
+            }
+            self.timers.insert((due, slot));
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let conn = entry.conn.take().expect("only an open connection is removed");
+        if let Some(timer) = entry.timer.take() {
+            self.timers.remove(&(timer, slot));
+        }
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(slot);
+        if entry.refused {
+            self.refusals -= 1;
+            return;
+        }
+        self.open -= 1;
+        let there = self.per_address.get_mut(&conn.peer).expect("an open connection is counted at its address");
+        *there -= 1;
+        if *there == 0 {
+            self.per_address.remove(&conn.peer);
+        }
+    }
+}
+
+/// The connection that `id` names, unless it is closed.
+fn live(slots: &mut [Slot], id: ConnId) -> Option<&mut Conn> {
+    slots.get_mut(id.slot as usize).filter(|entry| entry.generation == id.generation)?.conn.as_mut()
+}
+
+fn enqueue(entry: &mut Slot, slot: u32, ready: &mut VecDeque<u32>) {
+    if !entry.queued {
+        entry.queued = true;
+        ready.push_back(slot);
+    }
+}

@@ -1,0 +1,223 @@
+//! Which path answers what, and who is turned away before.
+
+use bytes::Bytes;
+
+use super::access;
+use super::assets::{Asset, CONTENT_SECURITY_POLICY};
+use super::body::Body;
+use super::csv::CsvDownload;
+use super::request::{Bad, Method, Request};
+use super::respond::{Content, Length, Response};
+use super::stream::{Hub, Topic};
+use super::wav::{self, HEADER_BYTES, LiveWav, WavDownload, WavFormat};
+use super::{Cors, FRAME_BYTES, HttpConfig, Source};
+use crate::MICS;
+use crate::cycle::Clocks;
+use crate::time::FramePos;
+
+/// What answering takes beside the request.
+pub struct Context<'a> {
+    pub config: &'a HttpConfig,
+    pub assets: &'a [Asset],
+    pub hub: &'a mut Hub,
+    pub source: &'a mut dyn Source,
+    pub clocks: Clocks,
+}
+
+/// The methods of every route.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+const SSE: &str = "text/event-stream";
+const JSON: &str = "application/json";
+
+/// Reconnect after a second, and tell `EventSource` so before anything else.
+const SSE_PREAMBLE: &[u8] = b"retry: 1000\n\n";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Route {
+    Cycles,
+    LiveWav,
+    Packets,
+    DiagnosticsSync,
+    Diagnostics,
+    Latest,
+    Download,
+    DownloadText,
+    Metrics,
+    Health,
+    Page(usize),
+}
+
+const ROUTES: &[(&str, Route)] = &[
+    ("/api/stream_3ch", Route::Cycles),
+    ("/api/stream_3ch.wav", Route::LiveWav),
+    ("/api/stream", Route::Packets),
+    ("/api/diagnostics_sync", Route::DiagnosticsSync),
+    ("/api/diagnostics", Route::Diagnostics),
+    ("/api/latest", Route::Latest),
+    ("/api/download_buffer", Route::Download),
+    ("/api/download_buffer_text", Route::DownloadText),
+    ("/metrics", Route::Metrics),
+    ("/healthz", Route::Health),
+];
+
+/// The response to a well-formed request.
+pub fn answer(request: &Request, context: &mut Context<'_>) -> Response {
+    turned_away(request, context.config).unwrap_or_else(|| {
+        let known = ROUTES.iter().find(|(path, _)| *path == request.path).map(|&(_, route)| route);
+        let page = || context.assets.iter().position(|asset| asset.path == request.path).map(Route::Page);
+        let route = known.or_else(page);
+        match (request.method, route) {
+            (Method::Options, _) if request.path == "*" => options(request, context.config),
+            (Method::Options, Some(_)) => options(request, context.config),
+            (Method::Unknown, _) => Response::error(501, "unknown method; GET, HEAD and OPTIONS are answered"),
+            (Method::NotAllowed, _) if request.path == "*" => not_allowed(),
+            (_, None) => Response::error(404, "no such route; / lists them"),
+            (Method::NotAllowed, Some(_)) => not_allowed(),
+            (Method::Get | Method::Head, Some(route)) => body_refused(request).unwrap_or_else(|| {
+                serve(route, request, context).unwrap_or_else(|bad| Response::error(bad.status, &bad.text))
+            }),
+        }
+    })
+}
+
+/// Requests for another host, or without the token.
+fn turned_away(request: &Request, config: &HttpConfig) -> Option<Response> {
+    if !access::host_allowed(config, request.host.as_deref()) {
+        let text = "this server does not answer for that host name; use localhost or an address, or start it with \
+                    --allow-host NAME";
+        return Some(Response::error(421, text));
+    }
+    let open = request.path == "/healthz" || request.method == Method::Options;
+    if !open && !access::token_allowed(config, request) {
+        let text = "a token is needed: send Authorization: Bearer TOKEN, or ?token=TOKEN";
+        return Some(Response::error(401, text).field("WWW-Authenticate", "Bearer"));
+    }
+    None
+}
+
+fn not_allowed() -> Response {
+    Response::error(405, "method not allowed; use GET, HEAD or OPTIONS").field("Allow", ALLOW)
+}
+
+fn body_refused(request: &Request) -> Option<Response> {
+    if request.has_transfer_encoding {
+        return Some(Response::error(501, "request bodies are not taken; send none, without Transfer-Encoding"));
+    }
+    request.has_length.then(|| Response::error(413, "request bodies are not taken; send none"))
+}
+
+fn options(request: &Request, config: &HttpConfig) -> Response {
+    let response = Response::new(204, "", Content::Nothing).field("Allow", ALLOW);
+    if !request.preflight || config.cors == Cors::None || !request.path.starts_with("/api/") {
+        return response;
+    }
+    response
+        .field("Access-Control-Allow-Methods", ALLOW)
+        .field("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")
+        .field("Access-Control-Max-Age", "86400")
+}
+
+fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
+    Ok(match route {
+        Route::DiagnosticsSync => fresh(JSON, Content::Whole(context.source.diagnostics_sync())),
+        Route::Diagnostics => fresh(JSON, Content::Whole(context.source.diagnostics())),
+        Route::Latest => fresh(JSON, Content::Whole(context.source.latest())),
+        Route::Metrics => fresh("text/plain; version=0.0.4; charset=utf-8", Content::Whole(context.source.metrics())),
+        Route::Health => match context.source.health() {
+            Ok(()) => fresh(JSON, Content::Whole(Bytes::from_static(b"{\"status\": \"ok\"}\n"))),
+            Err(reason) => Response::error(503, &reason),
+        },
+        Route::Cycles => match request.parameter("format").as_deref() {
+            None | Some("json") => events(Topic::Cycles, request, context),
+            Some("binary") => events(Topic::BinaryCycles, request, context),
+            Some(_) => return Err(Bad::new(400, "format: give json or binary")),
+        },
+        Route::Packets => events(Topic::Packets, request, context),
+        Route::LiveWav => {
+            let (channels, bits) = (request.parameter("channels"), request.parameter("bits"));
+            let format = WavFormat::parse(channels.as_deref(), bits.as_deref()).map_err(|e| Bad::new(400, e))?;
+            let preamble = format.header(context.source.sample_rate()).to_vec();
+            live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, context.source)))
+        }
+        Route::Download => {
+            let (first, end) = range(request, context.source)?;
+            let first = first.max(end + -wav::MAX_FRAMES);
+            let bytes = (end - first) as u32 * FRAME_BYTES as u32;
+            let header = wav::header(MICS as u16, 32, context.source.sample_rate(), Some(bytes));
+            let content = Content::Pieces {
+                length: Length::Known(HEADER_BYTES as u64 + u64::from(bytes)),
+                preamble: header.to_vec(),
+                body: Body::Wav(WavDownload::new(first, end)),
+            };
+            attachment("audio/wav", "wav", content, context)
+        }
+        Route::DownloadText => {
+            let (first, end) = range(request, context.source)?;
+            let content = Content::Pieces {
+                length: if request.http11 { Length::Chunked } else { Length::UntilClose },
+                preamble: Vec::new(),
+                body: Body::Csv(CsvDownload::new(first, end, request.http11)),
+            };
+            attachment("text/csv; charset=utf-8; header=present", "csv", content, context)
+        }
+        Route::Page(index) => page(&context.assets[index], request),
+    })
+}
+
+/// An answer that is out of date as soon as it is given.
+fn fresh(content_type: &str, content: Content) -> Response {
+    Response::new(200, content_type, content).field("Cache-Control", "no-store")
+}
+
+/// An endless answer.
+fn live(content_type: &str, preamble: Vec<u8>, body: Body) -> Response {
+    // nginx and its like would gather events before they pass them on.
+    fresh(content_type, Content::Pieces { length: Length::UntilClose, preamble, body }).field("X-Accel-Buffering", "no")
+}
+
+fn events(topic: Topic, request: &Request, context: &Context<'_>) -> Response {
+    let asked = request.last_event_id.clone().or_else(|| request.parameter("last_event_id"));
+    let body = Body::Events(context.hub.subscribe(topic, asked.as_deref(), context.source));
+    match topic {
+        Topic::BinaryCycles => live("application/octet-stream", Vec::new(), body),
+        _ => live(SSE, SSE_PREAMBLE.to_vec(), body),
+    }
+}
+
+/// Positions of a download: the whole history, or its last `?seconds=`.
+fn range(request: &Request, source: &dyn Source) -> Result<(FramePos, FramePos), Bad> {
+    let span = source.span();
+    let frames = match request.parameter("seconds") {
+        None => i64::MAX,
+        Some(text) => {
+            let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0);
+            let seconds = seconds.ok_or_else(|| Bad::new(400, "seconds: give a number above 0"))?;
+            ((seconds * f64::from(source.sample_rate())).round() as i64).max(1)
+        }
+    };
+    if span.is_empty() {
+        return Err(Bad::new(404, "the history is empty; try again when the microphones send"));
+    }
+    Ok((span.end + -frames.min(span.end - span.start), span.end))
+}
+
+fn attachment(content_type: &str, extension: &str, content: Content, context: &Context<'_>) -> Response {
+    let time = context.source.local_time(context.clocks.wall).0;
+    let digits: String = time.iter().map(|&b| char::from(b)).filter(char::is_ascii_digit).collect();
+    let (day, hour) = digits.split_at_checked(8).unwrap_or((&digits, ""));
+    let disposition = format!("attachment; filename=\"micring-{day}-{hour}.{extension}\"");
+    fresh(content_type, content).field("Content-Disposition", &disposition)
+}
+
+fn page(asset: &Asset, request: &Request) -> Response {
+    let response = if request.if_none_match.as_deref().is_some_and(|tags| asset.matches(tags)) {
+        Response::new(304, "", Content::Nothing)
+    } else {
+        Response::new(200, asset.content_type, Content::Whole(asset.body.clone()))
+            .field("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+            .field("X-Content-Type-Options", "nosniff")
+            .field("Referrer-Policy", "no-referrer")
+    };
+    response.field("ETag", &asset.etag).field("Cache-Control", "no-cache")
+}

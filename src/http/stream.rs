@@ -1,0 +1,181 @@
+//! Live events: encoded once, shared by all, bounded for each.
+//!
+//! Problem: a hundred subscribers want the same event, one of them never reads, another comes back after two seconds
+//! and wants what it missed; none may cost the others anything.
+//!
+//! Idea: a topic keeps one log, the newest `queue` events as shared `Bytes`. A subscriber is a cursor into it and one
+//! send in flight, no queue of its own: whoever falls behind the log's start has lost the difference, which is counted
+//! and shows in `id`. A subscriber that resumes reads cycles older than the log from the history, encoded one at a time
+//! as its socket drains, until it has caught up.
+//!
+//! The streams are not chunked: an endless response ends with its connection, and events stay free of framing that
+//! would differ between subscribers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::body::Body;
+use super::event::{self, PacketEvent};
+use super::{Source, StreamFigures};
+use crate::cycle::Cycle;
+use crate::time::KernelTime;
+
+/// What a live connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// `/api/stream_3ch`
+    Cycles,
+    /// `/api/stream_3ch?format=binary`
+    BinaryCycles,
+    /// `/api/stream`
+    Packets,
+    /// `/api/stream_3ch.wav`: reads the history by position, and needs but to be woken.
+    Wav,
+}
+
+impl Topic {
+    pub const ALL: [Topic; 4] = [Topic::Cycles, Topic::BinaryCycles, Topic::Packets, Topic::Wav];
+}
+
+/// One subscriber's place in a topic.
+#[derive(Debug)]
+pub struct Subscription {
+    pub topic: Topic,
+    /// Number of the next event to send; a cycle's is its id.
+    cursor: u64,
+    /// Still behind what it missed: exempt from the queue's bound.
+    resuming: bool,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// Number of the oldest event kept; with none kept, of the next one.
+    first: u64,
+    events: VecDeque<Bytes>,
+    /// Slots of the connections that listen.
+    listeners: Vec<u32>,
+}
+
+impl Log {
+    fn next(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    /// Takes the next event in, made by `encode` only where somebody listens.
+    fn push(&mut self, queue: usize, encode: impl FnOnce() -> Bytes) {
+        if self.listeners.is_empty() {
+            self.first = self.next() + 1;
+            self.events.clear();
+            return;
+        }
+        if self.events.len() == queue {
+            self.events.pop_front();
+            self.first += 1;
+        }
+        self.events.push_back(encode());
+    }
+
+    fn get(&self, number: u64) -> Option<&Bytes> {
+        self.events.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+}
+
+/// All live topics.
+#[derive(Debug)]
+pub struct Hub {
+    queue: usize,
+    logs: [Log; Topic::ALL.len()],
+    pub figures: StreamFigures,
+}
+
+impl Hub {
+    /// `queue`: events kept for a subscriber that is behind, at least one.
+    pub fn new(queue: usize) -> Hub {
+        Hub { queue: queue.max(1), logs: Default::default(), figures: StreamFigures::default() }
+    }
+
+    /// Slots that listen to a topic.
+    pub fn listeners(&self, topic: Topic) -> &[u32] {
+        &self.logs[topic as usize].listeners
+    }
+
+    /// A place in `topic`: live, or after the event `last`. An id from the future or no number at all starts live; an
+    /// old one with the oldest cycle still held.
+    pub fn subscribe(&self, topic: Topic, last: Option<&str>, source: &dyn Source) -> Subscription {
+        let next = self.logs[topic as usize].next();
+        let numbered = matches!(topic, Topic::Cycles | Topic::BinaryCycles);
+        let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|&id| numbered && id < next);
+        let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start));
+        Subscription { topic, cursor, resuming: last.is_some() }
+    }
+
+    /// From now on the body's events are encoded and the connection in `slot` is woken for them.
+    pub fn join(&mut self, body: &Body, slot: u32) {
+        if let Body::Events(subscription) = body {
+            self.figures.resumed += u64::from(subscription.resuming);
+        }
+        if let Some(topic) = body.topic() {
+            self.logs[topic as usize].listeners.push(slot);
+        }
+    }
+
+    /// The connection in `slot` is done with its body.
+    pub fn leave(&mut self, body: &Body, slot: u32) {
+        if let Some(topic) = body.topic() {
+            self.logs[topic as usize].listeners.retain(|&s| s != slot);
+        }
+    }
+
+    /// Every emitted cycle, in order.
+    pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
+        const HELD: &str = "the history holds a cycle when it is emitted";
+        let [json, binary, ..] = &mut self.logs;
+        assert_eq!(json.next(), cycle.id, "cycle ids rise by one from 0, and every cycle is published");
+        json.push(self.queue, || event::cycle_json(cycle, source).expect(HELD));
+        binary.push(self.queue, || event::cycle_binary(cycle, source).expect(HELD));
+    }
+
+    pub fn publish_packet(&mut self, packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Source) {
+        self.logs[Topic::Packets as usize].push(self.queue, || event::packet_json(packet, now, source));
+    }
+
+    /// The next event of a subscriber that is settled; `None` when it has them all.
+    pub fn next(&mut self, subscription: &mut Subscription, source: &dyn Source) -> Option<Bytes> {
+        let log = &self.logs[subscription.topic as usize];
+        while subscription.cursor < log.first {
+            let held = source.cycle_ids().start.min(log.first);
+            if subscription.cursor < held {
+                // Overwritten while the client was busy with older ones.
+                self.figures.events_dropped += held - subscription.cursor;
+                subscription.cursor = held;
+                continue;
+            }
+            let cycle = source.cycle(subscription.cursor);
+            let event = cycle.and_then(|cycle| match subscription.topic {
+                Topic::BinaryCycles => event::cycle_binary(&cycle, source),
+                _ => event::cycle_json(&cycle, source),
+            });
+            subscription.cursor += 1;
+            if event.is_some() {
+                return event;
+            }
+            self.figures.events_dropped += 1;
+        }
+        let event = log.get(subscription.cursor).cloned();
+        match event {
+            Some(_) => subscription.cursor += 1,
+            None => subscription.resuming = false,
+        }
+        event
+    }
+
+    /// Moves a subscriber past the events that its topic has dropped since, and counts them.
+    pub fn settle(&mut self, subscription: &mut Subscription) {
+        let first = self.logs[subscription.topic as usize].first;
+        if !subscription.resuming && subscription.cursor < first {
+            self.figures.events_dropped += first - subscription.cursor;
+            subscription.cursor = first;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! WAV: headers, a download of a known length, and the endless stream.
+//!
+//! Both bodies are cursors into the history, read as the socket drains: nothing is copied ahead, so a slow client costs
+//! no memory. A download that the history overtakes is cut off, never continued with other samples. The endless stream
+//! is a clock for its listener, so what it missed becomes silence of the same length.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{FRAME_BYTES, Source};
+use crate::MICS;
+use crate::time::FramePos;
+
+/// Bytes of a header.
+pub const HEADER_BYTES: usize = 44;
+/// Most bytes handed to a socket at once, some two events of a stream: no client gets more of a turn than another.
+const PIECE_BYTES: usize = 16 * 1024;
+/// The first piece of a download: it begins where the history is overwritten next, and has to get away from there.
+const FIRST_PIECE_BYTES: usize = 64 * 1024;
+/// Frames that fit a file: RIFF lengths are 32 bits.
+pub const MAX_FRAMES: i64 = (u32::MAX as i64 - HEADER_BYTES as i64) / FRAME_BYTES as i64;
+
+/// "RIFF WAVE" with plain PCM (format 1). `data_bytes`: `None` for a stream whose end nobody knows, written as
+/// 0xffffffff, which ffmpeg (libavformat/wavdec.c) and browsers read as "until the end of the stream".
+pub fn header(channels: u16, bits: u16, rate: u32, data_bytes: Option<u32>) -> [u8; HEADER_BYTES] {
+    let frame = channels * bits / 8;
+    let mut out = [0; HEADER_BYTES];
+    let mut at = &mut out[..];
+    at.put_slice(b"RIFF");
+    at.put_u32_le(data_bytes.map_or(u32::MAX, |n| n + HEADER_BYTES as u32 - 8));
+    at.put_slice(b"WAVEfmt ");
+    at.put_u32_le(16);
+    at.put_u16_le(1);
+    at.put_u16_le(channels);
+    at.put_u32_le(rate);
+    at.put_u32_le(rate * u32::from(frame));
+    at.put_u16_le(frame);
+    at.put_u16_le(bits);
+    at.put_slice(b"data");
+    at.put_u32_le(data_bytes.unwrap_or(u32::MAX));
+    out
+}
+
+/// Frames `next..end` of the history, three channels of 32 bits, without header.
+#[derive(Debug)]
+pub struct WavDownload {
+    next: FramePos,
+    end: FramePos,
+    /// Frames of the next piece.
+    piece: usize,
+}
+
+/// The history overwrote what was still to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overrun;
+
+impl WavDownload {
+    pub fn new(next: FramePos, end: FramePos) -> WavDownload {
+        WavDownload { next, end, piece: FIRST_PIECE_BYTES / FRAME_BYTES }
+    }
+
+    /// The next piece; `None` at the end.
+    pub fn next(&mut self, source: &dyn Source) -> Result<Option<Bytes>, Overrun> {
+        let left = (self.end - self.next) as usize;
+        if left == 0 {
+            return Ok(None);
+        }
+        let run = source.frames(self.next, left.min(self.piece)).ok_or(Overrun)?;
+        self.piece = PIECE_BYTES / FRAME_BYTES;
+        self.next = self.next + (run.len() / FRAME_BYTES) as i64;
+        Ok(Some(Bytes::copy_from_slice(run)))
+    }
+}
+
+/// What the endless stream carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WavFormat {
+    /// Microphones in the order of the channels; the first `channels` count.
+    mics: [usize; MICS],
+    channels: usize,
+    /// 16 or 32.
+    bits: u16,
+}
+
+impl WavFormat {
+    pub const ALL: WavFormat = WavFormat { mics: [0, 1, 2], channels: MICS, bits: 32 };
+
+    /// From `channels=0,2` and `bits=16`; the error says what is allowed.
+    pub fn parse(channels: Option<&str>, bits: Option<&str>) -> Result<WavFormat, String> {
+        let mut format = WavFormat::ALL;
+        if let Some(list) = channels {
+            format.channels = 0;
+            for name in list.split(',') {
+                let mic = name.parse().ok().filter(|&mic| mic < MICS && !format.mics().contains(&mic));
+                format.mics[format.channels] = mic.ok_or("channels: give some of 0, 1 and 2, as in channels=0,2")?;
+                format.channels += 1;
+            }
+        }
+        format.bits = match bits {
+            None | Some("32") => 32,
+            Some("16") => 16,
+            Some(_) => return Err("bits: give 16 or 32".into()),
+        };
+        Ok(format)
+    }
+
+    fn mics(&self) -> &[usize] {
+        &self.mics[..self.channels]
+    }
+
+    pub fn header(&self, rate: u32) -> [u8; HEADER_BYTES] {
+        header(self.channels as u16, self.bits, rate, None)
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.channels * usize::from(self.bits / 8)
+    }
+
+    /// Appends s32le frames of three channels as this format has them; 16 bits are rounded, and saturate.
+    fn convert(&self, frames: &[u8], out: &mut BytesMut) {
+        if *self == WavFormat::ALL {
+            return out.extend_from_slice(frames);
+        }
+        let (frames, _) = frames.as_chunks::<FRAME_BYTES>();
+        for frame in frames {
+            let (samples, _) = frame.as_chunks::<4>();
+            for &mic in self.mics() {
+                match self.bits {
+                    16 => out.put_i16_le((i32::from_le_bytes(samples[mic]).saturating_add(0x8000) >> 16) as i16),
+                    _ => out.put_slice(&samples[mic]),
+                }
+            }
+        }
+    }
+}
+
+/// The endless stream: everything from `next` on, as it is emitted.
+#[derive(Debug)]
+pub struct LiveWav {
+    /// `None` before the first cycle: nothing says yet where positions begin.
+    next: Option<FramePos>,
+    format: WavFormat,
+}
+
+impl LiveWav {
+    /// From the next emitted frame on.
+    pub fn new(format: WavFormat, source: &dyn Source) -> LiveWav {
+        let span = source.span();
+        LiveWav { next: (!span.is_empty()).then_some(span.end), format }
+    }
+
+    /// The next piece, and whether it is silence in place of audio that was overwritten; `None` until more is emitted.
+    pub fn next(&mut self, source: &dyn Source) -> Option<(Bytes, bool)> {
+        let span = source.span();
+        if span.is_empty() {
+            return None;
+        }
+        let next = *self.next.get_or_insert(span.start);
+        let frame_bytes = self.format.frame_bytes();
+        let max = PIECE_BYTES / frame_bytes;
+        if let Some(run) = source.frames(next, max) {
+            let frames = run.len() / FRAME_BYTES;
+            let mut out = BytesMut::with_capacity(frames * frame_bytes);
+            self.format.convert(run, &mut out);
+            self.next = Some(next + frames as i64);
+            return Some((out.freeze(), false));
+        }
+        let missed = usize::try_from(span.start - next).ok().filter(|&n| n > 0)?.min(max);
+        self.next = Some(next + missed as i64);
+        Some((Bytes::from(vec![0; missed * frame_bytes]), true))
+    }
+}

@@ -1,0 +1,726 @@
+//! The JSON bodies of `/api/diagnostics_sync`, `/api/diagnostics` and `/api/latest`.
+//!
+//! The structs below are the bodies: a field is a key, in the order in which it is written. The first keys are those of the server
+//! that micring replaces, with its number types (integers, and floats where the name ends in `_ms`); clients read them
+//! still. Times are microseconds with nanoseconds behind the point. What is unknown is null, with a `reason` beside it.
+
+use serde::Serialize;
+
+use super::{BufferPackets, Drift, LatestPacket, Snapshot, Totals};
+use crate::MICS;
+use crate::engine::figures::{Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
+use crate::engine::window::WINDOW;
+use crate::time::Span;
+
+/// A rate cannot be told from a moving delay floor in so short a time: see the figure since start.
+const NO_RATE_IN_WINDOW: &str = "ten seconds are too short for a rate: see the figure since start";
+
+/// Bytes of a body with every figure known; more than enough, so that it is written without growing.
+const BODY_BYTES: usize = 16 * 1024;
+
+/// The body of `/api/diagnostics_sync`.
+pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
+    let drift = &snapshot.drift;
+    let no_drift = Drift::Err(NO_RATE_IN_WINDOW.to_owned());
+    let since_start = Sheet::new(
+        snapshot,
+        snapshot.server.uptime,
+        &snapshot.totals,
+        &snapshot.skew,
+        std::array::from_fn(|mic| &drift.mics[mic]),
+        std::array::from_fn(|pair| &drift.pairs[pair]),
+    );
+    let window = Sheet::new(
+        snapshot,
+        snapshot.server.uptime.min(WINDOW),
+        &snapshot.window_totals,
+        &snapshot.window_skew,
+        [&no_drift; MICS],
+        [&no_drift; PAIRS.len()],
+    );
+    json(&Body { since_start, window })
+}
+
+/// The body of `/api/diagnostics`; `timestamp` is the server's local time.
+pub fn diagnostics(
+    timestamp: &str,
+    totals: &Totals,
+    latest: &[Option<LatestPacket>; MICS],
+    buffer_packets: &BufferPackets,
+) -> String {
+    let mics = &totals.engine.mics;
+    json(&Summary {
+        timestamp,
+        packet_counters: with_total(std::array::from_fn(|mic| mics[mic].received)),
+        packet_errors: with_total(packet_errors(&totals.engine)),
+        latest_packets: PerMic::from(std::array::from_fn(|mic| {
+            let packet = latest[mic].as_ref();
+            LatestSize { last_update: packet.map(|p| p.timestamp.as_str()), size: packet.map_or(0, |p| p.bytes) }
+        })),
+        buffer_size: buffer_packets.iter().sum(),
+        subscribers: totals.stream.subscribers,
+    })
+}
+
+/// The body of `/api/latest`; before a microphone's first packet, nulls and 0.
+pub fn latest(latest: &[Option<LatestPacket>; MICS], sample_rate: u32) -> String {
+    const DEVICES: [&str; MICS] = ["udp-mic0", "udp-mic1", "udp-mic2"];
+    json(&PerMic::from(std::array::from_fn(|mic| {
+        let packet = latest[mic].as_ref();
+        Latest {
+            device_id: packet.map(|_| DEVICES[mic]),
+            sample_rate: packet.map(|_| sample_rate),
+            channels: packet.map(|_| 1),
+            bits: packet.map(|_| 32),
+            timestamp: packet.map(|p| p.timestamp.as_str()),
+            byte_count: packet.map_or(0, |p| p.bytes),
+            rms: packet.map_or(0.0, |p| p.rms),
+        }
+    })))
+}
+
+fn json(body: &impl Serialize) -> String {
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
+    serde_json::to_writer(&mut bytes, body).expect("a struct with string keys, written to memory, serializes");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    since_start: Sheet<'a>,
+    window: Sheet<'a>,
+}
+
+/// All figures of one stretch of time.
+#[derive(Serialize)]
+struct Sheet<'a> {
+    synchronization_status: SynchronizationStatus,
+    packet_stats: PacketStats,
+    server: Server<'a>,
+    /// How much time the figures cover.
+    span_s: f64,
+    arrival_skew_us: PerPair<ArrivalSkew>,
+    loop_delay_us: PerMic<Delay>,
+    loop_skew_us: Delay,
+    emit_delay_us: Delay,
+    jitter_us: Jitter,
+    pdv_us: PerMic<Delay>,
+    clock_drift_ppm: ClockDrift<'a>,
+    loss: PerMic<Loss>,
+    cycles: Cycles,
+    stream: Stream,
+    http: Http,
+    ring: Ring,
+    /// Seconds since each microphone's newest packet.
+    silent_s: PerMic<Option<f64>>,
+    clock_steps: u64,
+}
+
+impl<'a> Sheet<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        span: Span,
+        totals: &Totals,
+        skew: &SkewFigures,
+        mic_drift: [&'a Drift; MICS],
+        pair_drift: [&'a Drift; PAIRS.len()],
+    ) -> Sheet<'a> {
+        let Totals { engine, stream, ring } = totals;
+        let [drift0, drift1, drift2] = mic_drift.map(DriftOf::new);
+        let [drift01, drift02, drift12] = pair_drift.map(DriftOf::new);
+        Sheet {
+            synchronization_status: SynchronizationStatus::new(snapshot, skew),
+            packet_stats: PacketStats {
+                packets_received: engine.mics.map(|mic| mic.received),
+                packet_errors: packet_errors(engine),
+                total_samples: engine.mics.map(|mic| mic.samples),
+            },
+            server: Server::new(snapshot),
+            span_s: seconds(span),
+            arrival_skew_us: PerPair::from(std::array::from_fn(|pair| {
+                ArrivalSkew::new(skew.arrival_skew[pair], skew.arrival_trend[pair])
+            })),
+            loop_delay_us: PerMic::from(skew.loop_delay.map(Delay::new)),
+            loop_skew_us: Delay::new(skew.loop_skew),
+            emit_delay_us: Delay::new(skew.emit_delay),
+            jitter_us: Jitter::new(skew.jitter),
+            pdv_us: PerMic::from(skew.delay_variation.map(Delay::new)),
+            clock_drift_ppm: ClockDrift {
+                mic0: drift0,
+                mic1: drift1,
+                mic2: drift2,
+                mic0_vs_mic1: drift01,
+                mic0_vs_mic2: drift02,
+                mic1_vs_mic2: drift12,
+            },
+            loss: PerMic::from(engine.mics.map(|mic| Loss {
+                lost: mic.lost,
+                late: mic.late,
+                duplicate: mic.duplicate,
+                foreign: mic.foreign,
+                truncated: mic.truncated,
+                malformed: mic.malformed,
+                kernel_dropped: mic.kernel_dropped,
+                sender_changes: mic.sender_changes,
+                slips: mic.slips,
+                corrected: mic.corrected,
+                unstamped: mic.unstamped,
+            })),
+            cycles: Cycles {
+                emitted: engine.cycles.emitted,
+                complete: engine.cycles.complete,
+                incomplete: engine.cycles.incomplete,
+                skipped: engine.cycles.skipped,
+            },
+            stream: Stream {
+                subscribers: stream.subscribers,
+                events_sent: stream.events_sent,
+                events_dropped: stream.events_dropped,
+                bytes_sent: stream.bytes_sent,
+                resumed: stream.resumed,
+            },
+            http: Http {
+                connections_open: stream.connections_open,
+                connections: stream.connections,
+                requests: stream.requests,
+                rejected: stream.rejected,
+                downloads_aborted: stream.downloads_aborted,
+            },
+            ring: Ring {
+                turns: ring.turns,
+                enters: ring.enters,
+                completions: ring.completions,
+                rearms: Rearms {
+                    enobufs: ring.rearms_enobufs,
+                    cq_overflow: ring.rearms_cq_overflow,
+                    empty_datagram: ring.rearms_empty_datagram,
+                    emfile: ring.rearms_emfile,
+                    error: ring.rearms_error,
+                },
+                cq_overflows: ring.cq_overflows,
+                sq_full: ring.sq_full,
+                control_truncated: ring.control_truncated,
+                log_lines_dropped: ring.log_lines_dropped,
+            },
+            silent_s: PerMic::from(snapshot.silent_for.map(|silent| silent.map(seconds))),
+            clock_steps: engine.clock_steps,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PerMic<T> {
+    mic0: T,
+    mic1: T,
+    mic2: T,
+}
+
+impl<T> From<[T; MICS]> for PerMic<T> {
+    fn from([mic0, mic1, mic2]: [T; MICS]) -> PerMic<T> {
+        PerMic { mic0, mic1, mic2 }
+    }
+}
+
+/// In the order of [`PAIRS`].
+#[derive(Serialize)]
+struct PerPair<T> {
+    mic0_vs_mic1: T,
+    mic0_vs_mic2: T,
+    mic1_vs_mic2: T,
+}
+
+impl<T> From<[T; PAIRS.len()]> for PerPair<T> {
+    fn from([mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2]: [T; PAIRS.len()]) -> PerPair<T> {
+        PerPair { mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2 }
+    }
+}
+
+#[derive(Serialize)]
+struct SynchronizationStatus {
+    buffer_packets: PerMic<u32>,
+    buffer_packet_diffs: PerPair<i64>,
+    thread_scheduling_offset: SchedulingOffset,
+}
+
+#[derive(Serialize)]
+struct SchedulingOffset {
+    mic01_offset_us: Option<i64>,
+    mic01_offset_samples: Option<i64>,
+    mic01_offset_ms: Option<f64>,
+    mic02_offset_us: Option<i64>,
+    mic02_offset_samples: Option<i64>,
+    mic02_offset_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl SynchronizationStatus {
+    fn new(snapshot: &Snapshot, skew: &SkewFigures) -> SynchronizationStatus {
+        // The newest cycle of the window, if that has one.
+        let offsets = skew.arrival_skew[0].and_then(|_| snapshot.latest_offsets.ok_or("no complete cycle yet"));
+        let held = snapshot.buffer_packets;
+        let us = |mic: usize| offsets.ok().map(|offsets| offsets[mic - 1].as_micros());
+        // Truncates toward zero, from the whole microseconds that stand beside it, as it always did.
+        let samples = |mic: usize| us(mic).map(|us| us * i64::from(snapshot.server.sample_rate) / 1_000_000);
+        let ms = |mic: usize| us(mic).map(|us| us as f64 / 1e3);
+        SynchronizationStatus {
+            buffer_packets: PerMic::from(held),
+            buffer_packet_diffs: PerPair::from(PAIRS.map(|(a, b)| i64::from(held[a]) - i64::from(held[b]))),
+            thread_scheduling_offset: SchedulingOffset {
+                mic01_offset_us: us(1),
+                mic01_offset_samples: samples(1),
+                mic01_offset_ms: ms(1),
+                mic02_offset_us: us(2),
+                mic02_offset_samples: samples(2),
+                mic02_offset_ms: ms(2),
+                reason: offsets.err(),
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PacketStats {
+    packets_received: [u64; MICS],
+    packet_errors: [u64; MICS],
+    total_samples: [u64; MICS],
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    version: &'a str,
+    uptime_s: f64,
+    core: Option<usize>,
+    clock: &'a str,
+    hold_us: i64,
+    sample_rate: u32,
+    kernel: &'a str,
+}
+
+impl Server<'_> {
+    fn new(snapshot: &Snapshot) -> Server<'_> {
+        let server = &snapshot.server;
+        Server {
+            version: server.version,
+            uptime_s: seconds(server.uptime),
+            core: server.core,
+            clock: server.clock,
+            hold_us: server.hold.as_micros(),
+            sample_rate: server.sample_rate,
+            kernel: &server.kernel,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ArrivalSkew {
+    last: Option<f64>,
+    min: Option<f64>,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+    mean: Option<f64>,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    trend_us_per_min: Option<f64>,
+    trend_uncertainty_us_per_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trend_reason: Option<&'static str>,
+}
+
+impl ArrivalSkew {
+    fn new(skew: Known<Distribution>, trend: Known<Trend>) -> ArrivalSkew {
+        let us = |field: fn(&Distribution) -> Span| skew.as_ref().ok().map(|d| field(d).as_micros_f64());
+        ArrivalSkew {
+            last: us(|d| d.last),
+            min: us(|d| d.min),
+            p50: us(|d| d.p50),
+            p90: us(|d| d.p90),
+            p99: us(|d| d.p99),
+            p999: us(|d| d.p999),
+            max: us(|d| d.max),
+            mean: us(|d| d.mean),
+            count: skew.map_or(0, |d| d.count),
+            reason: skew.err(),
+            trend_us_per_min: trend.ok().map(|t| thousandths(t.us_per_min)),
+            trend_uncertainty_us_per_min: trend.ok().map(|t| thousandths(t.uncertainty_us_per_min)),
+            trend_reason: trend.err(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Delay {
+    p50: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl Delay {
+    fn new(delay: Known<Distribution>) -> Delay {
+        let us = |field: fn(&Distribution) -> Span| delay.as_ref().ok().map(|d| field(d).as_micros_f64());
+        Delay {
+            p50: us(|d| d.p50),
+            p99: us(|d| d.p99),
+            p999: us(|d| d.p999),
+            max: us(|d| d.max),
+            count: delay.map_or(0, |d| d.count),
+            reason: delay.err(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Jitter {
+    #[serde(flatten)]
+    us: PerMic<Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<PerMic<Option<&'static str>>>,
+}
+
+impl Jitter {
+    fn new(jitter: [Known<Span>; MICS]) -> Jitter {
+        let unknown = jitter.iter().any(Result::is_err);
+        Jitter {
+            us: PerMic::from(jitter.map(|jitter| jitter.ok().map(Span::as_micros_f64))),
+            reason: unknown.then(|| PerMic::from(jitter.map(Result::err))),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ClockDrift<'a> {
+    mic0: DriftOf<'a>,
+    mic1: DriftOf<'a>,
+    mic2: DriftOf<'a>,
+    mic0_vs_mic1: DriftOf<'a>,
+    mic0_vs_mic2: DriftOf<'a>,
+    mic1_vs_mic2: DriftOf<'a>,
+}
+
+#[derive(Serialize)]
+struct DriftOf<'a> {
+    ppm: Option<f64>,
+    uncertainty_ppm: Option<f64>,
+    span_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl DriftOf<'_> {
+    fn new(drift: &Drift) -> DriftOf<'_> {
+        let known = drift.as_ref().ok();
+        DriftOf {
+            ppm: known.map(|d| millionths(d.ppm)),
+            uncertainty_ppm: known.map(|d| millionths(d.uncertainty_ppm)),
+            span_s: known.map(|d| seconds(d.span)),
+            reason: drift.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Loss {
+    lost: u64,
+    late: u64,
+    duplicate: u64,
+    foreign: u64,
+    truncated: u64,
+    malformed: u64,
+    kernel_dropped: u64,
+    sender_changes: u64,
+    slips: u64,
+    corrected: u64,
+    unstamped: u64,
+}
+
+#[derive(Serialize)]
+struct Cycles {
+    emitted: u64,
+    complete: u64,
+    incomplete: u64,
+    skipped: u64,
+}
+
+#[derive(Serialize)]
+struct Stream {
+    subscribers: u64,
+    events_sent: u64,
+    events_dropped: u64,
+    bytes_sent: u64,
+    resumed: u64,
+}
+
+#[derive(Serialize)]
+struct Http {
+    connections_open: u64,
+    connections: u64,
+    requests: u64,
+    rejected: u64,
+    downloads_aborted: u64,
+}
+
+#[derive(Serialize)]
+struct Ring {
+    turns: u64,
+    enters: u64,
+    completions: u64,
+    rearms: Rearms,
+    cq_overflows: u64,
+    sq_full: u64,
+    control_truncated: u64,
+    log_lines_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct Rearms {
+    enobufs: u64,
+    cq_overflow: u64,
+    empty_datagram: u64,
+    emfile: u64,
+    error: u64,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    timestamp: &'a str,
+    packet_counters: WithTotal,
+    packet_errors: WithTotal,
+    latest_packets: PerMic<LatestSize<'a>>,
+    buffer_size: u32,
+    subscribers: u64,
+}
+
+#[derive(Serialize)]
+struct WithTotal {
+    #[serde(flatten)]
+    mics: PerMic<u64>,
+    total: u64,
+}
+
+#[derive(Serialize)]
+struct LatestSize<'a> {
+    last_update: Option<&'a str>,
+    size: usize,
+}
+
+#[derive(Serialize)]
+struct Latest<'a> {
+    device_id: Option<&'a str>,
+    sample_rate: Option<u32>,
+    channels: Option<u32>,
+    bits: Option<u32>,
+    timestamp: Option<&'a str>,
+    byte_count: usize,
+    rms: f64,
+}
+
+/// What section 5 of the contract calls `packet_errors`: bad packets from the sender that is followed.
+fn packet_errors(counters: &Counters) -> [u64; MICS] {
+    counters.mics.map(|mic| mic.malformed + mic.truncated)
+}
+
+fn with_total(mics: [u64; MICS]) -> WithTotal {
+    WithTotal { total: mics.iter().sum(), mics: PerMic::from(mics) }
+}
+
+/// Seconds with three digits behind the point.
+fn seconds(span: Span) -> f64 {
+    thousandths(span.as_secs_f64())
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+fn millionths(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::{empty, full};
+    use super::*;
+
+    fn parse(body: &str) -> Value {
+        serde_json::from_str(body).expect("a body is JSON")
+    }
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().expect("an object").keys().map(String::as_str).collect()
+    }
+
+    /// The contract's own example of the old keys: same values in, same text out.
+    #[test]
+    fn the_old_keys_are_the_old_ones() {
+        let mut snapshot = full();
+        snapshot.buffer_packets = [128, 127, 126];
+        snapshot.latest_offsets = Some([Span::from_nanos(2_345_999), Span::from_nanos(4_567_001)]);
+        for (mic, received) in [1250u64, 1248, 1247].into_iter().enumerate() {
+            let counters = &mut snapshot.totals.engine.mics[mic];
+            counters.received = received;
+            counters.samples = received * 512;
+            counters.malformed = 0;
+            counters.truncated = 0;
+        }
+        let body = diagnostics_sync(&snapshot);
+        let expected = concat!(
+            r#"{"synchronization_status":{"buffer_packets":{"mic0":128,"mic1":127,"mic2":126},"#,
+            r#""buffer_packet_diffs":{"mic0_vs_mic1":1,"mic0_vs_mic2":2,"mic1_vs_mic2":1},"#,
+            r#""thread_scheduling_offset":{"mic01_offset_us":2345,"mic01_offset_samples":112,"mic01_offset_ms":2.345,"#,
+            r#""mic02_offset_us":4567,"mic02_offset_samples":219,"mic02_offset_ms":4.567}},"#,
+            r#""packet_stats":{"packets_received":[1250,1248,1247],"packet_errors":[0,0,0],"#,
+            r#""total_samples":[640000,638976,638464]},"#,
+        );
+        assert!(body.starts_with(expected), "{body}");
+    }
+
+    #[test]
+    fn offsets_truncate_toward_zero_on_both_sides() {
+        let mut snapshot = full();
+        snapshot.latest_offsets = Some([Span::from_nanos(-2_345_999), Span::from_nanos(20_999)]);
+        let body = parse(&diagnostics_sync(&snapshot));
+        let offset = &body["synchronization_status"]["thread_scheduling_offset"];
+        // 2345 us are 112.56 samples; 20 us are 0.96.
+        assert_eq!(offset["mic01_offset_us"], json!(-2345));
+        assert_eq!(offset["mic01_offset_samples"], json!(-112));
+        assert_eq!(offset["mic01_offset_ms"], json!(-2.345));
+        assert_eq!(offset["mic02_offset_samples"], json!(0));
+        assert!(offset["mic02_offset_ms"].is_f64());
+    }
+
+    #[test]
+    fn every_key_of_the_contract_is_there_and_in_the_window_again() {
+        for snapshot in [full(), empty()] {
+            let body = parse(&diagnostics_sync(&snapshot));
+            let mut top = keys(&body);
+            top.retain(|key| *key != "window");
+            assert_eq!(top, keys(&body["window"]));
+            for sheet in [&body, &body["window"]] {
+                let pairs = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_vs_mic2"];
+                let mics = ["mic0", "mic1", "mic2"];
+                let require = |value: &Value, wanted: &[&str]| {
+                    let found = keys(value);
+                    assert!(wanted.iter().all(|key| found.contains(key)), "{wanted:?} in {found:?}");
+                };
+                require(
+                    &sheet["server"],
+                    &["version", "uptime_s", "core", "clock", "hold_us", "sample_rate", "kernel"],
+                );
+                let skew = ["last", "min", "p50", "p90", "p99", "p999", "max", "mean", "count", "trend_us_per_min"];
+                require(&sheet["arrival_skew_us"], &pairs);
+                require(&sheet["loop_delay_us"], &mics);
+                require(&sheet["jitter_us"], &mics);
+                require(&sheet["loss"], &mics);
+                let delay = ["p50", "p99", "p999", "max", "count"];
+                require(&sheet["loop_skew_us"], &delay);
+                require(&sheet["emit_delay_us"], &delay);
+                for pair in pairs {
+                    require(&sheet["arrival_skew_us"][pair], &skew);
+                    require(&sheet["clock_drift_ppm"][pair], &["ppm", "uncertainty_ppm", "span_s"]);
+                }
+                for mic in mics {
+                    require(&sheet["loop_delay_us"][mic], &delay);
+                    require(&sheet["clock_drift_ppm"][mic], &["ppm", "uncertainty_ppm", "span_s"]);
+                    require(
+                        &sheet["loss"][mic],
+                        &[
+                            "lost",
+                            "late",
+                            "duplicate",
+                            "foreign",
+                            "truncated",
+                            "malformed",
+                            "kernel_dropped",
+                            "sender_changes",
+                            "slips",
+                            "corrected",
+                        ],
+                    );
+                }
+                require(&sheet["cycles"], &["emitted", "complete", "incomplete", "skipped"]);
+                require(&sheet["stream"], &["subscribers", "events_sent", "events_dropped", "bytes_sent", "resumed"]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_null_with_a_reason() {
+        fn check(path: &str, value: &Value) {
+            let Some(object) = value.as_object() else { return };
+            let nulls: Vec<_> = object.iter().filter(|(_, v)| v.is_null()).map(|(k, _)| k.as_str()).collect();
+            // A server that is not pinned has no core, and a microphone that was never heard no silence to measure;
+            // reasons by microphone are null where the figure is known.
+            if !nulls.is_empty()
+                && !path.ends_with("server")
+                && !path.ends_with("silent_s")
+                && !path.ends_with("reason")
+            {
+                let has_reason = object.contains_key("reason") || object.contains_key("trend_reason");
+                assert!(has_reason, "{path}: {nulls:?} without a reason");
+            }
+            for (key, inner) in object {
+                check(&format!("{path}/{key}"), inner);
+            }
+        }
+        let body = parse(&diagnostics_sync(&empty()));
+        check("", &body);
+        assert!(body["jitter_us"]["mic1"].is_null());
+        assert!(body["jitter_us"]["reason"]["mic1"].is_string());
+        assert_eq!(body["loop_skew_us"]["count"], json!(0));
+        assert!(body["clock_drift_ppm"]["mic0"]["reason"].is_string());
+        assert!(body["synchronization_status"]["thread_scheduling_offset"]["reason"].is_string());
+    }
+
+    #[test]
+    fn figures_come_out_in_their_units() {
+        let body = parse(&diagnostics_sync(&full()));
+        // See `full` for what went in: 100.5 us of skew from mic 0 to mic 1, 42 us of loop delay.
+        assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["last"], json!(100.5));
+        assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["count"], json!(1));
+        assert_eq!(body["loop_delay_us"]["mic2"]["max"], json!(42.0));
+        assert_eq!(body["clock_drift_ppm"]["mic0"], json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0}));
+        assert_eq!(body["server"]["hold_us"], json!(40_000));
+        assert_eq!(body["server"]["uptime_s"], json!(61.5));
+        assert_eq!(body["span_s"], json!(61.5));
+        assert_eq!(body["window"]["span_s"], json!(10.0));
+        assert_eq!(body["packet_stats"]["packet_errors"], json!([7, 7, 7]), "3 malformed and 4 truncated");
+    }
+
+    #[test]
+    fn the_old_summaries() {
+        let snapshot = full();
+        let packet = LatestPacket { timestamp: "2026-11-22 11:05:00".to_owned(), bytes: 2048, rms: 123.5 };
+        let packets = [Some(packet), None, None];
+        let body = parse(&diagnostics("2026-11-22 11:05:01", &snapshot.totals, &packets, &[3, 2, 1]));
+        assert_eq!(body["timestamp"], json!("2026-11-22 11:05:01"));
+        assert_eq!(body["packet_counters"], json!({"mic0": 100, "mic1": 100, "mic2": 100, "total": 300}));
+        assert_eq!(body["packet_errors"]["total"], json!(21));
+        assert_eq!(body["latest_packets"]["mic0"], json!({"last_update": "2026-11-22 11:05:00", "size": 2048}));
+        assert_eq!(body["latest_packets"]["mic1"], json!({"last_update": null, "size": 0}));
+        assert_eq!(body["buffer_size"], json!(6));
+        assert_eq!(body["subscribers"], json!(2));
+
+        let body = parse(&latest(&packets, 48_000));
+        assert_eq!(
+            body["mic0"],
+            json!({"device_id": "udp-mic0", "sample_rate": 48000, "channels": 1, "bits": 32,
+                   "timestamp": "2026-11-22 11:05:00", "byte_count": 2048, "rms": 123.5})
+        );
+        assert_eq!(
+            body["mic2"],
+            json!({"device_id": null, "sample_rate": null, "channels": null, "bits": null,
+                   "timestamp": null, "byte_count": 0, "rms": 0.0})
+        );
+    }
+}

@@ -1,0 +1,413 @@
+//! The body of `/metrics`: Prometheus text, version 0.0.4.
+//!
+//! Base units (seconds, bytes, ratios), `_total` on counters, a HELP and a TYPE line before each family, and the samples of a
+//! family together, as the format's description asks. A figure that is unknown has no sample: Prometheus knows absence.
+
+use std::fmt::{Display, Write};
+
+use super::{Drift, ProcessFigures, Snapshot};
+use crate::MICS;
+use crate::engine::figures::{Buckets, Known, MicCounters, PAIRS, SkewHistograms};
+use crate::time::Span;
+
+/// Bytes of a body; more than enough, so that it is written without growing.
+const BODY_BYTES: usize = 32 * 1024;
+
+const PAIR_NAMES: [&str; PAIRS.len()] = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_vs_mic2"];
+
+type OfMic = fn(&MicCounters) -> u64;
+
+/// Counters of a microphone that never fall.
+const OF_MICS: [(&str, &str, OfMic); 12] = [
+    ("micring_packets_received_total", "Accepted packets.", |mic| mic.received),
+    ("micring_samples_received_total", "Samples in the accepted packets.", |mic| mic.samples),
+    ("micring_packets_late_total", "Packets that came after their cycle had left.", |mic| mic.late),
+    ("micring_packets_duplicate_total", "Packets that repeated the one before.", |mic| mic.duplicate),
+    ("micring_packets_foreign_total", "Packets from a sender that is not followed.", |mic| mic.foreign),
+    ("micring_packets_truncated_total", "Packets longer than the limit.", |mic| mic.truncated),
+    ("micring_packets_malformed_total", "Packets that are empty or no whole number of samples.", |mic| mic.malformed),
+    ("micring_packets_kernel_dropped_total", "Packets that the kernel dropped at a full socket buffer.", |mic| {
+        mic.kernel_dropped
+    }),
+    ("micring_packets_unstamped_total", "Packets without a kernel timestamp.", |mic| mic.unstamped),
+    ("micring_sender_changes_total", "Times that another sender was adopted.", |mic| mic.sender_changes),
+    ("micring_slips_total", "Whole samples slipped to follow a free-running board.", |mic| mic.slips),
+    ("micring_skips_corrected_total", "Skips that proved false and were taken back.", |mic| mic.corrected),
+];
+
+/// Renders `/metrics`, and remembers what it said where a figure can fall.
+///
+/// What is inferred lost may be taken back: a late packet shows up, a skip proves false. A Prometheus counter that falls means a restart and counts
+/// double; so these two families stay at the most that was ever exported until the truth has passed it.
+#[derive(Debug, Default)]
+pub struct Exporter {
+    lost: [u64; MICS],
+    skipped: u64,
+}
+
+impl Exporter {
+    pub fn render(&mut self, snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {
+        let counters = &snapshot.totals.engine;
+        for mic in 0..MICS {
+            self.lost[mic] = self.lost[mic].max(counters.mics[mic].lost);
+        }
+        self.skipped = self.skipped.max(counters.cycles.skipped);
+
+        let mut text = Text(String::with_capacity(BODY_BYTES));
+        server(&mut text, snapshot);
+        for (name, help, of) in OF_MICS {
+            text.per_mic(name, "counter", help, counters.mics.map(|mic| Some(of(&mic))));
+        }
+        text.per_mic(
+            "micring_packets_lost_total",
+            "counter",
+            "Packets inferred lost; what is taken back shows in the diagnostics only.",
+            self.lost.map(Some),
+        );
+        let cycles = &counters.cycles;
+        text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);
+        text.counter("micring_cycles_complete_total", "Cycles that left with all microphones.", cycles.complete);
+        text.counter("micring_cycles_incomplete_total", "Cycles that left with a gap.", cycles.incomplete);
+        text.counter("micring_cycles_skipped_total", "Whole cycles inferred lost.", self.skipped);
+        text.counter("micring_clock_steps_total", "Steps of the host's clock that were noticed.", counters.clock_steps);
+        skew(&mut text, snapshot, histograms);
+        http(&mut text, snapshot);
+        ring(&mut text, snapshot);
+        process_figures(&mut text, process);
+        text.0
+    }
+}
+
+fn server(text: &mut Text, snapshot: &Snapshot) {
+    let server = &snapshot.server;
+    text.family("micring_build_info", "gauge", "Version of micring and of the kernel it runs on.");
+    let (version, kernel) = (escaped(server.version), escaped(&server.kernel));
+    text.sample("micring_build_info", format_args!("version=\"{version}\",kernel=\"{kernel}\""), 1);
+    text.family("micring_clock_mode", "gauge", "1 for how the microphones are clocked: shared, independent, or auto.");
+    text.sample("micring_clock_mode", format_args!("mode=\"{}\"", server.clock), 1);
+    text.gauge("micring_uptime_seconds", "Time since start.", Some(server.uptime.as_secs_f64()));
+    text.gauge("micring_hold_seconds", "How long an incomplete cycle waits at most.", Some(server.hold.as_secs_f64()));
+    text.gauge("micring_sample_rate_hertz", "Nominal sample rate.", Some(server.sample_rate));
+    text.per_mic("micring_buffer_packets", "gauge", "Packets in the history.", snapshot.buffer_packets.map(Some));
+    text.per_mic(
+        "micring_silent_seconds",
+        "gauge",
+        "Time since the newest accepted packet.",
+        snapshot.silent_for.map(|silent| silent.map(Span::as_secs_f64)),
+    );
+}
+
+fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
+    text.family(
+        "micring_arrival_skew_seconds",
+        "histogram",
+        "Kernel arrival of the second microphone minus that of the first, inside a complete cycle.",
+    );
+    for (pair, buckets) in PAIR_NAMES.into_iter().zip(&histograms.arrival_skew) {
+        text.histogram("micring_arrival_skew_seconds", &format!("pair=\"{pair}\""), buckets);
+    }
+    text.family("micring_loop_delay_seconds", "histogram", "Kernel timestamp until the loop read the packet.");
+    for (mic, buckets) in histograms.loop_delay.iter().enumerate() {
+        text.histogram("micring_loop_delay_seconds", &format!("mic=\"{mic}\""), buckets);
+    }
+    text.family("micring_loop_skew_seconds", "histogram", "Spread of the loop delays inside a complete cycle.");
+    text.histogram("micring_loop_skew_seconds", "", &histograms.loop_skew);
+    text.family(
+        "micring_emit_delay_seconds",
+        "histogram",
+        "Kernel timestamp of the packet that completed a cycle until its event was handed to the ring.",
+    );
+    text.histogram("micring_emit_delay_seconds", "", &histograms.emit_delay);
+    text.family(
+        "micring_packet_delay_variation_seconds",
+        "histogram",
+        "Delay above the smallest of the last ten seconds, RFC 5481.",
+    );
+    for (mic, buckets) in histograms.delay_variation.iter().enumerate() {
+        text.histogram("micring_packet_delay_variation_seconds", &format!("mic=\"{mic}\""), buckets);
+    }
+
+    let figures = &snapshot.skew;
+    text.per_pair(
+        "micring_arrival_skew_trend_ratio",
+        "Lasting change of the arrival skew, in seconds a second.",
+        figures.arrival_trend.map(|trend| trend.ok().map(|trend| trend.us_per_min / 60e6)),
+    );
+    text.per_mic(
+        "micring_jitter_seconds",
+        "gauge",
+        "Interarrival jitter, RFC 3550 6.4.1.",
+        figures.jitter.map(|jitter: Known<Span>| jitter.ok().map(Span::as_secs_f64)),
+    );
+    let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
+    let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
+    let (mics, pairs) = (&snapshot.drift.mics, &snapshot.drift.pairs);
+    text.per_mic(
+        "micring_clock_drift_ratio",
+        "gauge",
+        "Rate of the microphone's clock against the host's, minus 1.",
+        mics.each_ref().map(ppm),
+    );
+    text.per_mic(
+        "micring_clock_drift_uncertainty_ratio",
+        "gauge",
+        "Half-width of the 95 % interval of micring_clock_drift_ratio.",
+        mics.each_ref().map(uncertainty),
+    );
+    text.per_pair(
+        "micring_pair_drift_ratio",
+        "Rate of the first microphone's clock minus that of the second.",
+        pairs.each_ref().map(ppm),
+    );
+    text.per_pair(
+        "micring_pair_drift_uncertainty_ratio",
+        "Half-width of the 95 % interval of micring_pair_drift_ratio.",
+        pairs.each_ref().map(uncertainty),
+    );
+}
+
+fn http(text: &mut Text, snapshot: &Snapshot) {
+    let stream = &snapshot.totals.stream;
+    text.gauge("micring_stream_subscribers", "Clients of the event and audio streams.", Some(stream.subscribers));
+    text.counter("micring_stream_events_sent_total", "Events sent to subscribers.", stream.events_sent);
+    text.counter(
+        "micring_stream_events_dropped_total",
+        "Events dropped from the queues of subscribers that could not keep up.",
+        stream.events_dropped,
+    );
+    text.counter("micring_stream_resumed_total", "Streams that went on after a Last-Event-ID.", stream.resumed);
+    text.counter("micring_http_bytes_sent_total", "Bytes of all responses.", stream.bytes_sent);
+    text.gauge("micring_http_connections_open", "Open connections.", Some(stream.connections_open));
+    text.counter("micring_http_connections_total", "Connections accepted.", stream.connections);
+    text.counter("micring_http_requests_total", "Requests answered.", stream.requests);
+    text.counter("micring_http_rejected_total", "Connections and requests turned away at a limit.", stream.rejected);
+    text.counter(
+        "micring_http_downloads_aborted_total",
+        "Downloads cut off before their end.",
+        stream.downloads_aborted,
+    );
+}
+
+fn ring(text: &mut Text, snapshot: &Snapshot) {
+    let ring = &snapshot.totals.ring;
+    text.counter("micring_loop_turns_total", "Turns of the loop.", ring.turns);
+    text.counter("micring_ring_enters_total", "Calls of io_uring_enter.", ring.enters);
+    text.counter("micring_ring_completions_total", "Completions read.", ring.completions);
+    text.family("micring_ring_rearms_total", "counter", "Multishot requests armed again, by what had ended them.");
+    for (cause, count) in [
+        ("enobufs", ring.rearms_enobufs),
+        ("cq_overflow", ring.rearms_cq_overflow),
+        ("empty_datagram", ring.rearms_empty_datagram),
+        ("emfile", ring.rearms_emfile),
+        ("error", ring.rearms_error),
+    ] {
+        text.sample("micring_ring_rearms_total", format_args!("cause=\"{cause}\""), count);
+    }
+    text.counter("micring_ring_cq_overflows_total", "Completions that found their queue full.", ring.cq_overflows);
+    text.counter("micring_ring_sq_full_total", "Submissions that found their queue full.", ring.sq_full);
+    text.counter(
+        "micring_control_truncated_total",
+        "Datagrams whose control messages did not fit.",
+        ring.control_truncated,
+    );
+    text.counter(
+        "micring_log_lines_dropped_total",
+        "Log lines that standard error did not take.",
+        ring.log_lines_dropped,
+    );
+}
+
+/// Named as Prometheus's own client libraries name them.
+fn process_figures(text: &mut Text, process: &ProcessFigures) {
+    if let Some(seconds) = process.cpu_seconds {
+        text.counter("process_cpu_seconds_total", "User and system time.", seconds);
+    }
+    text.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes);
+    text.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
+    text.gauge("process_max_fds", "Limit of open file descriptors.", process.max_fds);
+    text.gauge("process_start_time_seconds", "Start, since the Unix epoch.", process.start_time_seconds);
+}
+
+/// A label's value: backslash, quote and line feed are escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(line).expect("a String takes everything");
+        self.0.push('\n');
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: impl Display, value: impl Display) {
+        self.line(format_args!("{name}{{{labels}}} {value}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.family(name, "gauge", help);
+            self.line(format_args!("{name} {value}"));
+        }
+    }
+
+    fn per_mic(&mut self, name: &str, kind: &str, help: &str, values: [Option<impl Display>; MICS]) {
+        self.family(name, kind, help);
+        for (mic, value) in values.into_iter().enumerate() {
+            if let Some(value) = value {
+                self.sample(name, format_args!("mic=\"{mic}\""), value);
+            }
+        }
+    }
+
+    fn per_pair(&mut self, name: &str, help: &str, values: [Option<f64>; PAIRS.len()]) {
+        self.family(name, "gauge", help);
+        for (pair, value) in PAIR_NAMES.into_iter().zip(values) {
+            if let Some(value) = value {
+                self.sample(name, format_args!("pair=\"{pair}\""), value);
+            }
+        }
+    }
+
+    /// Cumulative buckets, then the sum and the count; `labels` without braces, or empty.
+    fn histogram(&mut self, name: &str, labels: &str, buckets: &Buckets) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let mut count = 0;
+        for (bucket, in_bucket) in buckets.counts.iter().enumerate() {
+            count += in_bucket;
+            match buckets.bounds.get(bucket) {
+                Some(bound) => {
+                    let le = bound.as_secs_f64();
+                    self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{le}\"}} {count}"));
+                }
+                None => self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}")),
+            }
+        }
+        let sum = buckets.sum_ns as f64 / 1e9;
+        if labels.is_empty() {
+            self.line(format_args!("{name}_sum {sum}"));
+            self.line(format_args!("{name}_count {count}"));
+        } else {
+            self.sample(&format!("{name}_sum"), labels, sum);
+            self.sample(&format!("{name}_count"), labels, count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::tests::{empty, full, full_histograms};
+    use super::*;
+
+    fn render(snapshot: &Snapshot) -> String {
+        Exporter::default().render(snapshot, &full_histograms(), &ProcessFigures::default())
+    }
+
+    /// The rules of the text format, each checked line by line: HELP and TYPE come once and before the samples of their family, which
+    /// stand together; counters end in `_total`; no sample comes twice; every value is a number.
+    #[test]
+    fn the_text_keeps_the_rules_of_the_format() {
+        for snapshot in [full(), empty()] {
+            let process = ProcessFigures {
+                cpu_seconds: Some(1.5),
+                resident_bytes: Some(9_000_000),
+                open_fds: Some(12),
+                max_fds: Some(1024),
+                start_time_seconds: Some(1_795_345_500.25),
+            };
+            let body = Exporter::default().render(&snapshot, &full_histograms(), &process);
+            assert!(body.ends_with('\n'));
+            let mut kinds: HashMap<&str, &str> = HashMap::new();
+            let mut helped = "";
+            let mut current = ("", "");
+            let mut seen = std::collections::HashSet::new();
+            for line in body.lines() {
+                if let Some(help) = line.strip_prefix("# HELP ") {
+                    let (name, text) = help.split_once(' ').expect("a help text");
+                    assert!(!text.is_empty() && !kinds.contains_key(name), "{line}");
+                    helped = name;
+                } else if let Some(of) = line.strip_prefix("# TYPE ") {
+                    let (name, kind) = of.split_once(' ').expect("a kind");
+                    assert_eq!(name, helped, "TYPE follows the HELP of its family");
+                    assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                    assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                    assert_eq!(kinds.insert(name, kind), None, "{name} comes once");
+                    current = (name, kind);
+                } else {
+                    let (series, value) = line.rsplit_once(' ').expect("a value");
+                    assert!(value.parse::<f64>().is_ok(), "{line}");
+                    assert!(seen.insert(series), "{series} comes once");
+                    let name = series.split('{').next().unwrap();
+                    let family = match current.1 {
+                        "histogram" => ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)),
+                        _ => Some(name),
+                    };
+                    assert_eq!(family, Some(current.0), "{line} stands in its family");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_histogram_is_cumulative_and_in_seconds() {
+        let body = render(&full());
+        // See `full_histograms`: 42 us of loop delay once, for each microphone.
+        for line in [
+            r#"micring_loop_delay_seconds_bucket{mic="0",le="0.00002"} 0"#,
+            r#"micring_loop_delay_seconds_bucket{mic="0",le="0.00005"} 1"#,
+            r#"micring_loop_delay_seconds_bucket{mic="0",le="+Inf"} 1"#,
+            r#"micring_loop_delay_seconds_sum{mic="0"} 0.000042"#,
+            r#"micring_loop_delay_seconds_count{mic="0"} 1"#,
+            r#"micring_arrival_skew_seconds_bucket{pair="mic0_vs_mic1",le="-0.04"} 0"#,
+            r#"micring_arrival_skew_seconds_bucket{pair="mic0_vs_mic1",le="0.0002"} 1"#,
+            r#"micring_loop_skew_seconds_count 1"#,
+        ] {
+            assert!(body.lines().any(|l| l == line), "{line}\n{body}");
+        }
+    }
+
+    #[test]
+    fn counters_and_ratios() {
+        let body = render(&full());
+        for line in [
+            r#"micring_packets_received_total{mic="0"} 100"#,
+            r#"micring_packets_malformed_total{mic="2"} 3"#,
+            r#"micring_clock_drift_ratio{mic="0"} 0.00002025"#,
+            r#"micring_clock_drift_uncertainty_ratio{mic="0"} 0.0000005"#,
+            r#"micring_hold_seconds 0.04"#,
+            r#"micring_build_info{version="0.1.0",kernel="6.18 \"test\""} 1"#,
+        ] {
+            assert!(body.lines().any(|l| l == line), "{line}\n{body}");
+        }
+        assert!(!render(&empty()).contains("micring_clock_drift_ratio{"), "unknown has no sample");
+    }
+
+    #[test]
+    fn a_counter_does_not_fall_when_a_loss_is_taken_back() {
+        let mut exporter = Exporter::default();
+        let mut snapshot = full();
+        let mut lost = |snapshot: &Snapshot| {
+            let body = exporter.render(snapshot, &full_histograms(), &ProcessFigures::default());
+            let line =
+                body.lines().find(|l| l.starts_with("micring_packets_lost_total{mic=\"1\"}")).unwrap().to_owned();
+            line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+        };
+        for (truth, exported) in [(5, 5), (4, 5), (5, 5), (6, 6)] {
+            snapshot.totals.engine.mics[1].lost = truth;
+            assert_eq!(lost(&snapshot), exported);
+        }
+    }
+}

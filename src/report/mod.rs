@@ -1,0 +1,321 @@
+//! Plain snapshots of the engine, the HTTP side and the ring, and what clients read of them.
+//!
+//! Whoever runs the loop fills these structs from what it owns; nothing here looks anything up. The bodies are rendered
+//! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
+
+mod diagnostics;
+mod metrics;
+
+pub use diagnostics::{diagnostics, diagnostics_sync, latest};
+pub use metrics::Exporter;
+
+use crate::MICS;
+use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
+use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
+use crate::time::{MonoTime, Span};
+
+/// What does not change, or changes seldom, about the running server.
+#[derive(Clone, Debug)]
+pub struct ServerInfo {
+    pub version: &'static str,
+    pub uptime: Span,
+    /// The core that the loop is pinned to.
+    pub core: Option<usize>,
+    /// `shared`, `independent`, or `auto` while that is not known.
+    pub clock: &'static str,
+    /// How long an incomplete cycle waits at present.
+    pub hold: Span,
+    pub sample_rate: u32,
+    /// The kernel's release, as uname gives it.
+    pub kernel: String,
+}
+
+/// What HTTP counts, since start; `subscribers` and `connections_open` are as of now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StreamFigures {
+    /// Clients of the event and audio streams.
+    pub subscribers: u64,
+    pub connections_open: u64,
+    pub events_sent: u64,
+    /// Dropped from the queue of a subscriber that could not keep up.
+    pub events_dropped: u64,
+    /// Bytes of all responses.
+    pub bytes_sent: u64,
+    /// Streams that went on after a `Last-Event-ID`.
+    pub resumed: u64,
+    pub connections: u64,
+    pub requests: u64,
+    /// Connections or requests turned away at a limit.
+    pub rejected: u64,
+    pub downloads_aborted: u64,
+}
+
+/// What the ring counts, since start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RingFigures {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// io_uring_enter calls.
+    pub enters: u64,
+    pub completions: u64,
+    /// Multishot requests armed again, by what ended them.
+    pub rearms_enobufs: u64,
+    pub rearms_cq_overflow: u64,
+    pub rearms_empty_datagram: u64,
+    pub rearms_emfile: u64,
+    pub rearms_error: u64,
+    /// Completions that the kernel kept for us because the completion queue was full.
+    pub cq_overflows: u64,
+    /// Submissions that did not fit the submission queue at once.
+    pub sq_full: u64,
+    /// Datagrams whose control area was too small for the timestamp (MSG_CTRUNC): an error of ours.
+    pub control_truncated: u64,
+    /// Log lines dropped from the bounded queue to standard error.
+    pub log_lines_dropped: u64,
+}
+
+/// What the operating system knows about this process; `None` where it could not be read.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ProcessFigures {
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
+    /// Seconds since the Unix epoch.
+    pub start_time_seconds: Option<f64>,
+}
+
+/// Everything that counts up, in one copy: keep old copies in a [`Past`](crate::engine::window::Past) for the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    pub engine: Counters,
+    pub stream: StreamFigures,
+    pub ring: RingFigures,
+}
+
+impl Totals {
+    /// What happened after `earlier`; what is a state and no count stays as it is now.
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        let (s, e) = (&self.stream, &earlier.stream);
+        let (r, o) = (&self.ring, &earlier.ring);
+        Totals {
+            engine: self.engine.since(&earlier.engine),
+            stream: StreamFigures {
+                subscribers: s.subscribers,
+                connections_open: s.connections_open,
+                events_sent: s.events_sent - e.events_sent,
+                events_dropped: s.events_dropped - e.events_dropped,
+                bytes_sent: s.bytes_sent - e.bytes_sent,
+                resumed: s.resumed - e.resumed,
+                connections: s.connections - e.connections,
+                requests: s.requests - e.requests,
+                rejected: s.rejected - e.rejected,
+                downloads_aborted: s.downloads_aborted - e.downloads_aborted,
+            },
+            ring: RingFigures {
+                turns: r.turns - o.turns,
+                enters: r.enters - o.enters,
+                completions: r.completions - o.completions,
+                rearms_enobufs: r.rearms_enobufs - o.rearms_enobufs,
+                rearms_cq_overflow: r.rearms_cq_overflow - o.rearms_cq_overflow,
+                rearms_empty_datagram: r.rearms_empty_datagram - o.rearms_empty_datagram,
+                rearms_emfile: r.rearms_emfile - o.rearms_emfile,
+                rearms_error: r.rearms_error - o.rearms_error,
+                cq_overflows: r.cq_overflows - o.cq_overflows,
+                sq_full: r.sq_full - o.sq_full,
+                control_truncated: r.control_truncated - o.control_truncated,
+                log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
+            },
+        }
+    }
+}
+
+/// A rate, or why there is none yet. The reason may carry figures ("phase moved 3 ms in the last 60 s").
+pub type Drift = Result<DriftFigure, String>;
+
+/// Rates of the microphones against the host, and of the pairs: the first minus the second, positive when its clock is faster.
+#[derive(Clone, Debug)]
+pub struct DriftFigures {
+    pub mics: [Drift; MICS],
+    pub pairs: [Drift; PAIRS.len()],
+}
+
+impl DriftFigures {
+    /// What the clock models know: mean rates over the widest span that each believes.
+    pub fn of(clocks: [&ClockModel; MICS]) -> DriftFigures {
+        let figure = |rate: Result<RateEstimate, Unknown>| {
+            rate.map_err(|unknown| unknown.to_string()).map(|rate| DriftFigure {
+                ppm: rate.ppm.0,
+                uncertainty_ppm: rate.uncertainty_95.0,
+                span: rate.span,
+            })
+        };
+        DriftFigures {
+            mics: clocks.map(|clock| figure(clock.rate())),
+            pairs: PAIRS.map(|(first, second)| figure(clocks[first].rate_against(clocks[second]))),
+        }
+    }
+
+    /// No rate is known, for one reason.
+    pub fn unknown(reason: &str) -> DriftFigures {
+        DriftFigures {
+            mics: std::array::from_fn(|_| Err(reason.to_owned())),
+            pairs: std::array::from_fn(|_| Err(reason.to_owned())),
+        }
+    }
+}
+
+/// What the history holds, counted in packets of each microphone.
+pub type BufferPackets = [u32; MICS];
+
+/// Everything that `/api/diagnostics_sync` and `/metrics` tell.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub server: ServerInfo,
+    pub buffer_packets: BufferPackets,
+    /// See [`SkewMeter::latest_offsets`](crate::engine::skew::SkewMeter::latest_offsets).
+    pub latest_offsets: Option<[Span; 2]>,
+    pub totals: Totals,
+    pub skew: SkewFigures,
+    pub drift: DriftFigures,
+    /// Time since each microphone's last accepted packet; `None` before its first.
+    pub silent_for: [Option<Span>; MICS],
+    /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
+    pub window_totals: Totals,
+    pub window_skew: SkewFigures,
+}
+
+/// The newest packet of a microphone, for `/api/latest` and `/api/diagnostics`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatestPacket {
+    /// The server's local time of its arrival, `2026-11-22 11:05:00`.
+    pub timestamp: String,
+    pub bytes: usize,
+    /// Root mean square of its samples, 0 to 2147483648.
+    pub rms: f64,
+}
+
+/// Whether each microphone was heard within the last second; if not, the reason, for `/healthz`.
+pub fn health(last_heard: [Option<MonoTime>; MICS], now: MonoTime) -> Result<(), String> {
+    let silent: Vec<String> = last_heard
+        .iter()
+        .enumerate()
+        .filter_map(|(mic, heard)| match heard {
+            None => Some(format!("mic {mic} was never heard")),
+            Some(heard) if now - *heard > Span::from_secs(1) => {
+                Some(format!("mic {mic} has been silent for {:.1} s", (now - *heard).as_secs_f64()))
+            }
+            Some(_) => None,
+        })
+        .collect();
+    if silent.is_empty() { Ok(()) } else { Err(silent.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::Clocks;
+    use crate::engine::figures::SkewHistograms;
+    use crate::engine::skew::SkewMeter;
+    use crate::time::{FramePos, KernelTime};
+
+    /// One cycle: 100.5 us of skew from mic 0 to mic 1, -20 us to mic 2; 42 us of loop delay each; 60 us until handed on.
+    fn one_cycle() -> SkewMeter {
+        let mut meter = SkewMeter::new(48_000);
+        let now = MonoTime::from_nanos(61_500_000_000);
+        let wall = KernelTime::from_nanos(1_795_345_500_000_000_000);
+        let delay = Span::from_micros(42);
+        let arrivals = [0, 100_500, -20_000].map(|ns| now - delay + Span::from_nanos(ns));
+        let stamps = [0, 100_500, -20_000].map(|ns| wall - delay + Span::from_nanos(ns));
+        for (mic, arrival) in arrivals.into_iter().enumerate() {
+            meter.on_read(mic, wall - delay, Clocks { mono: now, wall });
+            for packet in 0..2 {
+                meter.on_placed(mic, FramePos(512 * packet), arrival + Span::of_frames(512 * packet, 48_000));
+            }
+        }
+        meter.on_complete(arrivals, stamps, [delay; MICS], now);
+        meter.on_handed(Span::from_micros(60), now);
+        meter
+    }
+
+    fn snapshot_of(mut meter: SkewMeter, totals: Totals, drift: DriftFigures) -> Snapshot {
+        let now = MonoTime::from_nanos(61_500_000_000);
+        Snapshot {
+            server: ServerInfo {
+                version: "0.1.0",
+                uptime: Span::from_millis(61_500),
+                core: Some(1),
+                clock: "shared",
+                hold: Span::from_millis(40),
+                sample_rate: 48_000,
+                kernel: "6.18 \"test\"".to_owned(),
+            },
+            buffer_packets: [3, 2, 1],
+            latest_offsets: meter.latest_offsets(),
+            totals,
+            skew: meter.since_start(),
+            drift,
+            silent_for: [None; MICS],
+            window_totals: totals.since(&Totals::default()),
+            window_skew: meter.window(now),
+        }
+    }
+
+    /// Nothing happened yet.
+    pub(super) fn empty() -> Snapshot {
+        snapshot_of(SkewMeter::new(48_000), Totals::default(), DriftFigures::unknown("too early"))
+    }
+
+    /// Something of everything.
+    pub(super) fn full() -> Snapshot {
+        let mut totals = Totals::default();
+        for mic in &mut totals.engine.mics {
+            mic.received = 100;
+            mic.samples = 51_200;
+            mic.malformed = 3;
+            mic.truncated = 4;
+        }
+        totals.stream.subscribers = 2;
+        let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span: Span::from_secs(60) };
+        let drift =
+            DriftFigures { mics: std::array::from_fn(|_| Ok(figure)), pairs: std::array::from_fn(|_| Ok(figure)) };
+        snapshot_of(one_cycle(), totals, drift)
+    }
+
+    pub(super) fn full_histograms() -> SkewHistograms {
+        one_cycle().histograms()
+    }
+
+    #[test]
+    fn health_names_every_microphone_that_is_silent() {
+        let now = MonoTime::from_nanos(100_000_000_000);
+        let ago = |ms| Some(now - Span::from_millis(ms));
+        assert_eq!(health([ago(0), ago(999), ago(1_000)], now), Ok(()));
+        assert_eq!(
+            health([ago(0), ago(3_210), None], now),
+            Err("mic 1 has been silent for 3.2 s; mic 2 was never heard".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_happened_since_is_the_difference_and_states_stay() {
+        let mut earlier = Totals::default();
+        earlier.engine.mics[0].received = 10;
+        earlier.engine.mics[0].lost = 3;
+        earlier.stream.events_sent = 5;
+        earlier.stream.subscribers = 9;
+        earlier.ring.turns = 100;
+        let mut now = earlier;
+        now.engine.mics[0].received = 14;
+        now.engine.mics[0].lost = 2;
+        now.stream.events_sent = 6;
+        now.stream.subscribers = 4;
+        now.ring.turns = 150;
+        let since = now.since(&earlier);
+        assert_eq!(since.engine.mics[0].received, 4);
+        assert_eq!(since.engine.mics[0].lost, 0, "one was taken back");
+        assert_eq!((since.stream.events_sent, since.stream.subscribers), (1, 4));
+        assert_eq!(since.ring.turns, 50);
+        assert_eq!(now.since(&Totals::default()), now);
+    }
+}

@@ -1,0 +1,233 @@
+//! The machine under us: cores, clocks, signals, the local time zone.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::cycle::Clocks;
+use crate::time::{KernelTime, MonoTime};
+
+/// The CPUs that this thread may run on, ascending.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the kernel writes at most the given size into `set`; pid 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: CPU_ISSET reads the set; every index lies below CPU_SETSIZE.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+}
+
+/// Keeps the calling thread on one CPU.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: an all-zero cpu_set_t is the empty set, and `cpu` lies below CPU_SETSIZE.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = MaybeUninit::zeroed().assume_init();
+        libc::CPU_SET(cpu, &mut set);
+        set
+    };
+    // SAFETY: the kernel reads the given size from `set`; pid 0 is the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn read_clock(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel (or the vDSO) writes one timespec into `time`.
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    assert_eq!(result, 0, "CLOCK_REALTIME and CLOCK_MONOTONIC_RAW exist on every Linux that has io_uring");
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// CLOCK_MONOTONIC_RAW.
+pub fn mono() -> MonoTime {
+    MonoTime::from_nanos(read_clock(libc::CLOCK_MONOTONIC_RAW))
+}
+
+/// Both clocks at one moment: the narrowest of three RAW, REALTIME, RAW brackets, so that being preempted between two
+/// reads does not pass for a step of the host's clock.
+pub fn clocks() -> Clocks {
+    let mut best = (i64::MAX, 0, 0);
+    for _ in 0..3 {
+        let before = read_clock(libc::CLOCK_MONOTONIC_RAW);
+        let wall = read_clock(libc::CLOCK_REALTIME);
+        let after = read_clock(libc::CLOCK_MONOTONIC_RAW);
+        if after - before < best.0 {
+            best = (after - before, before + (after - before) / 2, wall);
+        }
+    }
+    Clocks { mono: MonoTime::from_nanos(best.1), wall: KernelTime::from_nanos(best.2) }
+}
+
+/// `2026-11-22 11:05:00` in the server's time zone. glibc reads the zone's file once, at the first call.
+pub fn local_time(wall: KernelTime) -> [u8; 19] {
+    let seconds: libc::time_t = wall.as_nanos().div_euclid(1_000_000_000);
+    let mut tm = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: localtime_r writes one tm into `tm`; all-zero is a valid tm when it fails (a year beyond its range).
+    let tm = unsafe {
+        libc::localtime_r(&seconds, tm.as_mut_ptr());
+        tm.assume_init()
+    };
+    let mut text = *b"0000-00-00 00:00:00";
+    let fields = [
+        (0, 4, tm.tm_year + 1900),
+        (5, 2, tm.tm_mon + 1),
+        (8, 2, tm.tm_mday),
+        (11, 2, tm.tm_hour),
+        (14, 2, tm.tm_min),
+        (17, 2, tm.tm_sec),
+    ];
+    for (start, width, value) in fields {
+        let mut rest = value;
+        for digit in text[start..start + width].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    text
+}
+
+/// The running kernel's release, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    let mut name = MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: uname writes NUL-terminated strings into `name`; all-zero is a valid, empty one.
+    let name = unsafe {
+        libc::uname(name.as_mut_ptr());
+        name.assume_init()
+    };
+    name.release.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte as u8)).collect()
+}
+
+/// What the operating system knows about this process; `None` where it could not be read.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ProcessUse {
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
+}
+
+/// Reads what this process uses; a few system calls on procfs, which is memory: for `/metrics`, not for every packet.
+pub fn process_use() -> ProcessUse {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrusage and getrlimit write one struct each into ours; all-zero is a valid rusage.
+    let (used, usage, limited) = unsafe {
+        let used = libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        (used, usage.assume_init(), libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    ProcessUse {
+        cpu_seconds: (used == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+        resident_bytes: pages.map(|pages| pages * page_size()),
+        // The descriptor that lists the others is one of them.
+        open_fds: std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64 - 1),
+        max_fds: (limited == 0).then_some(limit.rlim_cur),
+    }
+}
+
+fn page_size() -> u64 {
+    // SAFETY: sysconf reads a constant of the system.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// The command's process is killed when this thread ends, also when it is killed itself (prctl(2), PR_SET_PDEATHSIG).
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl and sigprocmask are plain system calls,
+    // and sigemptyset writes the local set. The signals that we block for ourselves are unblocked for the child.
+    unsafe {
+        command.pre_exec(|| {
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+            match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// SIGINT and SIGTERM as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    pub fn block() -> io::Result<Signals> {
+        // SAFETY: sigemptyset and sigaddset write the set that they are given; pthread_sigmask reads it; signalfd reads it
+        // and returns a new descriptor or -1.
+        let fd = unsafe {
+            let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+            let failed = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+            if failed != 0 {
+                return Err(io::Error::from_raw_os_error(failed));
+            }
+            libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC)
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: signalfd just returned this descriptor and nobody else has it.
+        Ok(Signals(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Which signal came, if one did; never blocks.
+    pub fn read(&self) -> Option<i32> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the kernel writes at most `size` bytes into `info`; all-zero is a valid one.
+        let (read, info) = unsafe {
+            let read = libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size);
+            (read, info.assume_init())
+        };
+        (read == size as isize).then_some(info.ssi_signo as i32)
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    #[test]
+    fn both_clocks_advance_together() {
+        let (first, second) = (clocks(), clocks());
+        assert!(second.mono >= first.mono);
+        let drift = (second.wall - first.wall) - (second.mono - first.mono);
+        assert!(drift.abs() < Span::from_millis(100), "the brackets tie the two clocks together: {drift:?}");
+    }
+
+    #[test]
+    fn local_time_is_what_date_prints() {
+        let wall = clocks().wall;
+        let seconds = wall.as_nanos() / 1_000_000_000;
+        let date =
+            std::process::Command::new("date").args(["-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M:%S"]).output();
+        assert_eq!(local_time(wall).as_slice(), date.expect("date runs").stdout.trim_ascii());
+    }
+
+    #[test]
+    fn the_kernel_names_itself() {
+        let uname = std::process::Command::new("uname").arg("-r").output().expect("uname runs");
+        assert_eq!(kernel_release().as_bytes(), uname.stdout.trim_ascii());
+    }
+}

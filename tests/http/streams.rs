@@ -1,0 +1,336 @@
+//! Live streams: what subscribers get, lose, resume; and that none costs another anything.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use micring::http::{FRAME_BYTES, PacketEvent};
+use micring::time::{KernelTime, Span};
+
+use crate::support::{EPOCH_US, World, config, frames, sample, sse_events};
+
+fn ids(bytes: &[u8]) -> Vec<u64> {
+    sse_events(bytes).iter().map(|(id, _)| id.expect("an id")).collect()
+}
+
+#[test]
+fn an_event_is_the_contract_s_to_the_byte() {
+    let mut world = World::plain();
+    world.source.wrap = 7;
+    let id = world.subscribe("/api/stream_3ch", "");
+    assert_eq!(world.take(id), b"retry: 1000\n\n");
+    world.emit(10);
+    let cycle = world.emit_after(3, 512);
+    assert_eq!(cycle.first_frame.0, 522);
+    let text = String::from_utf8(world.take(id)).expect("UTF-8");
+    let second = text.split_inclusive("\n\n").nth(1).expect("two events");
+    let arrival = EPOCH_US + 522 * 20_833 / 1000;
+    let expected = format!(
+        "id: 1\ndata: {{\"device_id\": \"3ch-assembled\", \"sample_rate\": 48000, \"channels\": 3, \"bits\": 32, \
+         \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"{}\", \"first_frame\": 522, \
+         \"frames\": 3, \"mic_samples\": [3, 3, 0], \"arrival_us\": [{arrival}, {}, null]}}\n\n",
+        STANDARD.encode(frames(522..525)),
+        arrival + 104,
+    );
+    assert_eq!(second, expected);
+    let first = &sse_events(text.as_bytes())[0].1;
+    assert_eq!(STANDARD.decode(first["data"].as_str().expect("text")).expect("base64"), frames(0..10));
+}
+
+#[test]
+fn a_binary_event_says_the_same() {
+    let mut world = World::plain();
+    let id = world.subscribe("/api/stream_3ch?format=binary", "");
+    world.emit(1);
+    world.take(id);
+    let cycle = world.emit(4);
+    let event = world.take(id);
+    let u32_at = |at: usize| u32::from_le_bytes(event[at..at + 4].try_into().expect("four"));
+    let i64_at = |at: usize| i64::from_le_bytes(event[at..at + 8].try_into().expect("eight"));
+    assert_eq!(u32_at(0) as usize, event.len() - 4);
+    assert_eq!(event[4..8], [1, 3, 32, 0]);
+    assert_eq!((i64_at(8), i64_at(16)), (1, 1));
+    assert_eq!(i64_at(24), cycle.emitted.as_micros());
+    assert_eq!((i64_at(32), i64_at(40), i64_at(48)), (EPOCH_US + 20, EPOCH_US + 124, i64::MIN));
+    assert_eq!([56, 60, 64, 68, 72, 76].map(u32_at), [4, 4, 0, 4, 48_000, 0]);
+    assert_eq!(event[80..], frames(1..5));
+    world.pass(Span::from_secs(16));
+    assert_eq!(world.take(id), [4, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn packets_are_events_only_while_somebody_listens() {
+    let mut world = World::plain();
+    assert!(!world.server.wants_packets());
+    let id = world.subscribe("/api/stream", "Last-Event-ID: 0\r\n");
+    assert!(world.server.wants_packets());
+    world.take(id);
+    let samples: Vec<u8> = [3i32, -5].iter().flat_map(|s| s.to_le_bytes()).collect();
+    for (rms, shown) in [(4.123_105_625_617_661, "4.123105625617661"), (0.0, "0.0"), (2_147_483_648.0, "2147483648.0")]
+    {
+        let arrival = KernelTime::from_nanos(EPOCH_US * 1000 + 999);
+        let packet = PacketEvent { mic: 2, samples: &samples, rms, arrival };
+        world.server.publish_packet(&packet, world.now, &world.source);
+        world.run();
+        let expected = format!(
+            "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": 1, \"bits\": 32, \
+             \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"AwAAAPv///8=\", \
+             \"rms\": {shown}, \"arrival_us\": {EPOCH_US}}}\n\n",
+        );
+        assert_eq!(String::from_utf8(world.take(id)).expect("UTF-8"), expected);
+    }
+    world.finish(id);
+    assert!(!world.server.wants_packets());
+    assert_eq!(world.server.figures().resumed, 0);
+}
+
+#[test]
+fn fifty_that_never_read_cost_the_one_that_does_nothing() {
+    let mut world = World::plain();
+    let stalled: Vec<_> = (0..50).map(|_| world.subscribe("/api/stream_3ch", "")).collect();
+    for &id in &stalled {
+        world.peer(id).reads = false;
+    }
+    let reader = world.subscribe("/api/stream_3ch", "");
+    for cycle in 0..1000u64 {
+        world.emit(16);
+        assert_eq!(ids(&world.take(reader)), [cycle], "each event at once");
+    }
+    // One in flight and 64 waiting: the other 935 are lost, to each.
+    let figures = world.server.figures();
+    assert_eq!((figures.subscribers, figures.events_dropped, figures.events_sent), (51, 50 * 935, 1000));
+    let id = stalled[7];
+    world.take(id);
+    world.peer(id).reads = true;
+    world.run();
+    let expected: Vec<u64> = std::iter::once(0).chain(936..1000).collect();
+    assert_eq!(ids(&world.take(id)), expected, "the gap shows in the ids");
+    // Those who make no progress are cut off in the end, and stay counted.
+    world.pass(Span::from_secs(31));
+    assert!(world.peer(stalled[0]).closed && !world.peer(id).closed && !world.peer(reader).closed);
+    let figures = world.server.figures();
+    assert_eq!((figures.subscribers, figures.events_dropped, figures.rejected), (2, 50 * 935, 49));
+}
+
+#[test]
+fn a_slow_reader_gets_whole_events_and_knows_what_it_lost() {
+    let mut world = World::plain();
+    world.send_limit = 100;
+    let id = world.subscribe("/api/stream_3ch", "");
+    for round in 0..300 {
+        world.peer(id).reads = round % 100 == 99;
+        world.emit(64);
+    }
+    let got = ids(&world.take(id));
+    assert!(got.windows(2).all(|w| w[0] < w[1]) && got.last() == Some(&299));
+    let figures = world.server.figures();
+    assert_eq!(figures.events_sent, got.len() as u64);
+    assert_eq!(figures.events_sent + figures.events_dropped, 300);
+}
+
+#[test]
+fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
+    let mut world = World::plain();
+    world.source.keep = 100 * 32;
+    for _ in 0..300 {
+        world.emit(32);
+    }
+    for (fields, query, first) in [
+        ("Last-Event-ID: 249\r\n", "", 250),
+        ("", "?last_event_id=249", 250),
+        // Older than what is held: from the oldest on.
+        ("Last-Event-ID: 17\r\n", "", 200),
+        ("Last-Event-ID: 298\r\n", "", 299),
+        // The newest, the future, nonsense: live.
+        ("Last-Event-ID: 299\r\n", "", 300),
+        ("Last-Event-ID: 5000\r\n", "", 300),
+        ("Last-Event-ID: 18446744073709551615\r\n", "", 300),
+        ("Last-Event-ID: -1\r\n", "", 300),
+        ("Last-Event-ID: x\r\n", "", 300),
+    ] {
+        let id = world.subscribe(&format!("/api/stream_3ch{query}"), fields);
+        let expected: Vec<u64> = (first..300).collect();
+        assert_eq!(ids(&world.take(id)), expected, "{fields}{query}");
+    }
+    assert_eq!(world.server.figures().resumed, 5);
+    assert_eq!(world.server.figures().events_dropped, 0);
+}
+
+#[test]
+fn resuming_is_lazy_and_joins_the_live_stream_without_a_seam() {
+    let mut world = World::plain();
+    for _ in 0..200 {
+        world.emit(32);
+    }
+    let id = world.connect();
+    world.peer(id).reads = false;
+    let before = world.source.reads.get();
+    world.say(id, "GET /api/stream_3ch HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 9\r\n\r\n");
+    assert_eq!(world.source.reads.get(), before, "nothing is encoded before the socket takes it");
+    // While the client does not read, more cycles come than the queue holds: what it missed is still in the history.
+    for _ in 0..150 {
+        world.emit(32);
+    }
+    world.peer(id).reads = true;
+    world.run();
+    world.emit(32);
+    let got = world.take(id);
+    let body = got.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    assert_eq!(ids(&got[body..]), (10..351).collect::<Vec<u64>>());
+    for (event, (_, json)) in sse_events(&got[body..]).iter().enumerate() {
+        let first = (event as i64 + 10) * 32;
+        assert_eq!(STANDARD.decode(json["data"].as_str().expect("text")).expect("base64"), frames(first..first + 32));
+    }
+    assert_eq!(world.server.figures().events_dropped, 0);
+    // Caught up: now the queue's bound applies.
+    world.peer(id).reads = false;
+    for _ in 0..100 {
+        world.emit(32);
+    }
+    assert_eq!(world.server.figures().events_dropped, 100 - 65);
+}
+
+#[test]
+fn what_the_history_loses_while_a_client_resumes_is_counted() {
+    let mut world = World::plain();
+    world.source.keep = 100 * 32;
+    for _ in 0..100 {
+        world.emit(32);
+    }
+    let id = world.connect();
+    world.peer(id).reads = false;
+    world.say(id, "GET /api/stream_3ch HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 9\r\n\r\n");
+    for _ in 0..150 {
+        world.emit(32);
+    }
+    world.peer(id).reads = true;
+    world.run();
+    let got = world.take(id);
+    let body = got.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    assert_eq!(ids(&got[body..]), (150..250).collect::<Vec<u64>>());
+    assert_eq!(world.server.figures().events_dropped, 140);
+}
+
+#[test]
+fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
+    let mut world = World::plain();
+    let id = world.subscribe("/api/stream_3ch", "");
+    world.take(id);
+    world.pass(Span::from_secs(14));
+    assert_eq!(world.take(id), b"");
+    world.pass(Span::from_secs(32));
+    let got = String::from_utf8(world.take(id)).expect("UTF-8");
+    let comments: Vec<&str> = got.split_terminator("\n\n").collect();
+    assert_eq!(comments.len(), 3);
+    assert!(comments.iter().all(|c| c.starts_with(':') && !c.contains('\n')));
+    world.emit(8);
+    world.pass(Span::from_secs(14));
+    assert_eq!(ids(&world.take(id)), [0], "events take the comment's place");
+    world.pass(Span::from_secs(2));
+    assert!(world.take(id).starts_with(b":"));
+    assert_eq!(world.server.figures().events_sent, 1, "a comment is no event");
+
+    world.finish(id);
+    assert!(world.peer(id).closed);
+    assert_eq!(world.server.figures().subscribers, 0);
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    world.server.failed(id);
+    world.peer(id).closed = true;
+    world.emit(8);
+    assert_eq!(world.server.figures().subscribers, 0);
+    assert!(world.server.is_drained());
+}
+
+#[test]
+fn streams_end_with_a_whole_event_when_the_server_goes() {
+    let mut world = World::plain();
+    let reader = world.subscribe("/api/stream_3ch", "");
+    let slow = world.subscribe("/api/stream_3ch", "");
+    world.emit(512);
+    world.peer(slow).reads = false;
+    world.emit(512);
+    world.server.begin_shutdown();
+    world.run();
+    assert!(world.peer(reader).closed && !world.peer(slow).closed && !world.server.is_drained());
+    assert_eq!(world.server.accept(([127, 0, 0, 1], 1).into(), world.now), None);
+    world.send_limit = 1000;
+    world.peer(slow).reads = true;
+    world.run();
+    assert_eq!(ids(&world.take(slow)), [0, 1]);
+    assert!(world.server.is_drained());
+}
+
+#[test]
+fn the_endless_wav_is_the_audio_with_silence_where_there_was_none() {
+    let mut world = World::plain();
+    world.emit(100);
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    let header = world.take(id);
+    // Microsoft's "Multimedia Programming Interface and Data Specifications 1.0": PCM, 3 channels, 48 kHz, 32 bits.
+    let expected = [
+        &b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x03\0\x80\xbb\0\0"[..],
+        &576_000u32.to_le_bytes(),
+        b"\x0c\0\x20\0data\xff\xff\xff\xff",
+    ];
+    assert_eq!(header, expected.concat());
+    world.emit(100);
+    world.emit_after(50, 30);
+    let silence = vec![0; 30 * FRAME_BYTES];
+    assert_eq!(world.take(id), [frames(100..200), silence, frames(230..280)].concat());
+}
+
+#[test]
+fn a_wav_listener_that_falls_behind_the_history_stays_in_time() {
+    let mut world = World::plain();
+    world.source.keep = 1000;
+    world.emit(100);
+    let id = world.subscribe("/api/stream_3ch.wav?channels=2,0&bits=16", "");
+    world.take(id);
+    world.emit(100);
+    world.take(id);
+    world.peer(id).reads = false;
+    for _ in 0..50 {
+        world.emit(100);
+    }
+    world.peer(id).reads = true;
+    world.run();
+    let got = world.take(id);
+    assert_eq!(got.len(), 5000 * 4, "as many frames as were emitted");
+    let (samples, _) = got.as_chunks::<4>();
+    for (i, frame) in samples.iter().enumerate() {
+        let pos = 200 + i as i64;
+        // The cycle that was in flight, silence for what was overwritten, then what the history holds.
+        let held = !(300..5200 - 1000).contains(&pos);
+        let top = |mic| ((i64::from(sample(mic, pos)) + 0x8000) >> 16) as i16;
+        let expected = if held { [top(2), top(0)] } else { [0, 0] };
+        let frame = [[frame[0], frame[1]], [frame[2], frame[3]]].map(i16::from_le_bytes);
+        assert_eq!(frame, expected, "position {pos}");
+    }
+    assert!(world.server.figures().events_dropped > 0);
+}
+
+#[test]
+fn the_endless_wav_starts_with_the_first_cycle_and_says_what_it_cannot_do() {
+    let mut world = World::plain();
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    assert_eq!(world.take(id).len(), 44);
+    world.emit(10);
+    assert_eq!(world.take(id), frames(0..10));
+    for query in ["channels=3", "channels=", "channels=0,0", "channels=0,1,2,0", "channels=a", "bits=24", "bits="] {
+        let response = world.get(&format!("/api/stream_3ch.wav?{query}"));
+        assert_eq!(response.status, 400, "{query}");
+        assert!(response.error().starts_with(&query[..4]));
+    }
+}
+
+#[test]
+fn only_what_is_listened_to_is_encoded() {
+    let mut world = World::new(config());
+    world.emit(512);
+    assert_eq!((world.source.reads.get(), world.actions), (0, 0));
+    for _ in 0..100 {
+        world.subscribe("/api/stream_3ch", "");
+    }
+    let before = world.source.reads.get();
+    world.source.wrap = 1 << 20;
+    world.emit(512);
+    assert_eq!(world.source.reads.get() - before, 1, "once for a hundred");
+}

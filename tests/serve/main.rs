@@ -1,0 +1,7 @@
+//! The whole program on loopback: real processes, real UDP, real kernel timestamps, a plain TCP client.
+
+mod audio;
+mod clients;
+mod costs;
+mod faults;
+mod rig;
