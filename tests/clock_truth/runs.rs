@@ -16,6 +16,8 @@ pub enum Clocks {
     Wander,
     /// One step of 5 ppm, up or down, at a time between 150 s and 450 s.
     Step,
+    /// A constant one, of a single board with three microphones, whose packets share one path.
+    Shared,
 }
 
 /// How many of how many.
@@ -147,20 +149,21 @@ fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
     // Rates between -50 and 50 ppm, spread over seeds and boards by the golden ratio.
     let around = |board: u64| 100.0 * ((seed * 3 + board) as f64 * 0.618_033_988_749_894_9).fract() - 50.0;
     let rate = |board: u64| match clocks {
-        Clocks::Constant => Rate::Constant(around(board)),
+        Clocks::Constant | Clocks::Shared => Rate::Constant(around(board)),
         Clocks::Wander => Rate::wander(around(board)),
         Clocks::Step => {
             let first = around(board);
-            let by = if (seed + board) % 2 == 0 { 5.0 } else { -5.0 };
+            let by = if (seed + board).is_multiple_of(2) { 5.0 } else { -5.0 };
             let at = 150.0 + 300.0 * (seed as f64 * 0.618_033_988_749_894_9).fract();
             Rate::Steps { first, then: vec![(Span::from_secs_f64(at), first + by)] }
         }
     };
+    let length = Span::from_secs(601);
     Scenario {
         seed,
         rates: [rate(0), rate(1), rate(2)],
         network: Network { delay, loss: Loss::Independent(0.02), ..Network::default() },
-        ..Scenario::three_boards(Span::from_secs(601))
+        ..if clocks == Clocks::Shared { Scenario::one_board(length) } else { Scenario::three_boards(length) }
     }
 }
 
