@@ -1,5 +1,6 @@
 //! The commands: where the pure rooms and the kernel meet.
 
+pub mod analyze;
 pub mod demo;
 pub mod serve;
 pub mod simulate;

@@ -17,9 +17,9 @@ const MEMORY_S: f64 = 1_800.0;
 const DEVIATION: f64 = 1.0 / 5.6;
 /// One change counts for no more than this times what is expected: a step of the rate is no wander.
 const MOST: f64 = 5.0;
-/// Before anything is known: (0.05 ppm)^2 a second, a crystal in a harsh place; worth a third of a measurement.
+/// Before anything is known: (0.05 ppm)^2 a second, a crystal in a harsh place; worth one measurement.
 const PRIOR: f64 = 0.0025;
-const PRIOR_WEIGHT: f64 = 0.3;
+const PRIOR_WEIGHT: f64 = 1.0;
 
 /// What a span said in one second.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +72,14 @@ impl Wander {
             };
             scale.record(self.second, fit.map(mean), self.likely);
         }
-        let prior = PRIOR_WEIGHT / (PRIOR + self.likely).powi(2);
+        // What a weight takes for the truth: few changes can all be small by chance, so not the likely value alone.
+        let expected = self.likely.max(self.cautious.min(PRIOR));
+        let prior = PRIOR_WEIGHT / (PRIOR + expected).powi(2);
         let (mut sum, mut weights) = (prior * PRIOR, prior);
         for scale in self.scales.iter().filter(|scale| scale.weight > 0.0) {
             let independent = scale.weight / scale.past.len() as f64;
             let noise = scale.noise / scale.per_q2;
-            let weight = independent / (noise + self.likely).powi(2);
+            let weight = independent / (noise + expected).powi(2);
             sum += weight * (scale.squared / scale.per_q2 - noise);
             weights += weight;
         }
@@ -165,7 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn before_anything_is_known_the_worst_is_assumed() {
-        assert!(Wander::new().per_second() >= 0.05f64.powi(2));
+    fn before_anything_is_known_a_harsh_place_is_assumed() {
+        let mut wander = Wander::new();
+        assert!(wander.per_second().sqrt() > 0.0499);
+        wander.record(&[]);
+        assert!(wander.per_second().sqrt() > 0.0499);
     }
 }
