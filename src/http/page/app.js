@@ -39,7 +39,7 @@ let source = null;
 function openStream() {
   source?.close();
   model.streamOpened(performance.now());
-  source = new EventSource(address("/api/stream_3ch"));
+  source = new EventSource(address("/api/stream_3ch", { last_event_id: model.eventId ?? "" }));
   source.onopen = () => model.streamOpened(performance.now());
   source.onmessage = (message) => {
     const samples = model.cycle(JSON.parse(message.data), Number(message.lastEventId), performance.now());
@@ -162,7 +162,7 @@ function showWords(now) {
   if (held !== null || !facts.connected) return;
   const d = model.diagnostics;
   tiles.show(facts, d);
-  legends.pairs.show(PAIRS.map((_, pair) => duration(model.skew.median(0, 10, pair), { plus: true })));
+  legends.pairs.show(PAIR_KEYS.map((key, pair) => view.skewText(d, key, model.skew.median(0, 10, pair))));
   legends.mics.show(PAIR_MICS.map((key) => duration(d.jitter_us[key])));
   legends.drifts.show(PAIR_KEYS.map((key) => ppm(d.clock_drift_ppm[key].ppm, d.clock_drift_ppm[key].uncertainty_ppm)));
   legends.delays.show(PAIR_MICS.map((key) => twoPercentiles(d.window.loop_delay_us[key])));
