@@ -183,7 +183,7 @@ fn wrong(message: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
-fn parse_targets(text: &str) -> Result<MicPorts, String> {
+pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
     match parse_ports(text)? {
         MicPorts(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
         ports => Ok(ports),
@@ -198,7 +198,7 @@ fn parse_boards(text: &str) -> Result<Boards, String> {
     }
 }
 
-fn parse_factor(text: &str) -> Result<f64, String> {
+pub(super) fn parse_factor(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|factor| (0.01..=1000.0).contains(factor)).ok_or("is not a factor of 0.01 to 1000".into())
 }
 

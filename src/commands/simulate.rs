@@ -25,7 +25,7 @@ use crate::time::{MonoTime, Span};
 use record::Recording;
 
 /// Time to set everything up before the first deadline.
-const LEAD: Span = Span::from_millis(20);
+pub(super) const LEAD: Span = Span::from_millis(20);
 /// The last part of a wait is spun: an idle core takes 100 to 150 us to wake, longer than the spacing within a cycle.
 const SPIN: Span = Span::from_micros(250);
 /// No sleep is longer, so that a signal ends the run soon.
@@ -104,7 +104,7 @@ fn print(result: &Value) -> Result<(), Failure> {
 }
 
 /// Waits for the deadline; false when a signal came first.
-fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
+pub(super) fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
     loop {
         if signals.read().is_some() {
             return false;
@@ -122,7 +122,7 @@ fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
     true
 }
 
-fn pin(core: Core) -> Result<Option<usize>, Failure> {
+pub(super) fn pin(core: Core) -> Result<Option<usize>, Failure> {
     let core = match core {
         Core::None => return Ok(None),
         Core::Number(core) => core,
@@ -136,7 +136,7 @@ fn pin(core: Core) -> Result<Option<usize>, Failure> {
     Ok(Some(core))
 }
 
-fn resolve(host: &str) -> Result<IpAddr, Failure> {
+pub(super) fn resolve(host: &str) -> Result<IpAddr, Failure> {
     let addresses: Vec<SocketAddr> = (host, 0)
         .to_socket_addrs()
         .map_err(|error| Failure::new(format_args!("cannot find an address for --to {host}: {error}")))?

@@ -122,13 +122,7 @@ impl Run {
 
     /// The next datagram of the file.
     pub fn datagram(&mut self, datagram: &Datagram<'_>) {
-        const CONTRACT: [u16; MICS] = [30_001, 30_002, 30_003];
-        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == datagram.to.port());
-        let mic = match self.ports {
-            Some(ports) => by_port(ports),
-            None => datagram.mic.or_else(|| by_port(CONTRACT)),
-        };
-        let Some(mic) = mic else {
+        let Some(mic) = datagram.microphone(self.ports) else {
             let port = datagram.to.port();
             if self.elsewhere.len() < MOST_PORTS || self.elsewhere.contains_key(&port) {
                 *self.elsewhere.entry(port).or_default() += 1;
