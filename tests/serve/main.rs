@@ -2,5 +2,6 @@
 
 mod audio;
 mod clients;
+mod costs;
 mod faults;
 mod rig;
