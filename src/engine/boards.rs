@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(slip_for(&[Some(0.0), Some(0.4), Some(0.6)]), None);
         assert_eq!(slip_for(&[Some(0.0), Some(0.1), Some(0.9)]), Some((2, -1)));
         assert_eq!(slip_for(&[Some(0.0), Some(0.1), Some(-0.1)]), None, "after it");
-        assert_eq!(slip_for(&[Some(0.0), Some(-0.9), None]), Some((1, 1)));
+        assert_eq!(slip_for(&[Some(0.0), Some(-0.9), Some(0.05)]), Some((1, 1)));
         assert_eq!(slip_for(&[Some(5.0), None, None]), None);
     }
 }

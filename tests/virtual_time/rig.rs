@@ -1,6 +1,6 @@
 //! Runs a simulated scenario through the engine in virtual time, and holds every emitted cycle against the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use micring::MICS;
 use micring::cycle::Cycle;
@@ -44,6 +44,8 @@ pub struct Rig {
     pub last: Option<Cycle>,
     /// Every emitted cycle.
     pub seen: Vec<Seen>,
+    /// Which of them left with some, but not all samples of a channel.
+    pub partial: BTreeSet<usize>,
     now: MonoTime,
 }
 
@@ -59,6 +61,7 @@ impl Rig {
             slowest: Span::ZERO,
             last: None,
             seen: Vec::new(),
+            partial: BTreeSet::new(),
             now: MonoTime::from_nanos(0),
         }
     }
@@ -165,6 +168,9 @@ impl Rig {
             *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
         }
         if !self.engine.is_shared() {
+            if cycle.mic_samples.iter().any(|&n| n > 0 && n < cycle.frames) {
+                self.partial.insert(self.seen.len());
+            }
             self.seen.push(Seen { first: cycle.first_frame, truth });
             self.slowest = self.slowest.max(cycle.emitted - *cycle.arrival.iter().flatten().min().expect("heard"));
             self.last = Some(*cycle);
