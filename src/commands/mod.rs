@@ -1,6 +1,8 @@
 //! The commands: where the pure rooms and the kernel meet.
 
+pub mod analyze;
 pub mod demo;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 

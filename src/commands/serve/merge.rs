@@ -1,19 +1,35 @@
 //! Three sockets, one order: datagrams are fed to the engine in the order of the kernel's stamps.
 //!
 //! Completions of one enter are in no order across sockets, and may lack an older datagram of one beside a newer one of
-//! another, for three reasons. The loop was preempted while the kernel carried out its receives: a socket that was first in
-//! line is read to its newest datagram, and one whose turn was noted meanwhile waits for the next enter. A socket's multishot
-//! ended in the middle of what had arrived. Or the kernel gave the others a turn after 32 datagrams (io_uring/poll.c,
-//! `MULTISHOT_MAX_RETRY`).
+//! another, for three reasons. The kernel reads socket after socket while packets still come: one read first misses what is
+//! there when the last is read. A socket's multishot ended in the middle of what had arrived. Or the kernel gave the others a
+//! turn after 32 datagrams (io_uring/poll.c, `MULTISHOT_MAX_RETRY`).
 //!
-//! So nothing is released that is newer than the *horizon*, the moment up to which every enter so far has been complete, or
-//! newer than the newest datagram of a socket that is behind. What is held back costs one more enter, without sleep.
+//! The kernel hands packets to their sockets in the order of their stamps, and notes a socket as ready when it does. So a
+//! datagram is certain once an enter has carried out all that was noted when it was read: when nothing is noted any more, or
+//! else after one more enter. (Comparing stamps with a clock does not do: between stamp and socket a packet may wait in a
+//! softirq's queue.) And nothing is released that is newer than the newest datagram of a socket that is behind. What is held
+//! back costs one more enter, without sleep.
 
 use crate::MICS;
 use crate::time::KernelTime;
 
 /// io_uring hands over at most this many datagrams of a socket before the others have a turn (measured: up to 33).
 const FAIR_SHARE: usize = 32;
+
+/// Before every stamp.
+const NEVER: KernelTime = KernelTime::from_nanos(i64::MIN);
+
+/// What an enter has left to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Noted {
+    /// Nothing: no socket is noted as ready.
+    Nothing,
+    /// What was noted after it began; it carried out all that was noted before.
+    Since,
+    /// Some of what was noted before it began.
+    Before,
+}
 
 /// Datagrams that wait for their turn, and how far each socket has been read.
 pub struct Merge<T> {
@@ -22,6 +38,10 @@ pub struct Merge<T> {
     newest: [Option<KernelTime>; MICS],
     fresh: [usize; MICS],
     ended: [bool; MICS],
+    /// The newest stamp in hand after the round before; up to there nothing is missing after a complete enter.
+    seen: KernelTime,
+    /// Up to there nothing is missing.
+    certain: KernelTime,
 }
 
 impl<T> Merge<T> {
@@ -33,6 +53,8 @@ impl<T> Merge<T> {
             newest: [None; MICS],
             fresh: [0; MICS],
             ended: [false; MICS],
+            seen: NEVER,
+            certain: NEVER,
         }
     }
 
@@ -49,22 +71,27 @@ impl<T> Merge<T> {
         self.ended[mic] = true;
     }
 
-    /// Ends a round: moves all whose order is certain into `ready`, oldest first. `horizon`: all that was stamped up to then
-    /// has been delivered, but for sockets that are behind; `None`: all that was stamped so far. True when another round
-    /// (arm, enter, reap) is due before time may be said to have passed.
-    pub fn settle(&mut self, horizon: Option<KernelTime>, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
+    /// Ends a round: moves all whose order is certain into `ready`, oldest first. True when another round (arm, enter, reap)
+    /// is due before time may be said to have passed.
+    pub fn settle(&mut self, noted: Noted, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
+        if noted == Noted::Since {
+            self.certain = self.seen;
+        }
+        self.seen = self.newest.iter().flatten().copied().max().unwrap_or(NEVER);
+        if noted == Noted::Nothing {
+            self.certain = self.seen;
+        }
         let behind = |mic: usize| self.ended[mic] || self.fresh[mic] >= FAIR_SHARE;
         // A socket that has delivered nothing yet, and is behind, holds everything back.
-        let nothing = KernelTime::from_nanos(i64::MIN);
-        let late = (0..MICS).filter(|&mic| behind(mic)).map(|mic| self.newest[mic].unwrap_or(nothing)).min();
-        let limit = [late, horizon].into_iter().flatten().min();
+        let late = (0..MICS).filter(|&mic| behind(mic)).map(|mic| self.newest[mic].unwrap_or(NEVER)).min();
+        let limit = late.map_or(self.certain, |late| late.min(self.certain));
         // Unstable, with a number against ties: a stable sort would allocate.
         self.waiting.sort_unstable_by_key(|&(stamp, mic, number, _)| (stamp, mic, number));
-        let certain = match limit {
-            None => self.waiting.len(),
-            Some(limit) => self.waiting.partition_point(|&(stamp, ..)| stamp <= limit),
+        let count = match (noted, late) {
+            (Noted::Nothing, None) => self.waiting.len(),
+            _ => self.waiting.partition_point(|&(stamp, ..)| stamp <= limit),
         };
-        ready.extend(self.waiting.drain(..certain).map(|(stamp, mic, _, item)| (mic, stamp, item)));
+        ready.extend(self.waiting.drain(..count).map(|(stamp, mic, _, item)| (mic, stamp, item)));
         self.fresh = [0; MICS];
         self.ended = [false; MICS];
         late.is_some() || !self.waiting.is_empty()
@@ -81,7 +108,7 @@ mod tests {
 
     fn settle(merge: &mut Merge<u32>) -> (bool, Vec<u32>) {
         let mut ready = Vec::new();
-        let behind = merge.settle(None, &mut ready);
+        let behind = merge.settle(Noted::Nothing, &mut ready);
         (behind, ready.into_iter().map(|(_, _, item)| item).collect())
     }
 
@@ -116,16 +143,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_than_the_last_complete_enter_waits_for_the_next() {
+    fn what_was_read_while_others_were_noted_waits_for_one_more_enter() {
         let mut merge = Merge::new(8);
+        let mut ready = Vec::new();
         merge.push(0, at(74_667), 1);
         merge.push(0, at(85_331), 4);
-        let mut ready = Vec::new();
-        assert!(merge.settle(Some(at(64_000)), &mut ready), "mic 1 was noted while mic 0 was read");
+        assert!(merge.settle(Noted::Since, &mut ready), "mic 1 was noted while mic 0 was read");
         assert!(ready.is_empty());
         merge.push(1, at(74_742), 2);
         merge.push(2, at(74_842), 3);
-        assert_eq!(settle(&mut merge), (false, vec![1, 2, 3, 4]));
+        merge.push(2, at(85_431), 6);
+        assert!(merge.settle(Noted::Since, &mut ready), "mic 2 may have been read before mic 1's next came");
+        assert_eq!(ready.drain(..).map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        merge.push(1, at(85_380), 5);
+        assert_eq!(settle(&mut merge), (false, vec![5, 6]));
+    }
+
+    #[test]
+    fn an_enter_that_left_some_of_what_was_noted_makes_nothing_certain() {
+        let mut merge = Merge::new(8);
+        let mut ready = Vec::new();
+        merge.push(0, at(2), 2);
+        assert!(merge.settle(Noted::Before, &mut ready) && merge.settle(Noted::Before, &mut ready));
+        merge.push(1, at(1), 1);
+        assert!(!merge.settle(Noted::Since, &mut ready));
+        assert_eq!(ready.into_iter().map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::log::Log;
-use super::merge::Merge;
+use super::merge::{Merge, Noted};
 use super::view::{Shared, View};
 use crate::MICS;
 use crate::cycle::Clocks;
@@ -72,10 +72,6 @@ pub(super) struct Loop {
     failing: [bool; MICS],
     accept_at: Option<MonoTime>,
     behind: bool,
-    /// When the clocks were last read: what was stamped before had arrived when the next enter began.
-    seen: KernelTime,
-    /// All that was stamped up to then has been delivered.
-    horizon: KernelTime,
     stop_at: Option<MonoTime>,
     warned_unstamped: bool,
 }
@@ -100,8 +96,6 @@ impl Loop {
             failing: [false; MICS],
             accept_at: None,
             behind: false,
-            seen: KernelTime::from_nanos(i64::MIN),
-            horizon: KernelTime::from_nanos(i64::MIN),
             stop_at: None,
             warned_unstamped: false,
         }
@@ -130,8 +124,7 @@ impl Loop {
 
     /// One turn; `false` when it was the last.
     fn turn(&mut self) -> io::Result<bool> {
-        // 1. Wait. All that was stamped before has been delivered when the enter is complete.
-        let mut before = self.seen;
+        // 1. Wait.
         if self.behind || self.server.has_work() {
             self.ring.poll()?;
         } else {
@@ -141,16 +134,14 @@ impl Loop {
         self.shared.turns += 1;
 
         // 2. and 3. Clocks and datagrams; in rounds, while an older datagram may be missing beside a newer one.
-        let mut clocks = self.round(before);
+        let mut clocks = self.round();
         for _ in 1..ROUNDS {
             if !self.behind {
                 break;
             }
-            before = clocks.wall;
             self.ring.poll()?;
-            clocks = self.round(before);
+            clocks = self.round();
         }
-        self.seen = clocks.wall;
 
         // 4. Timers: time has passed for the engine only when all that arrived before is in.
         if !self.behind {
@@ -176,12 +167,11 @@ impl Loop {
         Ok(!self.finished(clocks.mono))
     }
 
-    /// Reaps, and feeds the engine all datagrams whose order is certain. `entered`: when the enter before it began.
-    fn round(&mut self, entered: KernelTime) -> Clocks {
+    /// Reaps, and feeds the engine all datagrams whose order is certain.
+    fn round(&mut self) -> Clocks {
         self.ring.reap(&mut self.completions);
-        // Read before the flag: what is noted later is stamped later.
-        let clocks = host::clocks();
         let pending = self.ring.has_pending_work();
+        let clocks = host::clocks();
         let mut heard = [false; MICS];
         let web = self.web.len();
         self.engine.begin_turn(clocks);
@@ -223,11 +213,12 @@ impl Loop {
                 .line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
         }
         let carried_out = self.web.len() - web + heard.into_iter().filter(|&heard| heard).count();
-        if carried_out < ENTER_SHARE {
-            self.horizon = entered;
-        }
-        let horizon = (pending || carried_out >= ENTER_SHARE).then_some(self.horizon);
-        self.behind = self.merge.settle(horizon, &mut self.ready);
+        let noted = match (pending, carried_out < ENTER_SHARE) {
+            (false, true) => Noted::Nothing,
+            (true, true) => Noted::Since,
+            (_, false) => Noted::Before,
+        };
+        self.behind = self.merge.settle(noted, &mut self.ready);
         let mut ready = std::mem::take(&mut self.ready);
         for (mic, stamp, datagram) in ready.drain(..) {
             self.feed(mic, stamp, &datagram, clocks);
