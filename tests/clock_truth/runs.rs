@@ -45,6 +45,19 @@ impl fmt::Display for Share {
     }
 }
 
+/// A figure in ppm, or none where nothing was known.
+#[derive(Clone, Copy)]
+pub struct Figure(Option<f64>);
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ppm) => write!(f, "{ppm:.*}", f.precision().unwrap_or(3)),
+            None => f.write_str("-"),
+        }
+    }
+}
+
 /// What was asked at some moments of all runs.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
@@ -81,16 +94,19 @@ impl Answers {
     pub fn covered(&self) -> Share {
         self.share(|(error, uncertainty)| error <= uncertainty)
     }
-    pub fn rmse(&self) -> f64 {
-        (self.known.iter().map(|(error, _)| error * error).sum::<f64>() / self.known.len() as f64).sqrt()
+    pub fn rmse(&self) -> Figure {
+        self.figure((self.known.iter().map(|(error, _)| error * error).sum::<f64>() / self.known.len() as f64).sqrt())
     }
-    pub fn worst(&self) -> f64 {
-        self.known.iter().fold(0.0, |worst, (error, _)| worst.max(*error))
+    pub fn worst(&self) -> Figure {
+        self.figure(self.known.iter().fold(0.0, |worst, (error, _)| worst.max(*error)))
     }
-    pub fn median_uncertainty(&self) -> f64 {
+    pub fn median_uncertainty(&self) -> Figure {
         let mut all: Vec<f64> = self.known.iter().map(|(_, uncertainty)| *uncertainty).collect();
-        let middle = all.len() / 2;
-        *all.select_nth_unstable_by(middle, f64::total_cmp).1
+        all.sort_unstable_by(f64::total_cmp);
+        self.figure(all.get(all.len() / 2).copied().unwrap_or_default())
+    }
+    fn figure(&self, ppm: f64) -> Figure {
+        Figure((!self.known.is_empty()).then_some(ppm))
     }
 }
 
