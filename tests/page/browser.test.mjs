@@ -157,10 +157,15 @@ test("the page, fed by virtual microphones", async (t) => {
     await page.setViewportSize({ width: 390, height: 844 });
     await new Promise((done) => setTimeout(done, 500));
     await screenshot(page, "dashboard-phone.png");
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth));
+    const wide = await page.evaluate(() => [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll, .unseen") && element.getBoundingClientRect().right > innerWidth + 1).map((element) => element.id || element.className || element.tagName));
+    assert.deepEqual(wide, [], "nothing reaches beyond the screen");
   });
 
-  await t.test("without a complaint of the browser or of the policy", () => assert.deepEqual(page.complaints, []));
+  await t.test("without a complaint of the browser or of the policy, which is in force", async () => {
+    assert.deepEqual(page.complaints, []);
+    await page.evaluate(() => document.body.setAttribute("style", "color: red"));
+    await until("an inline style is refused", async () => page.complaints.some((text) => /policy: style-src/.test(text)));
+  });
   await page.close();
   await Promise.all([stop(microphones), stop(server.child)]);
 });

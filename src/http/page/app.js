@@ -7,6 +7,7 @@ import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm } from ".
 import { Model, POLL_MS } from "./model.js";
 import { Picture, drawDrift, drawHistogram, drawJitter, drawMeter, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
+import { Calm } from "./verdict.js";
 import * as view from "./view.js";
 
 const FRAME_MS = 1000 / 30;
@@ -120,6 +121,7 @@ function driftReason(shown) {
 
 // ---- Out: words
 
+const calm = new Calm();
 let announced = { kind: null, time: -Infinity };
 let eventsBefore = null;
 
@@ -154,7 +156,7 @@ function showWords(now) {
   const facts = model.facts(now);
   tendStream(facts, now);
   // The verdict is never paused.
-  showVerdict(model.verdict(now), now);
+  showVerdict(calm.show(model.verdict(now), now), now);
   view.write($("listen-state"), listenText());
   const rate = eventRate(now);
   if (model.diagnostics !== null) view.write($("about"), view.about(model.diagnostics, facts, rate));

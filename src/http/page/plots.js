@@ -11,7 +11,7 @@ import { OFFSET_LIMIT_US } from "./verdict.js";
 
 const FONT = "11px system-ui, sans-serif";
 /** Room for the labels of an axis, in CSS pixels. */
-const LEFT = 46;
+const LEFT = 54;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 18;
@@ -159,9 +159,12 @@ export function drawStrip({ ctx, width, height }, colours, fates, mic) {
   const lane = mic * FATES.length;
   ctx.fillStyle = colours.well;
   ctx.fillRect(0, 0, width, height);
+  // Asking is not in step with the columns. What an answer counts came since the one before: an empty column is the next newer one's.
+  let from = 0;
+  while (from < 8 && fates.at(from, lane) < 0) from += 1;
   for (let age = 0; age < columns; age++) {
-    // Asking is not in step with the columns: an empty one between others is theirs.
-    const from = fates.at(age, lane) >= 0 ? age : age + 1;
+    if (fates.at(age, lane) >= 0) from = age;
+    else if (age - from > 8) continue;
     if (fates.at(from, lane) < 0) continue;
     const counts = FATES.map((_, i) => fates.sum[fates.at(from, lane + i)]);
     const whole = counts.reduce((a, b) => a + b, 0);
