@@ -1,5 +1,6 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod host;
 mod http;
 mod simulate;
 
@@ -7,6 +8,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
@@ -29,6 +31,8 @@ pub enum Command {
     Demo(ServeArgs),
     /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
     Simulate(Box<SimulateArgs>),
+    /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
+    Doctor(DoctorArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -57,6 +61,8 @@ pub struct ServeArgs {
     /// Longest datagram taken, in bytes; longer ones are counted as truncated.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
     pub max_datagram: usize,
+    #[command(flatten)]
+    pub host: HostArgs,
     #[command(flatten)]
     pub web: HttpArgs,
 }

@@ -1,6 +1,7 @@
 //! The commands: where the pure rooms and the kernel meet.
 
 pub mod demo;
+pub mod doctor;
 pub mod serve;
 pub mod simulate;
 

@@ -3,4 +3,5 @@
 mod audio;
 mod clients;
 mod faults;
+mod host;
 mod rig;
