@@ -63,6 +63,8 @@ pub enum Locked {
 /// How long real-time threads may run in each second, in microseconds; `None` without a bound. A spinning SCHED_FIFO
 /// thread is stopped for the rest (43 to 53 ms a second, measured).
 pub fn real_time_bound() -> Option<u64> {
-    // Unreadable or -1: no bound.
-    std::fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").ok()?.trim().parse().ok()
+    /// The kernel's default, where its file is hidden from us (systemd's ProcSubset=pid).
+    const DEFAULT_US: i64 = 950_000;
+    let text = std::fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").unwrap_or_default();
+    u64::try_from(text.trim().parse().unwrap_or(DEFAULT_US)).ok()
 }
