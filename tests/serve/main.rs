@@ -5,4 +5,5 @@ mod audio;
 mod clients;
 mod costs;
 mod faults;
+mod host;
 mod rig;
