@@ -122,13 +122,7 @@ impl Run {
 
     /// The next datagram of the file.
     pub fn datagram(&mut self, datagram: &Datagram<'_>) {
-        const CONTRACT: [u16; MICS] = [30_001, 30_002, 30_003];
-        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == datagram.to.port());
-        let mic = match self.ports {
-            Some(ports) => by_port(ports),
-            None => datagram.mic.or_else(|| by_port(CONTRACT)),
-        };
-        let Some(mic) = mic else {
+        let Some(mic) = datagram.microphone(self.ports) else {
             let port = datagram.to.port();
             if self.elsewhere.len() < MOST_PORTS || self.elsewhere.contains_key(&port) {
                 *self.elsewhere.entry(port).or_default() += 1;
@@ -258,13 +252,17 @@ impl Run {
             cycle.arrival.map(|stamp| stamp.map(|stamp| MonoTime::from_nanos((stamp - self.wall_ahead).as_nanos())));
         let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
         let (first_frame, start) = *self.origin.get_or_insert((cycle.first_frame, at));
+        // A skip that proved false stays in the axis of positions, but was no sample of any microphone.
+        let corrected = self.engine.counters().mics.iter().map(|mic| mic.corrected).max().unwrap_or(0);
+        let taken_back = corrected as i64 * frames;
         let timeline = self
             .timeline
             .get_or_insert_with(|| Timeline::new(start, Span::of_frames(frames, rate as u32) + Span::from_millis(1)));
         for (mic, arrival) in arrivals.into_iter().enumerate() {
             timeline.channel(mic, at, arrival.is_some());
             let error_ns = arrival.map(|arrival| {
-                let samples = i128::from(cycle.first_frame - first_frame) + i128::from(cycle.mic_samples[mic]);
+                let emitted = cycle.first_frame - first_frame + i64::from(cycle.mic_samples[mic]);
+                let samples = i128::from(emitted - taken_back);
                 (i128::from((arrival - start).as_nanos()) - samples * 1_000_000_000 / rate) as f64
             });
             if let Some(ns) = error_ns {
