@@ -86,16 +86,17 @@ impl Meter {
     }
 }
 
-/// Where a microphone's newest packet ended, and when it arrived.
-#[derive(Clone, Copy)]
-struct Placed {
-    end: FramePos,
-    arrival: MonoTime,
+/// Where a microphone's newest packet ended on that microphone's own axis, and when it arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub end: FramePos,
+    pub arrival: MonoTime,
 }
 
 /// Jitter and delay variation of one microphone.
 struct Variation {
     newest: Option<Placed>,
+    restarts: u64,
     /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
     jitter_ns: Option<f64>,
     /// Relative rate error of the microphone's clock against the host's.
@@ -111,6 +112,7 @@ impl Variation {
     fn new() -> Variation {
         Variation {
             newest: None,
+            restarts: 0,
             jitter_ns: None,
             rate: 0.0,
             delay_ns: 0.0,
@@ -200,6 +202,7 @@ impl SkewMeter {
     pub fn on_restart(&mut self, mic: usize) {
         let variation = &mut self.variation[mic];
         variation.newest = None;
+        variation.restarts += 1;
         variation.delay_ns = 0.0;
         variation.delays.clear();
     }
@@ -207,6 +210,13 @@ impl SkewMeter {
     /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
         self.variation[mic].on_placed(Placed { end, arrival }, self.sample_rate);
+    }
+
+    /// The newest packet of `mic` whose position is known, and how often the channel has locked anew: positions before and after that
+    /// have nothing in common.
+    pub fn newest_placed(&self, mic: usize) -> Option<(Placed, u64)> {
+        let variation = &self.variation[mic];
+        variation.newest.map(|placed| (placed, variation.restarts))
     }
 
     /// A cycle is complete. Skew is taken from `arrivals`, which no step of the wall clock moves; `stamps` are kept for
