@@ -48,7 +48,6 @@ pub struct Gap {
 #[derive(Clone, Copy, Debug)]
 struct Phase {
     placed: Placed,
-    restarts: u64,
     /// Sample time and arrivals are counted from here.
     origin: Placed,
     /// Arrival minus sample time, from the origin.
@@ -103,8 +102,10 @@ pub struct Run {
 impl Run {
     /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
     pub fn new(config: Config, ports: Option<[u16; MICS]>) -> Run {
+        let mut engine = Engine::new(config);
+        engine.meter_mut().trace();
         Run {
-            engine: Engine::new(config),
+            engine,
             stability: Default::default(),
             pair_stability: Default::default(),
             timeline: None,
@@ -216,7 +217,6 @@ impl Run {
         if let Verdict::Accepted(accepted) = self.engine.handle_datagram(&datagram) {
             self.packet_frames[held.mic] = i64::from(accepted.samples);
         }
-        self.note_phases();
         self.engine.handle_timeout();
         self.drain();
         self.spare.push(held.bytes);
@@ -248,6 +248,7 @@ impl Run {
     }
 
     fn drain(&mut self) {
+        self.note_phases();
         while let Some(output) = self.engine.poll_output() {
             if let Output::Cycle(cycle) = output {
                 self.cycle(&cycle);
@@ -298,38 +299,36 @@ impl Run {
         }
     }
 
-    /// Packets that the last datagram let be placed, each on its microphone's own axis.
+    /// Packets that were placed since it was last asked, each on its microphone's own axis.
     fn note_phases(&mut self) {
-        for mic in 0..MICS {
-            let Some((placed, restarts)) = self.engine.meter().newest_placed(mic) else { continue };
-            let before = self.phase[mic];
-            if before.is_some_and(|phase| phase.placed == placed) {
-                continue;
-            }
-            let phase = match before {
-                Some(before) if before.restarts == restarts => {
-                    let error_ns = self.error_ns(before.origin, placed);
-                    Phase { placed, restarts, origin: before.origin, error_ns }
-                }
-                // What the offset was before is unknown now: it goes on as it stood.
-                before => {
-                    let error_ns = before.map_or(0.0, |before| before.error_ns);
-                    let origin = Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed };
-                    Phase { placed, restarts, origin, error_ns }
-                }
-            };
-            self.phase[mic] = Some(phase);
-            let steps = before.filter(|before| before.restarts == restarts).map_or(1, |before| {
-                let frames = self.packet_frames[mic].max(1);
-                // Positions go back when an insertion is taken back; time does not.
-                ((placed.end - before.placed.end) / frames).clamp(1, LONGEST_HOLE)
-            });
-            for _ in 1..steps {
-                self.stability[mic].push(None);
-            }
-            self.stability[mic].push(Some(phase.error_ns / 1e9));
-            self.timeline(placed.arrival).delay(mic, placed.arrival, phase.error_ns / 1e3);
+        while let Some(placed) = self.engine.meter_mut().take_placed() {
+            self.note_phase(placed);
         }
+    }
+
+    fn note_phase(&mut self, placed: Placed) {
+        let mic = placed.mic;
+        let before = self.phase[mic];
+        let same_axis = before.filter(|before| before.placed.restarts == placed.restarts);
+        let (origin, error_ns) = match (same_axis, before) {
+            (Some(before), _) => (before.origin, self.error_ns(before.origin, placed)),
+            // What the offset was before is unknown now: it goes on as it stood.
+            (None, before) => {
+                let error_ns = before.map_or(0.0, |before| before.error_ns);
+                (Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
+            }
+        };
+        self.phase[mic] = Some(Phase { placed, origin, error_ns });
+        let steps = same_axis.map_or(1, |before| {
+            let frames = self.packet_frames[mic].max(1);
+            // Positions go back when an insertion is taken back; time does not.
+            ((placed.end - before.placed.end) / frames).clamp(1, LONGEST_HOLE)
+        });
+        for _ in 1..steps {
+            self.stability[mic].push(None);
+        }
+        self.stability[mic].push(Some(error_ns / 1e9));
+        self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
     }
 
     fn error_ns(&self, origin: Placed, placed: Placed) -> f64 {
