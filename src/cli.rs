@@ -1,5 +1,6 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod host;
 mod http;
 mod simulate;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
@@ -34,6 +36,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
     Analyze(AnalyzeArgs),
+    /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
+    Doctor(DoctorArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -118,6 +122,8 @@ pub struct ServeArgs {
     /// Longest datagram taken, in bytes; longer ones are counted as truncated.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
     pub max_datagram: usize,
+    #[command(flatten)]
+    pub host: HostArgs,
     #[command(flatten)]
     pub web: HttpArgs,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use micring::cli::{Cli, Command};
-use micring::commands::{analyze, demo, replay, serve, simulate};
+use micring::commands::{analyze, demo, doctor, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -16,6 +16,11 @@ fn main() -> ExitCode {
             let scenario = args.scenario().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             simulate::run(&args, &scenario)
         }
+        Command::Doctor(args) => match doctor::run(&args) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

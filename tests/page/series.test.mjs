@@ -93,3 +93,11 @@ test("a level settles at the true one, and the peak is held for a while", () => 
   level.add(0.01, 0.2, 512 / 48000, now + 1600);
   assert.ok(Math.abs(level.peakDb - 20 * Math.log10(0.2)) < 1e-9);
 });
+
+test("a picture widens as values come", () => {
+  const buckets = new Buckets(100, 100, 1);
+  assert.equal(buckets.span(), 25);
+  // The first value is at step 1000: up to 25, 50, 100 steps are known at steps 1024, 1049, 1099.
+  const spans = [1000, 1024, 1025, 1049, 1050, 1099, 6000].map((step) => (buckets.add(step * 100, 0, 1), buckets.span()));
+  assert.deepEqual(spans, [25, 25, 50, 50, 100, 100, 100]);
+});
