@@ -2,7 +2,6 @@
 //! clock model, an HTTP request.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -50,7 +49,6 @@ pub fn all(c: &mut Criterion) {
     });
     let mut fed = Fed::new();
     let mut web = Web::new(0, &mut fed);
-    let peer = SocketAddr::from(([127, 0, 0, 1], 4002));
-    let id = web.server.accept(peer, fed.clocks()).expect("there is room");
+    let id = web.connect(&mut fed);
     c.bench_function("http, a request and its answer", |b| b.iter(|| web.request(id, &mut fed)));
 }

@@ -244,9 +244,8 @@ pub fn send_many(fd: RawFd, messages: &[(SocketAddr, &[u8])]) -> io::Result<usiz
 pub fn stamp_on_request(fd: RawFd) -> io::Result<()> {
     let off = 0_i32;
     // SAFETY: the kernel reads four bytes at `off`.
-    let result = unsafe {
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, std::ptr::from_ref(&off).cast(), 4)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, std::ptr::from_ref(&off).cast(), 4) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

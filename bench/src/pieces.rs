@@ -8,7 +8,7 @@ use bytes::Bytes;
 use micring::MICS;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
-use micring::http::{Action, HttpConfig, LocalTime, Server, Source};
+use micring::http::{Action, ConnId, HttpConfig, LocalTime, Server, Source};
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
 use crate::load::fill;
@@ -118,15 +118,22 @@ pub struct Web {
 
 impl Web {
     pub fn new(subscribers: usize, fed: &mut Fed) -> Web {
-        let mut server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
-        for _ in 0..subscribers {
-            let peer = SocketAddr::from(([127, 0, 0, 1], 4001));
-            let id = server.accept(peer, fed.clocks()).expect("there is room");
-            server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", fed.clocks());
-        }
+        let server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
         let mut web = Web { server };
-        web.drain(fed);
+        for _ in 0..subscribers {
+            let id = web.connect(fed);
+            web.server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", fed.clocks());
+            web.drain(fed);
+        }
         web
+    }
+
+    /// A connection that has asked for nothing yet.
+    pub fn connect(&mut self, fed: &mut Fed) -> ConnId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4001));
+        let id = self.server.accept(peer, fed.clocks()).expect("there is room");
+        self.drain(fed);
+        id
     }
 
     /// A cycle to all subscribers, and its sends; bytes sent.
@@ -149,8 +156,9 @@ impl Web {
     }
 
     /// One request of a connection that is kept alive.
-    pub fn request(&mut self, id: micring::http::ConnId, fed: &mut Fed) -> usize {
-        const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:5000\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+    pub fn request(&mut self, id: ConnId, fed: &mut Fed) -> usize {
+        const REQUEST: &[u8] =
+            b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:5000\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
         self.server.receive(id, REQUEST, fed.clocks());
         self.drain(fed)
     }

@@ -98,7 +98,13 @@ impl Plot<'_> {
                 short(tick)
             );
         }
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>", WIDTH / 2.0, HEIGHT - 12.0, self.x);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            WIDTH / 2.0,
+            HEIGHT - 12.0,
+            self.x
+        );
         let _ = writeln!(
             svg,
             "<text transform=\"translate(16 {}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
@@ -113,7 +119,11 @@ impl Plot<'_> {
                 .filter(|point| point.1.is_finite() && (!self.log_y || point.1 > 0.0))
                 .map(|&(a, b)| format!("{:.1},{:.1}", x.at(a), y.at(b)))
                 .collect();
-            let _ = writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", path.join(" "));
+            let _ = writeln!(
+                svg,
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                path.join(" ")
+            );
             for point in &path {
                 let (cx, cy) = point.split_once(',').expect("made above");
                 let _ = writeln!(svg, "<circle cx=\"{cx}\" cy=\"{cy}\" r=\"3\" fill=\"{colour}\"/>");

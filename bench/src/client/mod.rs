@@ -15,7 +15,8 @@ pub fn subscribe(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).context("a subscriber's connect")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET /api/stream_3ch HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+    // In one piece: the simplest servers answer whatever comes first.
+    stream.write_all(format!("GET /api/stream_3ch HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut seen = Vec::new();
     let mut piece = [0; 1024];
     while !seen.windows(13).any(|window| window == b"retry: 1000\n\n") {

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::net::TcpStream;
 
+use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use anyhow::Result;
 use micring::MICS;
 
 use super::completed_us;

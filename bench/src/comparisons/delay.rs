@@ -145,9 +145,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     let tuned = sheets[4].1.get("micring serve", "skew us p999");
     for peer in ["threads", "python"] {
         let theirs = hogs.get(peer, "skew us p999");
-        let ratio = tuned.zip(theirs).and_then(|(own, theirs)| {
-            crate::stats::Spread::of(&[own.median / theirs.median])
-        });
+        let ratio = tuned.zip(theirs).and_then(|(own, theirs)| crate::stats::Spread::of(&[own.median / theirs.median]));
         claims.push(Claim::at_most(&format!("skew p99.9 with hogs, serve low-latency / {peer} as it is"), ratio, 0.02));
     }
     let about = format!(

@@ -90,10 +90,11 @@ fn loop_delay(rig: &Rig, subscribers: usize, seconds: f64) -> Result<f64> {
     settle();
     let figures = process.get("/api/diagnostics_sync")?;
     let p99 = |mic| figures["loop_delay_us"][mic]["p99"].as_f64();
-    ["mic0", "mic1", "mic2"].into_iter().map(p99).collect::<Option<Vec<_>>>().map_or_else(
-        || anyhow::bail!("no loop delay in {figures}"),
-        |all| Ok(all.into_iter().fold(0.0, f64::max)),
-    )
+    ["mic0", "mic1", "mic2"]
+        .into_iter()
+        .map(p99)
+        .collect::<Option<Vec<_>>>()
+        .map_or_else(|| anyhow::bail!("no loop delay in {figures}"), |all| Ok(all.into_iter().fold(0.0, f64::max)))
 }
 
 pub fn run(rig: &Rig) -> Result<Outcome> {
@@ -128,7 +129,11 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     let most = "subscribers served";
     let row = |n| format!("micring serve, {n} subscribers");
     let claims = vec![
-        Claim::at_least("subscribers, serve / plain write loop", sheet.ratio(("micring serve", most), ("epoll", most)), 0.95),
+        Claim::at_least(
+            "subscribers, serve / plain write loop",
+            sheet.ratio(("micring serve", most), ("epoll", most)),
+            0.95,
+        ),
         Claim::at_most(
             "the last of 100 has its event, serve / plain write loop (p50)",
             sheet.ratio(("micring serve", "100: last p50 us"), ("epoll", "100: last p50 us")),

@@ -20,6 +20,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     }
     let claims = [("ready ms", 20.0), ("resident MiB, history full", 12.0), ("binary MiB", 6.0)]
         .map(|(metric, bound)| Claim::at_most(metric, sheet.get(row, metric), bound));
-    let about = "From fork until the ready line; resident memory without a subscriber after the history is full.".into();
+    let about =
+        "From fork until the ready line; resident memory without a subscriber after the history is full.".into();
     Ok(Outcome { name: "footprint", about, sheets: vec![("serve".into(), sheet)], claims: claims.into() })
 }

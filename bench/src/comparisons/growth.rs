@@ -51,7 +51,12 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
             }
             let row = count.to_string();
             subscribers.put(round, &row, "CPU %", trial.cpu_s / seconds * 100.0);
-            subscribers.put(round, &row, "CPU us / event sent", trial.cpu_s * 1e6 / (trial.cycles as f64 * count as f64));
+            subscribers.put(
+                round,
+                &row,
+                "CPU us / event sent",
+                trial.cpu_s * 1e6 / (trial.cycles as f64 * count as f64),
+            );
             subscribers.put(round, &row, "p50 us", trial.fared.p50_us);
             subscribers.put(round, &row, "p99 us", trial.fared.p99_us);
             subscribers.put(round, &row, "resident MiB", process.resident_kib()? / 1024.0);
@@ -69,10 +74,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     }
     let line = |sheet: &Sheet, rows: Vec<String>, metric: &str| Line {
         name: metric.to_owned(),
-        points: rows
-            .iter()
-            .filter_map(|row| Some((row.parse().ok()?, sheet.get(row, metric)?.median)))
-            .collect(),
+        points: rows.iter().filter_map(|row| Some((row.parse().ok()?, sheet.get(row, metric)?.median))).collect(),
     };
     let (by_count, by_rate): (Vec<String>, Vec<String>) =
         (counts.iter().map(usize::to_string).collect(), times.iter().map(u32::to_string).collect());
@@ -80,7 +82,14 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
         metrics.iter().map(|metric| line(sheet, rows.to_vec(), metric)).collect()
     };
     let plots = [
-        ("growth-cpu", "CPU against subscribers", "subscribers", "% of a core", false, of(&subscribers, &by_count, &["CPU %"])),
+        (
+            "growth-cpu",
+            "CPU against subscribers",
+            "subscribers",
+            "% of a core",
+            false,
+            of(&subscribers, &by_count, &["CPU %"]),
+        ),
         (
             "growth-latency",
             "Delivery against subscribers",
@@ -89,8 +98,22 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
             true,
             of(&subscribers, &by_count, &["p50 us", "p99 us"]),
         ),
-        ("growth-memory", "Memory against subscribers", "subscribers", "MiB", false, of(&subscribers, &by_count, &["resident MiB"])),
-        ("growth-packet-cpu", "CPU a packet against packet rate", "times 281 packets a second (log)", "us", false, of(&rates, &by_rate, &["CPU us / packet"])),
+        (
+            "growth-memory",
+            "Memory against subscribers",
+            "subscribers",
+            "MiB",
+            false,
+            of(&subscribers, &by_count, &["resident MiB"]),
+        ),
+        (
+            "growth-packet-cpu",
+            "CPU a packet against packet rate",
+            "times 281 packets a second (log)",
+            "us",
+            false,
+            of(&rates, &by_rate, &["CPU us / packet"]),
+        ),
         (
             "growth-packet-delay",
             "Loop delay against packet rate",
@@ -107,6 +130,9 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     let about = "micring serve alone. Packet rates beyond 16 times have smaller packets (the sample rate's limit), so that CPU a \
                  packet falls there for two reasons. Plots: growth-*.svg beside the JSON."
         .into();
-    let sheets = vec![("against subscribers".into(), subscribers), ("against the packet rate (times 281 a second)".into(), rates)];
+    let sheets = vec![
+        ("against subscribers".into(), subscribers),
+        ("against the packet rate (times 281 a second)".into(), rates),
+    ];
     Ok(Outcome { name: "growth", about, sheets, claims: Vec::new() })
 }

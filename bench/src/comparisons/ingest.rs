@@ -10,8 +10,16 @@ use crate::process::Process;
 use crate::rig::{Rig, settle};
 use crate::stats::{Claim, Sheet};
 
-const RECEIVERS: [&str; 8] =
-    ["micring ring, bare", "micring ring + engine", "micring serve", "recvmmsg", "threads", "tokio", "tokio-uring", "python"];
+const RECEIVERS: [&str; 8] = [
+    "micring ring, bare",
+    "micring ring + engine",
+    "micring serve",
+    "recvmmsg",
+    "threads",
+    "tokio",
+    "tokio-uring",
+    "python",
+];
 
 /// What came of a flood.
 struct Taken {

@@ -1,6 +1,7 @@
 //! The pieces of a packet's way (criterion, in this process), and what a packet allocates.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -43,18 +44,26 @@ fn median(folder: &Path) -> Result<f64> {
     estimates["median"]["point_estimate"].as_f64().context("a median")
 }
 
-pub fn run(rig: &Rig) -> Result<Outcome> {
-    let folder = rig.out.join("criterion");
-    let time = if rig.quick { Duration::from_millis(10) } else { Duration::from_millis(600) };
+/// Criterion itself, in a process of its own: it prints as it likes.
+pub fn sample(folder: &Path, milliseconds: u64) {
+    let time = Duration::from_millis(milliseconds);
     let mut criterion = Criterion::default()
         .without_plots()
-        .output_directory(&folder)
+        .output_directory(folder)
         .sample_size(10)
         .warm_up_time(time / 2)
         .measurement_time(time);
+    crate::micro::all(&mut criterion);
+}
+
+pub fn run(rig: &Rig) -> Result<Outcome> {
+    let folder = rig.out.join("criterion");
     let mut sheet = Sheet::default();
     for round in 0..rig.rounds {
-        crate::micro::all(&mut criterion);
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["peer", "sample", if rig.quick { "10" } else { "600" }]).arg(&folder);
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        ensure!(status.success(), "criterion failed: {status}");
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
             if entry.path().join("new/estimates.json").exists() {

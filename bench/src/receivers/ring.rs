@@ -13,7 +13,11 @@ use super::{Meter, PeerArgs};
 /// One turn: enter, and what came.
 fn turn(ring: &mut Ring, spin: bool, out: &mut Vec<Completion>) -> Result<()> {
     ring.arm_mics();
-    if spin { ring.poll()? } else { ring.wait(None)? }
+    if spin {
+        ring.poll()?
+    } else {
+        ring.wait(None)?
+    }
     ring.reap(out);
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::net::UdpSocket as StdSocket;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use ::tokio::io::{Interest, unix::AsyncFd};
+use ::tokio::io::Interest;
+use ::tokio::net::UdpSocket;
 use ::tokio::runtime::Builder;
 use ::tokio::task::LocalSet;
 use anyhow::Result;
@@ -16,7 +17,7 @@ use crate::os::{self, Read};
 
 /// A microphone's socket under tokio.
 pub struct Udp {
-    inner: AsyncFd<StdSocket>,
+    inner: UdpSocket,
 }
 
 impl Udp {
@@ -26,12 +27,12 @@ impl Udp {
         // SAFETY: the descriptor was just duplicated, is a UDP socket, and nobody else has it.
         let socket = unsafe { StdSocket::from_raw_fd(fd.into_raw_fd()) };
         socket.set_nonblocking(true)?;
-        Ok(Udp { inner: AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+        Ok(Udp { inner: UdpSocket::from_std(socket)? })
     }
 
     pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<Read> {
         self.inner
-            .async_io(Interest::READABLE, |socket| os::recvmsg(socket.as_raw_fd(), buffer, libc::MSG_DONTWAIT))
+            .async_io(Interest::READABLE, || os::recvmsg(self.inner.as_raw_fd(), buffer, libc::MSG_DONTWAIT))
             .await
     }
 }

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use anyhow::Result;
 use ::axum::Router;
 use ::axum::body::Body;
 use ::axum::extract::State;
@@ -13,6 +12,7 @@ use ::axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use ::axum::response::IntoResponse;
 use ::axum::routing::get;
 use ::axum::serve::ListenerExt;
+use anyhow::Result;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::broadcast::{self, Sender, error::RecvError};
@@ -62,7 +62,7 @@ pub fn run() -> Result<()> {
         let app = Router::new().route("/api/stream_3ch", get(events)).with_state(sender.clone());
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         tokio::task::spawn_local(async move { ::axum::serve(listener, app).await });
-        let assembler = Rc::new(RefCell::new(Assembler::new()));
+        let assembler = Rc::new(RefCell::new(Assembler::default()));
         let tasks: Vec<_> = sockets
             .iter()
             .enumerate()

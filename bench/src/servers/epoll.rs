@@ -50,7 +50,7 @@ pub fn run() -> Result<()> {
     let accept = MICS as u64;
     epoll.add(listener.as_raw_fd(), accept, libc::EPOLLIN)?;
     announce(&sockets, Some(listener.local_addr()?))?;
-    let mut assembler = Assembler::new();
+    let mut assembler = Assembler::default();
     let mut batch = Batch::new(64, 8192);
     let mut clients: Vec<Client> = Vec::new();
     let mut ready = Vec::with_capacity(256);

@@ -27,14 +27,18 @@ pub fn run() -> Result<()> {
     announce(&sockets, Some(listener.local_addr()?))?;
     let mut ring = Ring::new(RingOptions::default(), sockets)?;
     ring.listen(listener);
-    let mut assembler = Assembler::new();
+    let mut assembler = Assembler::default();
     let mut clients: Vec<Client> = Vec::new();
     let mut ready: VecDeque<usize> = VecDeque::new();
     let mut completions = Vec::with_capacity(8192);
     while assembler.stopped.contains(&false) {
         ring.arm_mics();
         ring.arm_accept();
-        if ready.is_empty() { ring.wait(None)? } else { ring.poll()? }
+        if ready.is_empty() {
+            ring.wait(None)?
+        } else {
+            ring.poll()?
+        }
         ring.reap(&mut completions);
         for completion in completions.drain(..) {
             match completion {
