@@ -36,14 +36,19 @@ pub struct HostClock {
 
 #[derive(Clone, Copy, Debug)]
 struct Reading {
+    /// The clocks of this turn.
     clocks: Clocks,
-    /// D and when it was read.
-    offset: Offset,
-    offset_read: MonoTime,
+    newest: Offset,
+    /// The one read before it, on this side of any step: between the two, D is taken to have changed evenly.
+    older: Offset,
 }
 
-/// REALTIME - MONOTONIC_RAW, in nanoseconds. Of two clocks: not a [`Span`].
-type Offset = i64;
+/// D = REALTIME - MONOTONIC_RAW, in nanoseconds (of two clocks, so not a [`Span`]), and when it was read.
+#[derive(Clone, Copy, Debug)]
+struct Offset {
+    d: i64,
+    read: MonoTime,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
@@ -60,21 +65,23 @@ impl HostClock {
     /// The clocks of a turn. `bracket`: how far apart the reads of MONOTONIC_RAW before and after that of REALTIME were
     /// (`clocks.mono` is their mean); zero in virtual time. A wide one keeps the older offset.
     pub fn turn(&mut self, clocks: Clocks, bracket: Span) {
-        let offset = clocks.wall.as_nanos() - clocks.mono.as_nanos();
+        let read = Offset { d: clocks.wall.as_nanos() - clocks.mono.as_nanos(), read: clocks.mono };
         let Some(last) = self.now else {
-            self.now = Some(Reading { clocks, offset, offset_read: clocks.mono });
+            self.now = Some(Reading { clocks, newest: read, older: read });
             return;
         };
-        let age = clocks.mono - last.offset_read;
-        let by = Span::from_nanos(offset - last.offset);
+        let age = read.read - last.newest.read;
+        let by = Span::from_nanos(read.d - last.newest.d);
+        let mut older = last.newest;
         if by.abs() > STEP + bracket + age.mul_ratio(SLEW_PPM, 1_000_000) {
             self.steps += 1;
             self.last_step = Some(Step { seen: clocks.mono, by });
-        } else if bracket > BRACKET + age.mul_ratio(STALE_PPM, 1_000_000) {
+            older.d = read.d;
+        } else if bracket > BRACKET + age.mul_ratio(STALE_PPM, 1_000_000) || age <= Span::ZERO {
             self.now = Some(Reading { clocks, ..last });
             return;
         }
-        self.now = Some(Reading { clocks, offset, offset_read: clocks.mono });
+        self.now = Some(Reading { clocks, newest: read, older });
     }
 
     /// When a packet stamped `stamp` arrived, on the steady clock. Read it in the turn that read the packet.
@@ -83,7 +90,7 @@ impl HostClock {
     /// Before a first [`turn`](HostClock::turn).
     pub fn to_mono(&self, stamp: KernelTime) -> MonoTime {
         let now = self.now.expect("the clocks are read before packets are");
-        let at = MonoTime::from_nanos(stamp.as_nanos() - now.offset);
+        let at = now.to_mono(stamp);
         let Some(step) = self.last_step.filter(|step| now.clocks.mono - step.seen < MEMORY) else { return at };
         // The same stamp, if it was taken before the step.
         let before = at + step.by;
@@ -95,6 +102,19 @@ impl HostClock {
     /// Steps of CLOCK_REALTIME noticed since start.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+}
+
+impl Reading {
+    /// Stamped on this side of any step.
+    fn to_mono(self, stamp: KernelTime) -> MonoTime {
+        let at = MonoTime::from_nanos(stamp.as_nanos() - self.newest.d);
+        let (gap, before) = (self.newest.read - self.older.read, self.newest.read - at);
+        if gap <= Span::ZERO || before <= Span::ZERO {
+            return at;
+        }
+        let slewed = Span::from_nanos(self.newest.d - self.older.d);
+        at + slewed.mul_ratio(before.min(gap).as_nanos(), gap.as_nanos())
     }
 }
 
@@ -171,16 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slew_of_500_ppm_is_followed_within_a_fiftieth_of_a_sample_and_is_no_step() {
+    fn a_slew_of_500_ppm_is_followed_to_the_nanosecond_and_is_no_step() {
         let (mut host, mut clock) = (Host::new(), HostClock::new());
+        clock.turn(host.clocks(), Span::from_nanos(60));
         for _ in 0..3_000 {
+            host.pass(7_666_667, 500.0);
             let (stamp, truth) = (host.stamp(), host.now);
-            host.pass(200_000, 500.0);
+            host.pass(3_000_000, 500.0);
             clock.turn(host.clocks(), Span::from_nanos(60));
-            // 200 us at 500 ppm are 100 ns; a sample lasts 20 833 ns.
+            // In 3 ms it slews by 1500 ns.
             let off = clock.to_mono(stamp) - MonoTime::from_nanos(truth);
-            assert!(off.abs() <= Span::from_nanos(101), "{off:?}");
-            host.pass(10_466_667, 500.0);
+            assert!(off.abs() <= Span::from_nanos(2), "{off:?}");
         }
         // Nor is a slew that went on through a second without a turn.
         host.pass(2_500_000_000, 500.0);

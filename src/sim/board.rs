@@ -118,12 +118,12 @@ impl Board {
         truth.mics[mic].captured += 1;
 
         // Every decision is drawn for every packet, whatever becomes of it, so that none changes another.
-        let mut transit = self.path.transit(sent, self.turn);
+        let mut transit = self.path.transit(self.captured, sent, self.turn);
         let mut lost = self.losses.next();
         if self.network.fragments {
             for _ in 1..self.fragments {
                 lost |= self.losses.next();
-                transit = transit.latest(self.path.transit(sent, self.turn));
+                transit = transit.latest(self.path.transit(self.captured, sent, self.turn));
             }
         }
         let clean = self.is_clean();

@@ -51,8 +51,8 @@ impl FromStr for Delay {
     }
 }
 
-/// Everything is held back for `hold`, once every `every`, then handed over in a burst. The first time is one `every` after
-/// the start.
+/// Everything is held back for `hold`, once every `every`, then handed over in a burst; the first time one `every` after the
+/// start. Cycles are held back whole, by the time of their capture: what stalls inside a cycle is `Delay::Wifi`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HoldBack {
     pub hold: Span,
@@ -144,8 +144,9 @@ impl Path {
     }
 
     /// When a packet sent at `sent` would come out if nothing were before it. Called for each packet sent, the lost ones
-    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle.
-    pub(super) fn transit(&mut self, sent: i64, turn: usize) -> Transit {
+    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle that was
+    /// captured at `captured`.
+    pub(super) fn transit(&mut self, captured: i64, sent: i64, turn: usize) -> Transit {
         let jitter = match self.jitter {
             Jitter::None => 0.0,
             Jitter::Exp { mean } => self.jitter_rng.exp(mean),
@@ -155,7 +156,7 @@ impl Path {
         let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));
         let free = sent + self.floor + (jitter + ramp + queue).round() as i64;
         let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn));
-        let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, sent));
+        let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, captured));
         let gate = stalled.max(held);
         Transit { due: free.max(gate), gated: gate > free }
     }
@@ -192,12 +193,12 @@ impl Transit {
     }
 }
 
-/// The end of the hold-back that `sent` falls into; long past when it falls into none.
-fn held_until(hold_back: HoldBack, sent: i64) -> i64 {
+/// The end of the hold-back that a cycle captured at `captured` falls into; long past when it falls into none.
+fn held_until(hold_back: HoldBack, captured: i64) -> i64 {
     let every = hold_back.every.as_nanos().max(1);
-    let begin = sent.div_euclid(every) * every;
+    let begin = captured.div_euclid(every) * every;
     let end = begin + hold_back.hold.as_nanos();
-    if begin >= every && sent < end { end } else { i64::MIN }
+    if begin >= every && captured < end { end } else { i64::MIN }
 }
 
 /// Moments at which nothing passes for a while. One begins with the packet that is sent first after its time and has the
@@ -306,6 +307,10 @@ mod tests {
         (1..=cycles).flat_map(|cycle| (0..3).map(move |turn| (cycle * PERIOD + 100_000 * turn as i64, turn)))
     }
 
+    fn captured(sent: i64, turn: usize) -> i64 {
+        sent - 100_000 * turn as i64
+    }
+
     /// Within five standard errors of a mean over `n` draws, or of a Poisson count.
     fn near(found: f64, wanted: f64, deviation: f64, n: f64, what: &str) {
         println!("seed {SEED}, {what}: {found} for {wanted}");
@@ -326,8 +331,9 @@ mod tests {
     fn delay_is_only_added_and_has_its_mean() {
         for (model, mean) in [(Delay::Exp(Span::from_millis(1)), 1e6), (Delay::Exp(Span::from_millis(5)), 5e6)] {
             let mut path = path(model);
-            let extra: Vec<i64> =
-                sends(50_000).map(|(sent, turn)| path.transit(sent, turn).due - sent - FLOOR).collect();
+            let extra: Vec<i64> = sends(50_000)
+                .map(|(sent, turn)| path.transit(captured(sent, turn), sent, turn).due - sent - FLOOR)
+                .collect();
             assert!(extra.iter().all(|extra| *extra >= 0));
             let n = extra.len() as f64;
             near(extra.iter().sum::<i64>() as f64 / n, mean, mean, n, "mean delay in ns");
@@ -340,7 +346,7 @@ mod tests {
             let mut path = path(name.parse().expect("a model's name"));
             let mut before = i64::MIN;
             for (sent, turn) in sends(100_000) {
-                let transit = path.transit(sent, turn);
+                let transit = path.transit(captured(sent, turn), sent, turn);
                 let arrival = path.hand_over(transit);
                 assert!(arrival > before && arrival >= sent + FLOOR, "{name}");
                 before = arrival;
@@ -355,7 +361,7 @@ mod tests {
         let (mut stalls, mut inside, mut lengths) = (0.0, 0.0, 0.0);
         let mut end_before = i64::MIN;
         for (sent, turn) in sends(cycles) {
-            path.transit(sent, turn);
+            path.transit(captured(sent, turn), sent, turn);
             let end = path.stalls.as_ref().expect("wifi stalls").ends;
             if end != end_before {
                 stalls += 1.0;
@@ -378,11 +384,12 @@ mod tests {
         let mut held = 0;
         let mut before = 0;
         for (sent, turn) in sends(10 * S / PERIOD) {
-            let transit = path.transit(sent, turn);
+            let transit = path.transit(captured(sent, turn), sent, turn);
             let arrival = path.hand_over(transit);
-            if sent >= S && sent % S < 80 * MS {
+            let captured = captured(sent, turn);
+            if captured >= S && captured % S < 80 * MS {
                 held += 1;
-                let end = sent / S * S + 80 * MS;
+                let end = captured / S * S + 80 * MS;
                 assert!(arrival >= end);
                 let first = before < end;
                 assert!(first || (50_000..=300_000).contains(&(arrival - before)), "{}", arrival - before);

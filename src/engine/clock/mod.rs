@@ -196,7 +196,8 @@ impl ClockModel {
             Some(_) => self.fitter.provisional,
         };
         let envelope = |line: Line| {
-            Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3) as i64, slope: line.slope * 1e-6 }.moved_to(x)
+            Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3).round() as i64, slope: line.slope * 1e-6 }
+                .moved_to(x)
         };
         self.floor = Some(best.map_or(floor, envelope));
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
@@ -382,5 +383,75 @@ mod tests {
         let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
         let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
         assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+
+    #[test]
+    fn a_path_that_becomes_longer_for_good_is_adopted_after_five_minutes_and_changes_no_rate() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 29), ClockModel::new(RATE));
+        let longer = Span::from_millis(16);
+        let mut floor_error = Vec::new();
+        for k in 0..(93.75 * 700.0) as i64 {
+            let (pos, at) = mic.next();
+            model.observe(pos, if k > 93 * 120 { at + longer } else { at });
+            if k % 938 == 0 && k > 93 * 130 {
+                floor_error.push(mic.floor_error_us(&model));
+                let rate = model.rate().expect("known before, and after").ppm.0;
+                assert!((rate - 20.0).abs() < 0.3, "{rate}");
+            }
+        }
+        let steps: Vec<_> = floor_error.windows(2).filter(|w| (w[1] - w[0]).abs() > 1_000.0).collect();
+        assert_eq!(steps.len(), 1, "{floor_error:?}");
+        assert!((floor_error[floor_error.len() - 1] - 16_000.0).abs() < 60.0, "{floor_error:?}");
+    }
+
+    #[test]
+    fn while_the_floor_moves_the_rate_now_is_unknown_and_the_mean_says_until_when() {
+        let (mut mic, mut model) = (Mic::new(20.0, 300.0, 31), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        let before = model.rate().unwrap();
+        assert!((model.rate_now().unwrap().ppm.0 - 20.0).abs() < 0.3);
+        // The floor climbs by 15 ms in 30 s.
+        for k in 0..2_812 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at + Span::from_micros(k * 5));
+        }
+        assert_eq!(model.rate_now(), Err(Unknown::FloorMoves));
+        let after = model.rate().unwrap();
+        assert!((after.ppm.0 - 20.0).abs() < 0.1);
+        assert!(after.until - before.until < Span::from_secs(10), "{after:?}");
+    }
+
+    #[test]
+    fn the_rate_of_a_pair_is_that_of_the_first_less_that_of_the_second() {
+        let (mut fast, mut slow) = (Mic::new(20.0, 1_000.0, 37), Mic::new(-15.0, 1_000.0, 41));
+        let (mut first, mut second) = (ClockModel::new(RATE), ClockModel::new(RATE));
+        assert_eq!(first.rate_against(&second), Err(Unknown::TooShort));
+        fast.run(&mut first, 120.0);
+        slow.run(&mut second, 120.0);
+        let rate = first.rate_against(&second).unwrap();
+        assert!((rate.ppm.0 - 35.0).abs() <= rate.uncertainty_95.0 && rate.uncertainty_95.0 < 0.5, "{rate:?}");
+        assert_eq!(second.rate_against(&first).unwrap().ppm.0, -rate.ppm.0);
+    }
+
+    #[test]
+    fn the_interval_holds_for_delays_that_seldom_come_near_their_floor() {
+        // Normal delays of 20 us deviation: the sum of twelve uniform numbers (Irwin and Hall).
+        let (mut asked, mut held) = (0, 0);
+        for seed in 100..130 {
+            let (mut mic, mut model) = (Mic::new(20.0, 0.0, seed), ClockModel::new(RATE));
+            for k in 1..=(93.75 * 300.0) as i64 {
+                let (pos, at) = mic.next();
+                let delay: f64 = (0..12).map(|_| mic.uniform()).sum();
+                model.observe(pos, at + Span::from_nanos((20_000.0 * delay) as i64));
+                if k % 2_000 == 0
+                    && let Ok(rate) = model.rate()
+                {
+                    asked += 1;
+                    held += u32::from((rate.ppm.0 - 20.0).abs() <= rate.uncertainty_95.0);
+                }
+            }
+        }
+        println!("{held} of {asked}");
+        assert!(asked > 300 && held * 100 >= asked * 95, "{held} of {asked}");
     }
 }

@@ -30,7 +30,7 @@ pub enum Unknown {
     TooShort,
     /// The floor of the delay moves: its movement and the clock's rate look alike.
     FloorMoves,
-    /// Arrivals scatter so much that the rate is not known to 1 ppm.
+    /// Arrivals scatter so much that the rate is not known to 1.5 ppm.
     TooUncertain,
     /// Both rates of a pair are known, but not over the same time.
     NoCommonSpan,
@@ -41,7 +41,7 @@ impl fmt::Display for Unknown {
         f.write_str(match self {
             Unknown::TooShort => "not heard for long enough yet",
             Unknown::FloorMoves => "the least delay is changing, which cannot be told from drift",
-            Unknown::TooUncertain => "delays vary so much that the rate is not known to 1 ppm yet",
+            Unknown::TooUncertain => "delays vary so much that the rate is not known to 1.5 ppm yet",
             Unknown::NoCommonSpan => "the rates of the two microphones are not known over the same time",
         })
     }
@@ -49,16 +49,16 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// What the arrivals' scatter leaves open is `Fit::half_width` at the most; this share of it holds 95 % for stationary
-/// jitter (0.36 in simulation, whatever the jitter's mean).
-const HALF_WIDTH_95: f64 = 0.45;
+/// Standard deviations of a slope to a 95 % half-width: more than the 2 of a normal one, since they are themselves
+/// estimated, from a handful of points.
+const DEVIATIONS_95: f64 = 2.5;
 /// The touched stretch is itself not known exactly. Of a random walk by q ppm a root second that leaves
 /// `STRETCH_95 * q^2 * seconds` open (calibrated in simulation, `tests/clock_truth.rs`).
-const STRETCH_95: f64 = 0.05;
+const STRETCH_95: f64 = 0.005;
 /// (1.96)^2: from a variance to the square of a 95 % half-width.
 const NORMAL_95: f64 = 3.84;
-/// Two stretches have this share of the longer one in common, or are not compared.
-const MIN_OVERLAP: f64 = 0.7;
+/// Two stretches have this share of the longer one in common, or are not compared: a step may hide in the rest.
+const MIN_COMMON_SHARE: f64 = 0.45;
 
 /// The lines of a second in which there were some, and what one needs to read them.
 #[derive(Clone, Debug)]
@@ -85,9 +85,10 @@ impl Lines {
     fn best_now<'a>(&self, fits: impl Iterator<Item = &'a Fit>) -> Option<(RateEstimate, Fit)> {
         let of = |fit: &Fit| {
             let mut rate = self.mean_of(fit);
-            // The end of a random walk against its mean over T: q^2 T / 3; and then q^2 a second.
-            let since = fit.seconds() / 3.0 - fit.last;
-            let arrivals = HALF_WIDTH_95 * fit.half_width;
+            // The end of a random walk against its mean over T: q^2 T / 3; then q^2 a second. A minimum is that of the second
+            // before.
+            let since = fit.seconds() / 3.0 - fit.last + 1.0;
+            let arrivals = DEVIATIONS_95 * fit.deviation;
             rate.uncertainty_95 = Ppm((arrivals.powi(2) + NORMAL_95 * self.wander * since).sqrt());
             (rate, *fit)
         };
@@ -97,41 +98,45 @@ impl Lines {
 
     /// The line that tells best where the floor is now, of spans up to `widest` seconds (or of the narrowest there is).
     pub fn floor_line(&self, widest: f64) -> Line {
-        let narrow = self.fits.iter().filter(|fit| SPANS[fit.span] <= widest);
-        let fit = self.best_now(narrow.clone()).map(|(_, fit)| fit).or(narrow.last().copied());
+        let mut narrow = self.fits.iter().filter(|fit| SPANS[fit.span] <= widest);
+        let fit = self.best_now(narrow.clone()).map(|(_, fit)| fit).or(narrow.next_back().copied());
         fit.unwrap_or(self.fits[0]).line
     }
 
-    /// The mean rate of this one's clock minus that of the other's, over the widest span that both know.
+    /// The mean rate of this one's clock minus that of the other's, over the stretch of time that both know best.
     pub fn against(&self, other: &Lines) -> Result<RateEstimate, Unknown> {
-        let common = |fit: &Fit| Some((*fit, *other.fits.iter().find(|theirs| theirs.span == fit.span)?));
-        let pairs = self.fits.iter().rev().filter_map(common);
-        let mut compared = pairs.filter_map(|(fit, theirs)| self.compare(&fit, other, &theirs));
-        compared.next().ok_or(Unknown::NoCommonSpan)
+        let pairs = self.fits.iter().flat_map(|fit| other.fits.iter().map(move |theirs| (fit, theirs)));
+        let compared = pairs.filter_map(|(fit, theirs)| self.compare(fit, other, theirs));
+        let best = compared.min_by(|a, b| a.uncertainty_95.0.total_cmp(&b.uncertainty_95.0));
+        best.ok_or(Unknown::NoCommonSpan)
     }
 
     fn compare(&self, fit: &Fit, other: &Lines, theirs: &Fit) -> Option<RateEstimate> {
         let (a, b) = (self.mean_of(fit), other.mean_of(theirs));
         let (until, from) = (a.until.min(b.until), (a.until - a.span).max(b.until - b.span));
         let span = until - from;
-        let longer = a.span.max(b.span).as_secs_f64();
-        if span.as_secs_f64() < MIN_OVERLAP * longer {
+        if span.as_secs_f64() < MIN_COMMON_SHARE * a.span.max(b.span).as_secs_f64() {
             return None;
         }
-        // A mean over T against one that is d later or d longer: the walk's change over T, times d / T.
-        let apart = |rate: &RateEstimate| (rate.span - span).as_secs_f64();
-        let moved = NORMAL_95 * (self.wander * apart(&a).powi(2) + other.wander * apart(&b).powi(2)) / longer;
+        // The mean of a random walk over T against that over a part of it that is d shorter: q^2 d^2 / T at the most.
+        let moved = |rate: &RateEstimate, wander: f64| {
+            let longer = rate.span.as_secs_f64();
+            NORMAL_95 * wander * (rate.span - span).as_secs_f64().powi(2) / longer
+        };
+        let moved = moved(&a, self.wander) + moved(&b, other.wander);
         let uncertainty = (a.uncertainty_95.0.powi(2) + b.uncertainty_95.0.powi(2) + moved).sqrt();
         Some(RateEstimate { ppm: Ppm(a.ppm.0 - b.ppm.0), uncertainty_95: Ppm(uncertainty), span, until })
     }
 
     fn mean_of(&self, fit: &Fit) -> RateEstimate {
-        let arrivals = HALF_WIDTH_95 * fit.half_width;
+        let arrivals = DEVIATIONS_95 * fit.deviation;
+        // Points lie on the microphone's time; on the host's, it takes this much longer.
+        let on_host = |seconds: f64| Span::from_secs_f64(seconds * (1.0 + fit.line.slope * 1e-6));
         RateEstimate {
             ppm: Ppm(rate_of_slope(fit.line.slope)),
             uncertainty_95: Ppm((arrivals.powi(2) + STRETCH_95 * self.wander * fit.seconds()).sqrt()),
-            span: Span::from_secs_f64(fit.seconds()),
-            until: self.newest + Span::from_secs_f64(fit.last),
+            span: on_host(fit.seconds()),
+            until: self.newest + on_host(fit.last),
         }
     }
 }
@@ -149,7 +154,8 @@ mod tests {
         let fit = |&(span, slope, first, last): &(usize, f64, f64, f64)| Fit {
             span,
             line: Line { at_zero: 0.0, slope },
-            half_width: 0.1,
+            half_width: 6.0 / (last - first),
+            deviation: 1.0 / (last - first),
             first,
             last,
             touches_now: last > -5.0,
@@ -165,22 +171,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_compared_over_the_widest_span_that_both_know() {
+    fn a_pair_is_compared_over_the_stretch_that_both_know_best() {
         let first = lines(1_000, 0.0, &[(0, -20.0, -30.0, 0.0), (1, -21.0, -60.0, 0.0)]);
-        let second = lines(1_000, 0.0, &[(0, 5.0, -30.0, 0.0), (1, 6.0, -58.0, -1.0), (2, 7.0, -120.0, 0.0)]);
+        let mut second = lines(1_000, 0.0, &[(0, 5.0, -30.0, 0.0), (1, 6.0, -60.0, -2.0), (2, 7.0, -120.0, 0.0)]);
+        let rate = first.against(&second).unwrap();
+        assert!((rate.ppm.0 - 28.0).abs() < 0.001);
+        // By the first one's clock, which is 21 ppm fast, 60 s; by the host's, 1.26 ms less.
+        assert_eq!(rate.span, Span::from_nanos(59_998_740_000));
+        assert_eq!(rate.until, MonoTime::from_nanos(1_000_000_000_000));
+        // Two independent intervals: deviations of 1/60 and 1/120.
+        assert!(
+            (rate.uncertainty_95.0 - DEVIATIONS_95 * ((1.0f64 / 60.0).powi(2) + (1.0f64 / 120.0).powi(2)).sqrt()).abs()
+                < 1e-9
+        );
+        assert!((second.against(&first).unwrap().ppm.0 + 28.0).abs() < 0.001);
+        // If the second one wanders, its last two minutes say little about the last one.
+        second.wander = 0.01;
         let rate = first.against(&second).unwrap();
         assert!((rate.ppm.0 - 27.0).abs() < 0.001);
-        assert_eq!(rate.span, Span::from_secs(57));
-        assert_eq!(rate.until, MonoTime::from_nanos(999_000_000_000));
-        // Two independent intervals of 0.045 ppm.
-        assert!((rate.uncertainty_95.0 - 0.045 * 2f64.sqrt()).abs() < 1e-9);
-        assert!((second.against(&first).unwrap().ppm.0 + 27.0).abs() < 0.001);
+        assert_eq!(rate.until, MonoTime::from_nanos(997_999_988_000));
     }
 
     #[test]
     fn stretches_with_little_in_common_are_not_compared() {
         let first = lines(1_000, 0.0, &[(1, -20.0, -60.0, 0.0)]);
-        let second = lines(975, 0.0, &[(1, 5.0, -60.0, 0.0)]);
+        let second = lines(945, 0.0, &[(1, 5.0, -60.0, 0.0)]);
         assert_eq!(first.against(&second), Err(Unknown::NoCommonSpan));
     }
 
@@ -188,10 +203,7 @@ mod tests {
     fn a_wandering_clock_is_asked_over_a_shorter_span() {
         let fits = [(0, -20.0, -30.0, 0.0), (4, -21.0, -480.0, 0.0)];
         let span_of = |wander| lines(1_000, wander, &fits).now().unwrap().1.span;
-        assert_eq!((span_of(0.0), span_of(0.0025)), (0, 0));
-        let mut narrow_is_noisy = lines(1_000, 0.0, &fits);
-        narrow_is_noisy.fits[0].half_width = 0.5;
-        assert_eq!(narrow_is_noisy.now().unwrap().1.span, 4);
+        assert_eq!((span_of(0.0), span_of(0.0025)), (4, 0));
         let lost = lines(1_000, 0.0, &[(1, -20.0, -60.0, -20.0)]);
         assert!(lost.now().is_none());
     }
