@@ -1,5 +1,6 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod host;
 mod http;
 mod simulate;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
@@ -30,8 +32,37 @@ pub enum Command {
     Demo(ServeArgs),
     /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
     Simulate(Box<SimulateArgs>),
+    /// Send a recording's datagrams again, at their recorded spacing.
+    Replay(ReplayArgs),
     /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
     Analyze(AnalyzeArgs),
+    /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// A recording (pcapng or pcap, of micring or of tcpdump); `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Host that the datagrams are sent to.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub to: String,
+    /// UDP ports of mic 0, 1, 2 at that host.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = simulate::parse_targets)]
+    pub mic_ports: MicPorts,
+    /// UDP ports of mic 0, 1, 2 in the recording; by default as micring recorded them, or else 30001, 30002, 30003.
+    #[arg(long, value_name = "A,B,C", value_parser = parse_ports)]
+    pub ports: Option<MicPorts>,
+    /// So many times faster than recorded.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = simulate::parse_factor)]
+    pub speed: f64,
+    /// Begin again, a second after the end, until SIGINT or SIGTERM.
+    #[arg(long = "loop")]
+    pub repeat: bool,
+    /// Core that the sender is pinned to: auto (the first one allowed), a number, or none.
+    #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
+    pub core: Core,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -91,6 +122,8 @@ pub struct ServeArgs {
     /// Longest datagram taken, in bytes; longer ones are counted as truncated.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
     pub max_datagram: usize,
+    #[command(flatten)]
+    pub host: HostArgs,
     #[command(flatten)]
     pub web: HttpArgs,
 }

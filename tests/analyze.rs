@@ -331,3 +331,37 @@ fn the_page_stands_alone_and_the_table_is_for_people() {
         assert!(!page.contains(outside), "{outside} in the page");
     }
 }
+
+#[test]
+fn a_simulated_recording_comes_through_a_pipe() {
+    let simulate = |args: &[&str]| {
+        let common = ["simulate", "--cycles", "3000", "--loss", "3%", "--ppm", "-7", "--seed", "5", "--record"];
+        Command::new(env!("CARGO_BIN_EXE_micring"))
+            .args(common)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("micring starts")
+    };
+    let mut sender = simulate(&["-", "--record-snap", "64"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_micring"))
+        .args(["analyze", "--json", "-"])
+        .stdin(sender.stdout.take().unwrap())
+        .output()
+        .expect("micring starts");
+    let seen = json(&output);
+    let sent = sender.wait_with_output().unwrap();
+    let truth: Value = serde_json::from_slice(&sent.stderr).expect("the result, beside the recording");
+    for mic in 0..3 {
+        assert_eq!(seen["packet_stats"]["packets_received"][mic], truth["mics"][mic]["sent"]);
+        assert_eq!(seen["loss"][format!("mic{mic}")]["lost"], truth["mics"][mic]["withheld"]);
+        assert!(truth["mics"][mic]["withheld"].as_u64().unwrap() > 50);
+    }
+    let scratch = Scratch::new("simulated");
+    let file = scratch.0.join("a.pcapng");
+    let sent = simulate(&[file.to_str().unwrap()]).wait_with_output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&sent.stdout).unwrap()["mics"], truth["mics"]);
+    // Whole packets of 2048 bytes and their headers.
+    assert!(std::fs::metadata(file).unwrap().len() > 8_000 * 2_100);
+}

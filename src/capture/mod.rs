@@ -19,6 +19,7 @@ pub use frames::{IpPacket, NotUdp, Place, decode};
 pub use reader::{Frame, Reader, Record, Statistics};
 pub use writer::Writer;
 
+use crate::MICS;
 use crate::time::{KernelTime, Span};
 
 /// A UDP datagram out of a capture.
@@ -34,6 +35,20 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The length of the whole payload.
     pub len: usize,
+}
+
+/// Where the contract has microphones listen, unless told otherwise.
+const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
+
+impl Datagram<'_> {
+    /// The microphone that it is for: by `ports`, or as the recording itself says, or else by the usual ports.
+    pub fn microphone(&self, ports: Option<[u16; MICS]>) -> Option<usize> {
+        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == self.to.port());
+        match ports {
+            Some(ports) => by_port(ports),
+            None => self.mic.or_else(|| by_port(USUAL_PORTS)),
+        }
+    }
 }
 
 /// What a recording says of a step of CLOCK_REALTIME, in a comment of interface statistics: what is stamped after it is so much later.

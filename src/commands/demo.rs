@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use super::Failure;
 use super::serve::{self, Addresses};
@@ -16,28 +16,15 @@ use crate::sys::host;
 /// # Errors
 /// What `serve` could not set up, or that the simulator cannot be started.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut microphones = None;
-    let result = serve::run(args, |addresses| {
-        microphones = Some(Microphones(start(addresses)?));
+    serve::run(args, |addresses| {
+        start(addresses)?;
         explain(addresses);
         Ok(())
-    });
-    drop(microphones);
-    result
+    })
 }
 
-/// The simulator's process; it ends with us, however we end.
-struct Microphones(Child);
-
-impl Drop for Microphones {
-    fn drop(&mut self) {
-        // It is our child and not yet waited for, so the number is its own. Gone already is fine too.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(addresses: &Addresses) -> Result<Child, Failure> {
+/// Starts the simulator. The kernel ends its process with ours, however we end; by then we may signal nobody.
+fn start(addresses: &Addresses) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(format_args!("cannot find this program's own file for the microphones: {error}"))
     })?;
@@ -47,7 +34,10 @@ fn start(addresses: &Addresses) -> Result<Child, Failure> {
     command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     host::die_with_parent(&mut command);
-    command.spawn().map_err(|error| Failure::new(format_args!("cannot start the virtual microphones: {error}")))
+    command
+        .spawn()
+        .map(drop)
+        .map_err(|error| Failure::new(format_args!("cannot start the virtual microphones: {error}")))
 }
 
 /// Where this machine reaches a wildcard address of its own.

@@ -2,6 +2,8 @@
 
 pub mod analyze;
 pub mod demo;
+pub mod doctor;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 

@@ -1,8 +1,10 @@
 //! The machine under us: cores, clocks, signals, the local time zone.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -106,6 +108,22 @@ pub fn kernel_release() -> String {
     name.release.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte as u8)).collect()
 }
 
+/// Raises the limit of open descriptors to the most that this process may have: each HTTP connection is one.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one struct into ours, setrlimit reads it.
+    let result = unsafe {
+        match libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) {
+            0 => {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
+            }
+            failed => failed,
+        }
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
+}
+
 /// What the operating system knows about this process; `None` where it could not be read.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ProcessUse {
@@ -115,25 +133,48 @@ pub struct ProcessUse {
     pub max_fds: Option<u64>,
 }
 
-/// Reads what this process uses; a few system calls on procfs, which is memory: for `/metrics`, not for every packet.
-pub fn process_use() -> ProcessUse {
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: getrusage and getrlimit write one struct each into ours; all-zero is a valid rusage.
-    let (used, usage, limited) = unsafe {
-        let used = libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        (used, usage.assume_init(), libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
-    ProcessUse {
-        cpu_seconds: (used == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime)),
-        resident_bytes: pages.map(|pages| pages * page_size()),
-        // The descriptor that lists the others is one of them.
-        open_fds: std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64 - 1),
-        max_fds: (limited == 0).then_some(limit.rlim_cur),
+/// This process's own files, opened while files may still be opened: `/metrics` reads them under the sandbox.
+#[derive(Debug)]
+pub struct ProcessFiles {
+    statm: Option<File>,
+    descriptors: Option<File>,
+}
+
+impl ProcessFiles {
+    /// Where procfs is not mounted, the figures stay unknown.
+    pub fn open() -> ProcessFiles {
+        ProcessFiles { statm: File::open("/proc/self/statm").ok(), descriptors: File::open("/proc/self/fd").ok() }
+    }
+
+    /// Reads what this process uses; a few system calls on procfs, which is memory: for `/metrics`, not for every packet.
+    pub fn read(&self) -> ProcessUse {
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: getrusage and getrlimit write one struct each into ours; all-zero is a valid rusage.
+        let (used, usage, limited) = unsafe {
+            let used = libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+            (used, usage.assume_init(), libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit))
+        };
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        ProcessUse {
+            cpu_seconds: (used == 0).then(|| seconds(usage.ru_utime) + seconds(usage.ru_stime)),
+            resident_bytes: self.resident_pages().map(|pages| pages * page_size()),
+            // Since 6.2 the folder's size is the number of its entries (fs/proc/fd.c, proc_readfd_count); before, it is 0.
+            open_fds: self
+                .descriptors
+                .as_ref()
+                .and_then(|folder| folder.metadata().ok())
+                .map(|data| data.len())
+                .filter(|&len| len > 0),
+            max_fds: (limited == 0).then_some(limit.rlim_cur),
+        }
+    }
+
+    /// The second number of statm (proc(5)).
+    fn resident_pages(&self) -> Option<u64> {
+        let mut text = [0; 128];
+        let len = self.statm.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..len]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 }
 
@@ -223,6 +264,17 @@ mod tests {
         let date =
             std::process::Command::new("date").args(["-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M:%S"]).output();
         assert_eq!(local_time(wall).as_slice(), date.expect("date runs").stdout.trim_ascii());
+    }
+
+    #[test]
+    fn what_a_process_uses_is_what_its_own_folder_says() {
+        let files = ProcessFiles::open();
+        let used = files.read();
+        let listed = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        // Other tests open descriptors meanwhile, so not to the last one.
+        assert!(used.open_fds.unwrap().abs_diff(listed) < 100, "{used:?}, {listed} listed");
+        assert!(used.resident_bytes.unwrap() > 1 << 20 && used.cpu_seconds.unwrap() >= 0.0);
+        assert!(used.max_fds.unwrap() >= used.open_fds.unwrap());
     }
 
     #[test]

@@ -2,12 +2,17 @@
 //!
 //! [`ring`] is the io_uring that carries microphones, HTTP, signals and log lines; [`pool`] the buffers that it fills;
 //! [`udp`] and [`tcp`] the sockets; [`cmsg`] what the kernel says beside a datagram; [`host`] the machine: cores, clocks,
-//! signals. Nothing here decides anything about audio: it knows `time` and `cycle`, never the engine.
+//! signals; [`notify`] the service manager; [`latency`] what a host can be asked for; [`probe`] what it can do; [`sandbox`] what
+//! is given up once all is set up. Nothing here decides anything about audio: it knows `time` and `cycle`, never the engine.
 
 pub mod cmsg;
 pub mod host;
+pub mod latency;
+pub mod notify;
 pub mod pool;
+pub mod probe;
 pub mod ring;
+pub mod sandbox;
 pub mod tcp;
 pub mod token;
 pub mod udp;

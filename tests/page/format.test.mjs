@@ -1,6 +1,6 @@
 import test from "node:test";
 import assert from "node:assert/strict";
-import { age, bytes, count, decibels, duration, mics, packetDifference, ppm, share } from "../../src/http/page/format.js";
+import { age, bytes, count, decibels, duration, mics, packetDifference, ppm, share, trend } from "../../src/http/page/format.js";
 
 test("durations have the unit that fits", () => {
   const expected = [
@@ -30,4 +30,8 @@ test("counts, shares, bytes, ages, levels", () => {
 test("microphones by name, and the old guide's words", () => {
   assert.deepEqual([[1], [0, 2], [0, 1, 2]].map(mics), ["mic 1", "mics 0 and 2", "all microphones"]);
   assert.deepEqual([0, 1, -2, 3, 5, -6].map(packetDifference), ["perfect", "expected", "expected", "minor", "minor", "significant"]);
+});
+
+test("a trend counts when it is sure and large", () => {
+  assert.deepEqual([trend(null), trend(50, 1), trend(900, 1000), trend(900, 100), trend(-2500, 100)], ["trend unknown", "steady", "steady", "trending up, +900 µs a minute", "trending down, −2.50 ms a minute"]);
 });

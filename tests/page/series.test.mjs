@@ -87,9 +87,21 @@ test("a level settles at the true one, and the peak is held for a while", () => 
   let now = 0;
   for (let k = 0; k < 94; k++) level.add(0.01, 0.2, 512 / 48000, (now += 10.67));
   assert.ok(Math.abs(level.rmsDb + 20) < 1e-9, "10 log 0.01");
+  level.miss(now + 400);
+  assert.notEqual(level.rmsDb, null);
   level.add(0.01, 0.9, 512 / 48000, now);
   level.add(0.01, 0.2, 512 / 48000, now + 1400);
   assert.ok(Math.abs(level.peakDb - 20 * Math.log10(0.9)) < 1e-9);
   level.add(0.01, 0.2, 512 / 48000, now + 1600);
   assert.ok(Math.abs(level.peakDb - 20 * Math.log10(0.2)) < 1e-9);
+  level.miss(now + 2200);
+  assert.equal(level.rmsDb, null, "what is not heard has no level");
+});
+
+test("a picture widens as values come", () => {
+  const buckets = new Buckets(100, 100, 1);
+  assert.equal(buckets.span(), 25);
+  // The first value is at step 1000: up to 25, 50, 100 steps are known at steps 1024, 1049, 1099.
+  const spans = [1000, 1024, 1025, 1049, 1050, 1099, 6000].map((step) => (buckets.add(step * 100, 0, 1), buckets.span()));
+  assert.deepEqual(spans, [25, 25, 50, 50, 100, 100, 100]);
 });

@@ -1,7 +1,7 @@
 // The verdict, from figures made by hand.
 import test from "node:test";
 import assert from "node:assert/strict";
-import { direction, furthest, judge } from "../../src/http/page/verdict.js";
+import { Calm, direction, furthest, judge } from "../../src/http/page/verdict.js";
 
 /** A healthy board. */
 function facts(changes = {}) {
@@ -91,4 +91,11 @@ test("a jump is no trend, wherever it falls; a ramp is", () => {
   assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * 50)), 300), "slower");
   assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * -50)), 300), "faster");
   assert.equal(direction([null, 1, 2, 3, 4], 0), "steady");
+});
+
+test("worse news shows at once, better news when it has lasted", () => {
+  const calm = new Calm();
+  const [good, warn, bad] = ["good", "warn", "bad"].map((level) => ({ level }));
+  const shown = [[0, good], [100, warn], [200, good], [300, bad], [400, warn], [1700, good], [1801, good], [1900, good]].map(([now, verdict]) => calm.show(verdict, now).level);
+  assert.deepEqual(shown, ["good", "warn", "warn", "bad", "bad", "bad", "good", "good"]);
 });

@@ -1,18 +1,18 @@
 //! `micring serve`: binds everything, then runs the loop until a signal ends it.
 //!
 //! [`turn`] is the loop; [`merge`] puts three sockets in one order; [`view`] is what HTTP sees of the program; [`log`] the
-//! way to standard error. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! way to standard error; [`standing`] what is asked of the host and given up to it. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
 mod log;
 mod merge;
+mod standing;
 mod turn;
 mod view;
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 
 use super::Failure;
 use crate::MICS;
@@ -20,13 +20,15 @@ use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::{Config, Engine};
 use crate::http::Server;
 use crate::sys::host::{self, Signals};
+use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
 use crate::sys::udp::MicSocket;
 use turn::Loop;
 
-/// Asked for each microphone: 2 MiB hold some 10 s of 2048-byte datagrams, the kernel's overhead included.
-const RECEIVE_BUFFER: usize = 2 << 20;
+/// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
+/// overhead.
+pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 
 /// Where a running server can be reached; ports are those that the kernel chose.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub struct Addresses {
     pub core: Option<usize>,
 }
 
-/// Serves until SIGINT or SIGTERM. `ready` is called once everything is bound, before the first turn.
+/// Serves until SIGINT or SIGTERM. `ready` is called once everything is bound, while this process may still do anything.
 ///
 /// # Errors
 /// What could not be set up, with its cause and what to do; or the ring's own failure later.
@@ -47,6 +49,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         host::pin_to(core)
             .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
     }
+    let descriptors = host::raise_descriptor_limit().unwrap_or(0);
     let signals =
         Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
     let mics = bind_mics(args)?;
@@ -72,18 +75,26 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     });
     let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
-    let mut run = Loop::new(ring, engine, server, core);
+    let notify = Notify::from_environment(host::mono());
+    let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);
     run.probe().map_err(|error| ring_failure(&error))?;
-    if receive_buffer < RECEIVE_BUFFER {
+    if receive_buffer < 2 * RECEIVE_BUFFER {
         run.say(format_args!(
             "the kernel grants {} KiB of receive buffer a microphone, not {}: raise it with sysctl -w net.core.rmem_max={}",
-            receive_buffer >> 10,
+            receive_buffer >> 11,
             RECEIVE_BUFFER >> 10,
             RECEIVE_BUFFER
         ));
     }
-    announce(&addresses)?;
+    // Beside connections: the ring, sockets, listener, signals, standard streams.
+    let wanted = args.web.max_connections as u64 + 32;
+    if descriptors < wanted {
+        run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
+    }
     ready(&addresses)?;
+    let _asked = standing::take(&args.host, &mut run);
+    announce(&addresses);
+    run.notify("READY=1");
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
 }
 
@@ -96,7 +107,7 @@ fn token(args: &HttpArgs) -> Result<Option<String>, Failure> {
     parse_token(line).map(Some).map_err(|why| failure(&format!("its first line {why}")))
 }
 
-fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
+pub(super) fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
     let allowed = host::allowed_cpus()
         .map_err(|error| Failure::new(format_args!("cannot read the CPU affinity: {}", plain(&error))))?;
     match core {
@@ -120,8 +131,8 @@ fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
     Ok(sockets.try_into().unwrap_or_else(|_| unreachable!("one socket a microphone")))
 }
 
-/// The machine-readable line on standard output, and systemd's.
-fn announce(addresses: &Addresses) -> Result<(), Failure> {
+/// The machine-readable line on standard output.
+fn announce(addresses: &Addresses) {
     let line = serde_json::json!({
         "ready": true,
         "http": addresses.http.to_string(),
@@ -130,37 +141,17 @@ fn announce(addresses: &Addresses) -> Result<(), Failure> {
     });
     // A reader that has gone is no reason to stop serving.
     let _ = writeln!(io::stdout(), "{line}");
-    notify("READY=1");
-    Ok(())
-}
-
-/// sd_notify(3): one datagram to the socket that systemd names; nobody waits for it.
-fn notify(state: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let path = path.into_encoded_bytes();
-    let send = || -> io::Result<()> {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        let address = match path.strip_prefix(b"@") {
-            Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)?,
-            None => std::os::unix::net::SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(&path))?,
-        };
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        socket.send_to_addr(state.as_bytes(), &address).map(drop)
-    };
-    // Who set the variable reads the socket; when not, serving matters more.
-    let _ = send();
 }
 
 /// An error as people read it: without `(os error 98)`.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn ring_failure(error: &io::Error) -> Failure {
-    let next = match error.raw_os_error() {
+/// What to do about a ring that the kernel refuses.
+pub(super) fn ring_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` (0 allows it), or the container's seccomp profile"
         }
@@ -170,6 +161,10 @@ fn ring_failure(error: &io::Error) -> Failure {
         Some(libc::EINVAL) => "micring needs Linux 6.1 or newer (multishot receive, deferred task work)",
         Some(libc::ENOMEM) => "raise the locked-memory limit (ulimit -l) or free memory",
         _ => "see `uname -r`; micring needs Linux 6.1 or newer",
-    };
-    Failure::new(format_args!("cannot set up io_uring on Linux {}: {}: {next}", host::kernel_release(), plain(error)))
+    }
+}
+
+fn ring_failure(error: &io::Error) -> Failure {
+    let (kernel, next) = (host::kernel_release(), ring_advice(error));
+    Failure::new(format_args!("cannot set up io_uring on Linux {kernel}: {}: {next}", plain(error)))
 }

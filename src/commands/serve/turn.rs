@@ -1,6 +1,6 @@
 //! The loop: one thread, one ring, and the six steps of a turn.
 //!
-//! 1. wait in the ring (or only look, while a socket is behind or HTTP has work left);
+//! 1. wait in the ring (or only look: while a socket is behind, HTTP has work left, or always with `--busy-poll`);
 //! 2. read the clocks once;
 //! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
 //! 4. feed timers, once nothing older can still come;
@@ -20,6 +20,7 @@ use crate::engine::{Datagram, Engine, Output, Verdict};
 use crate::http::{Action, ConnId, PacketEvent, Server};
 use crate::report::Totals;
 use crate::sys::host;
+use crate::sys::notify::Notify;
 use crate::sys::ring::{Completion, End, MicDatagram, Ring};
 use crate::sys::token::Handle;
 use crate::time::{KernelTime, MonoTime, Span};
@@ -74,10 +75,13 @@ pub(super) struct Loop {
     behind: bool,
     stop_at: Option<MonoTime>,
     warned_unstamped: bool,
+    notify: Notify,
+    /// Never sleep (`--busy-poll`).
+    spin: bool,
 }
 
 impl Loop {
-    pub fn new(ring: Ring, engine: Engine, server: Server, core: Option<usize>) -> Loop {
+    pub fn new(ring: Ring, engine: Engine, server: Server, core: Option<usize>, notify: Notify, spin: bool) -> Loop {
         Loop {
             ring,
             engine,
@@ -98,6 +102,8 @@ impl Loop {
             behind: false,
             stop_at: None,
             warned_unstamped: false,
+            notify,
+            spin,
         }
     }
 
@@ -117,6 +123,11 @@ impl Loop {
         self.log.line(&text.to_string());
     }
 
+    /// Tells the service manager (sd_notify).
+    pub fn notify(&self, state: &str) {
+        self.notify.say(state);
+    }
+
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
         Ok(())
@@ -125,7 +136,7 @@ impl Loop {
     /// One turn; `false` when it was the last.
     fn turn(&mut self) -> io::Result<bool> {
         // 1. Wait.
-        if self.behind || self.server.has_work() {
+        if self.spin || self.behind || self.server.has_work() {
             self.ring.poll()?;
         } else {
             let now = host::mono();
@@ -149,6 +160,7 @@ impl Loop {
             self.drain_engine(clocks);
         }
         self.rearm(clocks.mono);
+        self.notify.feed(clocks.mono);
         self.shared.observe(clocks, self.log.dropped());
         self.past.observe(clocks.mono, || {
             self.shared.refresh(&self.server, clocks.mono);
@@ -327,6 +339,7 @@ impl Loop {
                 if let Some(signal) = self.ring.signal() {
                     let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
                     self.log.line(&format!("{name}: ending streams"));
+                    self.notify.say("STOPPING=1");
                     self.ring.stop_accepting();
                     self.server.begin_shutdown();
                     self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
@@ -352,7 +365,13 @@ impl Loop {
     /// When the next turn must begin, if nothing completes before.
     fn deadline(&self) -> Option<MonoTime> {
         let rearm = self.rearm_at.iter().flatten().copied();
-        let timers = [self.engine.next_timeout(), self.server.next_timeout(), self.accept_at, self.stop_at];
+        let timers = [
+            self.engine.next_timeout(),
+            self.server.next_timeout(),
+            self.accept_at,
+            self.stop_at,
+            self.notify.next_feed(),
+        ];
         timers.into_iter().flatten().chain(rearm).min()
     }
 

@@ -15,7 +15,7 @@ use crate::report::{
     self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures,
     Totals,
 };
-use crate::sys::host;
+use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -56,6 +56,7 @@ pub(super) struct Shared {
     handing: Vec<KernelTime>,
     local: (i64, LocalTime),
     exporter: Exporter,
+    process: ProcessFiles,
     bodies: [Option<(MonoTime, Bytes)>; 4],
 }
 
@@ -84,6 +85,7 @@ impl Shared {
             handing: Vec::with_capacity(64),
             local: (i64::MIN, LocalTime(*b"0000-00-00 00:00:00")),
             exporter: Exporter::default(),
+            process: ProcessFiles::open(),
             bodies: [const { None }; 4],
         }
     }
@@ -199,7 +201,7 @@ impl View<'_> {
             latest_offsets: self.engine.meter().latest_offsets(),
             totals,
             skew: self.engine.meter().since_start(),
-            drift: DriftFigures::unknown("not measured yet"),
+            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))),
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),
@@ -238,7 +240,7 @@ impl Source for View<'_> {
     fn metrics(&mut self) -> Bytes {
         self.body(Body::Metrics, |view| {
             let histograms = view.engine.meter().histograms();
-            let used = host::process_use();
+            let used = view.shared.process.read();
             let process = ProcessFigures {
                 cpu_seconds: used.cpu_seconds,
                 resident_bytes: used.resident_bytes,

@@ -7,6 +7,7 @@ import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm } from ".
 import { Model, POLL_MS } from "./model.js";
 import { Picture, drawDrift, drawHistogram, drawJitter, drawMeter, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
+import { Calm } from "./verdict.js";
 import * as view from "./view.js";
 
 const FRAME_MS = 1000 / 30;
@@ -39,7 +40,7 @@ let source = null;
 function openStream() {
   source?.close();
   model.streamOpened(performance.now());
-  source = new EventSource(address("/api/stream_3ch"));
+  source = new EventSource(address("/api/stream_3ch", { last_event_id: model.eventId ?? "" }));
   source.onopen = () => model.streamOpened(performance.now());
   source.onmessage = (message) => {
     const samples = model.cycle(JSON.parse(message.data), Number(message.lastEventId), performance.now());
@@ -120,6 +121,7 @@ function driftReason(shown) {
 
 // ---- Out: words
 
+const calm = new Calm();
 let announced = { kind: null, time: -Infinity };
 let eventsBefore = null;
 
@@ -154,7 +156,7 @@ function showWords(now) {
   const facts = model.facts(now);
   tendStream(facts, now);
   // The verdict is never paused.
-  showVerdict(model.verdict(now), now);
+  showVerdict(calm.show(model.verdict(now), now), now);
   view.write($("listen-state"), listenText());
   const rate = eventRate(now);
   if (model.diagnostics !== null) view.write($("about"), view.about(model.diagnostics, facts, rate));
@@ -162,7 +164,7 @@ function showWords(now) {
   if (held !== null || !facts.connected) return;
   const d = model.diagnostics;
   tiles.show(facts, d);
-  legends.pairs.show(PAIRS.map((_, pair) => duration(model.skew.median(0, 10, pair), { plus: true })));
+  legends.pairs.show(PAIR_KEYS.map((key, pair) => view.skewText(d, key, model.skew.median(0, 10, pair))));
   legends.mics.show(PAIR_MICS.map((key) => duration(d.jitter_us[key])));
   legends.drifts.show(PAIR_KEYS.map((key) => ppm(d.clock_drift_ppm[key].ppm, d.clock_drift_ppm[key].uncertainty_ppm)));
   legends.delays.show(PAIR_MICS.map((key) => twoPercentiles(d.window.loop_delay_us[key])));

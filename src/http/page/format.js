@@ -81,3 +81,10 @@ export function packetDifference(n) {
   const size = Math.abs(n);
   return size === 0 ? "perfect" : size <= 2 ? "expected" : size <= 5 ? "minor" : "significant";
 }
+
+/** A change in microseconds a minute, with the half-width of its 95 % interval, in words: below a packet's spread it is steady. */
+export function trend(usPerMinute, uncertainty) {
+  if (usPerMinute === null || usPerMinute === undefined) return "trend unknown";
+  const sure = Math.abs(usPerMinute) > (uncertainty ?? 0) && Math.abs(usPerMinute) >= 100;
+  return sure ? `trending ${usPerMinute > 0 ? "up" : "down"}, ${duration(usPerMinute, { plus: true })} a minute` : "steady";
+}

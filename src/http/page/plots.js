@@ -11,7 +11,7 @@ import { OFFSET_LIMIT_US } from "./verdict.js";
 
 const FONT = "11px system-ui, sans-serif";
 /** Room for the labels of an axis, in CSS pixels. */
-const LEFT = 46;
+const LEFT = 54;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 18;
@@ -116,7 +116,8 @@ export function drawWave({ ctx, width, height }, colours, wave, mic, close) {
       if (i < 0) continue;
       const top = middle - (wave.max[i] / size) * (middle - 3);
       const bottom = middle - (wave.min[i] / size) * (middle - 3);
-      ctx.fillRect(width - (age + 1) * step, top, Math.max(step, 1), Math.max(1, bottom - top));
+      const x = Math.floor(width - (age + 1) * step);
+      ctx.fillRect(x, top, Math.max(1, Math.floor(width - age * step) - x), Math.max(1, bottom - top));
     }
     ctx.fillStyle = colours.fates.lost;
     for (let age = 0; age < columns; age++) {
@@ -159,23 +160,28 @@ export function drawStrip({ ctx, width, height }, colours, fates, mic) {
   const lane = mic * FATES.length;
   ctx.fillStyle = colours.well;
   ctx.fillRect(0, 0, width, height);
+  // Asking is not in step with the columns. What an answer counts came since the one before: an empty column is the next newer one's.
+  let from = 0;
+  while (from < 8 && fates.at(from, lane) < 0) from += 1;
   for (let age = 0; age < columns; age++) {
-    // Asking is not in step with the columns: an empty one between others is theirs.
-    const from = fates.at(age, lane) >= 0 ? age : age + 1;
+    if (fates.at(age, lane) >= 0) from = age;
+    else if (age - from > 8) continue;
     if (fates.at(from, lane) < 0) continue;
     const counts = FATES.map((_, i) => fates.sum[fates.at(from, lane + i)]);
     const whole = counts.reduce((a, b) => a + b, 0);
     if (whole === 0) continue;
-    const x = width - (age + 1) * step;
+    // Whole pixels: seams between columns would look like losses.
+    const x = Math.floor(width - (age + 1) * step);
+    const wide = Math.floor(width - age * step) - x;
     ctx.fillStyle = colours.fates.arrived;
-    ctx.fillRect(x, 0, step + 0.5, height);
+    ctx.fillRect(x, 0, wide, height);
     let y = 0;
     for (let i = FATES.length - 1; i > 0; i--) {
       if (counts[i] === 0) continue;
       // One lost packet of twenty must not be a hair: at least a third of the strip.
       const part = Math.max(height / 3, (counts[i] / whole) * height);
       ctx.fillStyle = colours.fates[FATES[i]];
-      ctx.fillRect(x, y, Math.max(step, 2), part);
+      ctx.fillRect(x, y, Math.max(wide, 2), part);
       y = Math.min(y + part, height);
     }
   }
@@ -198,7 +204,7 @@ function gridLine({ ctx }, colours, box, y, label) {
 function timeAxis({ ctx }, colours, box, seconds) {
   ctx.fillStyle = colours.muted;
   ctx.textBaseline = "top";
-  const name = (s) => (s === 0 ? "now" : seconds > 600 ? `\u2212${s / 60} min` : `\u2212${s} s`);
+  const name = (s) => (s === 0 ? "now" : seconds >= 300 ? `\u2212${s / 60} min` : `\u2212${s} s`);
   const parts = box.wide > 320 ? 4 : 2;
   for (let k = 0; k <= parts; k++) {
     const s = (seconds * k) / parts;
@@ -208,13 +214,13 @@ function timeAxis({ ctx }, colours, box, seconds) {
   }
 }
 
-/** Traces one lane of buckets; `y` maps a value. Gaps stay gaps. */
-function trace(ctx, box, buckets, lane, y, value) {
+/** Traces one lane of buckets, the newest `steps`; `y` maps a value. Gaps stay gaps. */
+function trace(ctx, box, steps, lane, y, value) {
   ctx.beginPath();
-  const step = box.wide / buckets.length;
+  const step = box.wide / steps;
   // A polled series leaves a step empty now and then; two in a row are a gap.
   let empty = 2;
-  for (let age = buckets.length - 1; age >= 0; age--) {
+  for (let age = steps - 1; age >= 0; age--) {
     const v = value(age, lane);
     if (v === null) {
       empty += 1;
@@ -229,9 +235,9 @@ function trace(ctx, box, buckets, lane, y, value) {
 }
 
 /** Fills between two values of each step. */
-function band(ctx, box, buckets, lane, y, low, high) {
-  const step = box.wide / buckets.length;
-  for (let age = buckets.length - 1; age >= 0; age--) {
+function band(ctx, box, steps, lane, y, low, high) {
+  const step = box.wide / steps;
+  for (let age = steps - 1; age >= 0; age--) {
     const [a, b] = [low(age, lane), high(age, lane)];
     if (a === null) continue;
     const top = y(b);
@@ -240,11 +246,11 @@ function band(ctx, box, buckets, lane, y, low, high) {
 }
 
 /** A vertical line at the reader, and the values there. */
-function readAt(picture, colours, box, buckets, texts) {
+function readAt(picture, colours, box, buckets, steps, texts) {
   if (picture.reader === null) return;
   const { ctx, width } = picture;
   const x = Math.min(box.right, Math.max(box.left, picture.reader * width));
-  const age = Math.min(buckets.length - 1, Math.max(0, Math.floor(((box.right - x) / box.wide) * buckets.length)));
+  const age = Math.min(steps - 1, Math.max(0, Math.floor(((box.right - x) / box.wide) * steps)));
   ctx.fillStyle = colours.ink;
   ctx.fillRect(Math.round(x), box.top, 1, box.high);
   const lines = [`\u2212${((age * buckets.stepMs) / 1000).toFixed(1)} s`, ...texts(age)];
@@ -265,13 +271,14 @@ const SKEW_KNEE_US = 100;
 /** One board sends its microphones in order: below zero is hardly anything. */
 const SKEW_LOW_US = -150;
 
-/** Pair skew over two minutes, on a scale of the area hyperbolic sine, with the hold and the old guide's limit. */
+/** Pair skew over up to two minutes, on a scale of the area hyperbolic sine, with the hold and the old guide's limit. */
 export function drawSkew(picture, colours, skew, holdUs) {
   const { ctx } = picture;
   const box = frame(picture);
+  const steps = skew.span();
   let [low, high] = [SKEW_LOW_US, Math.max(holdUs, OFFSET_LIMIT_US) * 1.3];
   for (let pair = 0; pair < PAIRS.length; pair++) {
-    for (let age = 0; age < skew.length; age++) {
+    for (let age = 0; age < steps; age++) {
       const i = skew.at(age, pair);
       if (i < 0) continue;
       low = Math.min(low, skew.min[i] * 1.3);
@@ -311,18 +318,18 @@ export function drawSkew(picture, colours, skew, holdUs) {
   ctx.globalAlpha = 0.22;
   PAIRS.forEach((_, pair) => {
     ctx.fillStyle = colours.pairs[pair];
-    band(ctx, box, skew, pair, y, smallest, largest);
+    band(ctx, box, steps, pair, y, smallest, largest);
   });
   ctx.globalAlpha = 1;
   ctx.lineWidth = 1.6;
   PAIRS.forEach((_, pair) => {
     ctx.strokeStyle = colours.pairs[pair];
     ctx.setLineDash(DASHES[pair]);
-    trace(ctx, box, skew, pair, y, (age, lane) => skew.mean(age, lane));
+    trace(ctx, box, steps, pair, y, (age, lane) => skew.mean(age, lane));
   });
   ctx.setLineDash([]);
-  timeAxis(picture, colours, box, (skew.length * skew.stepMs) / 1000);
-  readAt(picture, colours, box, skew, (age) =>
+  timeAxis(picture, colours, box, (steps * skew.stepMs) / 1000);
+  readAt(picture, colours, box, skew, steps, (age) =>
     PAIRS.map(([a, b], pair) => `mic ${b} \u2212 mic ${a}: ${duration(skew.mean(age, pair), { plus: true })}`),
   );
 }
@@ -334,13 +341,14 @@ export function niceStep(span, ticks) {
   return [1, 2, 5, 10].map((k) => k * power).find((step) => step >= raw * 0.999);
 }
 
-/** Interarrival jitter over two minutes. */
+/** Interarrival jitter over up to two minutes. */
 export function drawJitter(picture, colours, jitter) {
   const { ctx } = picture;
   const box = frame(picture);
+  const steps = jitter.span();
   let high = 20;
   for (let mic = 0; mic < MICS; mic++) {
-    for (let age = 0; age < jitter.length; age++) {
+    for (let age = 0; age < steps; age++) {
       const i = jitter.at(age, mic);
       if (i >= 0) high = Math.max(high, jitter.max[i] * 1.15);
     }
@@ -352,22 +360,23 @@ export function drawJitter(picture, colours, jitter) {
   for (let mic = 0; mic < MICS; mic++) {
     ctx.strokeStyle = colours.mics[mic];
     ctx.setLineDash(DASHES[mic]);
-    trace(ctx, box, jitter, mic, y, (age, lane) => jitter.mean(age, lane));
+    trace(ctx, box, steps, mic, y, (age, lane) => jitter.mean(age, lane));
   }
   ctx.setLineDash([]);
-  timeAxis(picture, colours, box, (jitter.length * jitter.stepMs) / 1000);
-  readAt(picture, colours, box, jitter, (age) => Array.from({ length: MICS }, (_, mic) => `mic ${mic}: ${duration(jitter.mean(age, mic) ?? jitter.mean(age + 1, mic))}`));
+  timeAxis(picture, colours, box, (steps * jitter.stepMs) / 1000);
+  readAt(picture, colours, box, jitter, steps, (age) => Array.from({ length: MICS }, (_, mic) => `mic ${mic}: ${duration(jitter.mean(age, mic) ?? jitter.mean(age + 1, mic))}`));
 }
 
-/** Drift of the pairs over an hour, each with its 95 % band. */
+/** Drift of the pairs over up to an hour, each with its 95 % band. */
 export function drawDrift(picture, colours, drift, reason) {
   const { ctx } = picture;
   const box = frame(picture);
+  const steps = drift.span([1 / 12, 0.25, 1]);
   // What is known at first is so uncertain that its band would flatten all the rest: the scale follows the values, and twice the newest bands.
   let [low, high] = [Infinity, -Infinity];
   for (let pair = 0; pair < PAIRS.length; pair++) {
     let newest = true;
-    for (let age = 0; age < drift.length; age++) {
+    for (let age = 0; age < steps; age++) {
       const value = drift.mean(age, pair * 2);
       if (value === null) continue;
       const room = newest ? 2 * drift.mean(age, pair * 2 + 1) : 0;
@@ -396,16 +405,16 @@ export function drawDrift(picture, colours, drift, reason) {
   PAIRS.forEach((_, pair) => {
     ctx.globalAlpha = 0.18;
     ctx.fillStyle = colours.pairs[pair];
-    band(ctx, box, drift, pair * 2, y, edge(-1), edge(1));
+    band(ctx, box, steps, pair * 2, y, edge(-1), edge(1));
     ctx.globalAlpha = 1;
     ctx.strokeStyle = colours.pairs[pair];
     ctx.lineWidth = 1.6;
     ctx.setLineDash(DASHES[pair]);
-    trace(ctx, box, drift, pair * 2, y, (age, lane) => drift.mean(age, lane));
+    trace(ctx, box, steps, pair * 2, y, (age, lane) => drift.mean(age, lane));
   });
   ctx.setLineDash([]);
-  timeAxis(picture, colours, box, (drift.length * drift.stepMs) / 1000);
-  readAt(picture, colours, box, drift, (age) =>
+  timeAxis(picture, colours, box, (steps * drift.stepMs) / 1000);
+  readAt(picture, colours, box, drift, steps, (age) =>
     PAIRS.map(([a, b], pair) => `mic ${a} \u2212 mic ${b}: ${ppm(drift.mean(age, pair * 2), drift.mean(age, pair * 2 + 1))}`),
   );
 }

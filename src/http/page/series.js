@@ -14,6 +14,7 @@ export class Buckets {
     this.length = length;
     this.lanes = lanes;
     this.head = null; // The newest step, counted from time 0; null while empty.
+    this.first = null; // The step that was the first ever.
     this.min = new Float32Array(length * lanes);
     this.max = new Float32Array(length * lanes);
     this.sum = new Float64Array(length * lanes);
@@ -36,7 +37,7 @@ export class Buckets {
   /** Lets time go on to `timeMs`: the steps between have no values. */
   advance(timeMs) {
     const step = Math.floor(timeMs / this.stepMs);
-    if (this.head === null) this.head = step;
+    if (this.head === null) this.head = this.first = step;
     const fresh = Math.min(step - this.head, this.length);
     for (let k = 0; k < fresh; k++) this.count.fill(0, this.#index(step - k, 0), this.#index(step - k, 0) + this.lanes);
     for (let k = 0; k < fresh; k++) this.sum.fill(0, this.#index(step - k, 0), this.#index(step - k, 0) + this.lanes);
@@ -46,7 +47,13 @@ export class Buckets {
   clear() {
     this.count.fill(0);
     this.sum.fill(0);
-    this.head = null;
+    this.head = this.first = null;
+  }
+
+  /** How many steps a picture should show: the fewest of the shares of `length` that hold all since the first value. */
+  span(shares = [0.25, 0.5, 1]) {
+    const known = this.head === null ? 0 : this.head - this.first + 1;
+    return this.length * (shares.find((share) => known <= this.length * share) ?? 1);
   }
 
   /** Index of the step `age` steps before the newest, into `min`, `max`, `sum`, `count`; -1 where nothing is known. */
@@ -87,6 +94,7 @@ export class Buckets {
   copy() {
     const copy = new Buckets(this.stepMs, this.length, this.lanes);
     copy.head = this.head;
+    copy.first = this.first;
     for (const key of ["min", "max", "sum", "count"]) copy[key].set(this[key]);
     return copy;
   }
@@ -207,9 +215,16 @@ export class Level {
     this.meanSquare = null;
     this.peak = 0;
     this.peakTime = -Infinity;
+    this.heardTime = -Infinity;
+  }
+
+  /** Nothing was heard now: after half a second the level is unknown, not the last one. */
+  miss(nowMs) {
+    if (nowMs - this.heardTime > 500) this.meanSquare = null;
   }
 
   add(meanSquare, peak, seconds, nowMs) {
+    this.heardTime = nowMs;
     const keep = Math.exp(-seconds / 0.125);
     this.meanSquare = this.meanSquare === null ? meanSquare : keep * this.meanSquare + (1 - keep) * meanSquare;
     if (peak >= this.peak || nowMs - this.peakTime > 1500) {

@@ -16,6 +16,9 @@ export const DRIFT_LIMIT_PPM = 100;
 /** A loop that reads packets this late delays audio, in microseconds: half the time between packets. */
 export const LOOP_LIMIT_US = 5333;
 
+/** Better news waits so long. */
+const BETTER_MS = 1500;
+
 /** From best to worst. */
 export const LEVELS = ["good", "note", "warn", "bad"];
 
@@ -33,6 +36,21 @@ export function judge(facts) {
   // A stable sort: of equally bad findings the order above counts.
   found.sort((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level));
   return { ...found[0], others: found.slice(1).map((finding) => `${finding.headline}: ${finding.figure}`) };
+}
+
+/** Keeps the headline from flickering: worse news shows at once, better news when it has lasted. */
+export class Calm {
+  #shown = null;
+  #seen = -Infinity;
+
+  /** What to show at `now`, in milliseconds, when `verdict` is true. */
+  show(verdict, now) {
+    const better = this.#shown !== null && LEVELS.indexOf(verdict.level) < LEVELS.indexOf(this.#shown.level);
+    if (better && now - this.#seen < BETTER_MS) return this.#shown;
+    this.#shown = verdict;
+    this.#seen = now;
+    return verdict;
+  }
 }
 
 function healthy({ spreadUs, expected10 }) {

@@ -1,6 +1,6 @@
 // The words and figures of the page: tiles, legends, tables. Built once; afterwards only text that changed is written.
 
-import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, age, bytes, count, decibels, duration, packetDifference, ppm, share } from "./format.js";
+import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, age, bytes, count, decibels, duration, packetDifference, ppm, share, trend } from "./format.js";
 import { DRIFT_LIMIT_PPM, OFFSET_LIMIT_US } from "./verdict.js";
 
 const MIC_KEYS = Array.from({ length: MICS }, (_, mic) => `mic${mic}`);
@@ -157,13 +157,12 @@ export function skewTable(table) {
     name: `mic ${b} \u2212 mic ${a}`,
     of: (d) => {
       const skew = d.arrival_skew_us[PAIR_KEYS[pair]];
-      const trend = skew.trend_us_per_min;
-      const spread = skew.trend_uncertainty_us_per_min;
+      const { trend_us_per_min: slope, trend_uncertainty_us_per_min: spread } = skew;
       const apart = d.synchronization_status.buffer_packet_diffs[PAIR_KEYS[pair]];
       const word = packetDifference(apart);
       return [
         ...PERCENTILES.map((key) => (Math.abs(skew[key] ?? 0) > OFFSET_LIMIT_US ? "!" : "") + duration(skew[key], { plus: true })),
-        trend === null ? UNKNOWN_TEXT : duration(trend, { plus: true }) + (spread === undefined || spread === null ? "" : ` ± ${duration(spread)}`),
+        slope === null ? UNKNOWN_TEXT : duration(slope, { plus: true }) + (spread === undefined || spread === null ? "" : ` ± ${duration(spread)}`),
         `${word === "significant" ? "!" : ""}${count(Math.abs(apart))}: ${word}`,
       ];
     },
@@ -216,6 +215,13 @@ export function about(d, facts, eventsASecond) {
   const core = server.core === null ? "not pinned" : `core ${server.core}`;
   const rate = eventsASecond === null ? "no events yet" : `${eventsASecond.toFixed(1)} events/s`;
   return `${facts.connected ? "live" : "no answer"} · ${rate} · ${server.clock} clock · hold ${duration(server.hold_us)} · ${server.sample_rate / 1000} kHz · ${core} · up ${age(server.uptime_s)} · micring ${server.version}`;
+}
+
+/** A pair's skew now, where it is going, and how many packets it is apart, in the old guide's words. */
+export function skewText(d, key, us) {
+  const { trend_us_per_min, trend_uncertainty_us_per_min } = d.arrival_skew_us[key];
+  const apart = d.synchronization_status.buffer_packet_diffs[key];
+  return `${duration(us, { plus: true })}, ${trend(trend_us_per_min, trend_uncertainty_us_per_min)}, ${Math.abs(apart)} ${Math.abs(apart) === 1 ? "packet" : "packets"} apart: ${packetDifference(apart)}`;
 }
 
 /** What a microphone's strip says in words. */

@@ -1,0 +1,70 @@
+//! What a host can be asked for so that a packet is read sooner: `--low-latency`, in three parts that each may be refused.
+//!
+//! An idle core sleeps, and waking it costs (100 us of a packet's delay on the machine of the README): the kernel's PM QoS
+//! interface keeps it out of the deep states while a descriptor is open. Another program on the same core costs more
+//! (milliseconds): SCHED_FIFO goes before it. A page that was evicted costs a disk read: mlockall keeps all of them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+
+/// `/dev/cpu_dma_latency` with 0 written to it: no core sleeps deeply while this lives
+/// (Documentation/power/pm_qos_interface.rst).
+#[derive(Debug)]
+pub struct WakeUpRequest(#[expect(dead_code, reason = "held open, never used: closing it ends the request")] File);
+
+impl WakeUpRequest {
+    /// # Errors
+    /// The device is not there, or not ours to write (root, or a udev rule).
+    pub fn hold() -> io::Result<WakeUpRequest> {
+        let mut device = OpenOptions::new().write(true).open("/dev/cpu_dma_latency")?;
+        device.write_all(&0_i32.to_ne_bytes())?;
+        Ok(WakeUpRequest(device))
+    }
+}
+
+/// SCHED_FIFO for the calling thread, at a priority below that of threaded interrupts (50): a busy loop must not lock the
+/// network out. Children start as normal programs (SCHED_RESET_ON_FORK).
+///
+/// # Errors
+/// EPERM without CAP_SYS_NICE and RLIMIT_RTPRIO.
+pub fn real_time() -> io::Result<()> {
+    const PRIORITY: i32 = 40;
+    let parameter = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: the kernel reads `parameter`; pid 0 is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameter) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Locks all memory, also what is still to come.
+///
+/// Once CAP_IPC_LOCK is dropped the limit counts, and an allocation beyond it would fail: so the limit is raised first,
+/// and where it may not be, only what is there now is locked, if that fits.
+///
+/// # Errors
+/// EPERM or ENOMEM: the limit of locked memory is too low.
+pub fn lock_memory() -> io::Result<Locked> {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads `unlimited`.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) } == 0;
+    let (flags, locked) =
+        if raised { (libc::MCL_CURRENT | libc::MCL_FUTURE, Locked::All) } else { (libc::MCL_CURRENT, Locked::Present) };
+    // SAFETY: mlockall takes flags and moves nothing.
+    if unsafe { libc::mlockall(flags) } < 0 { Err(io::Error::last_os_error()) } else { Ok(locked) }
+}
+
+/// What [`lock_memory`] could lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locked {
+    All,
+    /// The limit stands: later allocations are not locked.
+    Present,
+}
+
+/// How long real-time threads may run in each second, in microseconds; `None` without a bound. A spinning SCHED_FIFO
+/// thread is stopped for the rest (43 to 53 ms a second, measured).
+pub fn real_time_bound() -> Option<u64> {
+    /// The kernel's default, where its file is hidden from us (systemd's ProcSubset=pid).
+    const DEFAULT_US: i64 = 950_000;
+    let text = std::fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").unwrap_or_default();
+    u64::try_from(text.trim().parse().unwrap_or(DEFAULT_US)).ok()
+}
