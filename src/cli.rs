@@ -5,6 +5,7 @@ mod http;
 mod simulate;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,8 +32,68 @@ pub enum Command {
     Demo(ServeArgs),
     /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
     Simulate(Box<SimulateArgs>),
+    /// Send a recording's datagrams again, at their recorded spacing.
+    Replay(ReplayArgs),
+    /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
+    Analyze(AnalyzeArgs),
     /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
     Doctor(DoctorArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// A recording (pcapng or pcap, of micring or of tcpdump); `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Host that the datagrams are sent to.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub to: String,
+    /// UDP ports of mic 0, 1, 2 at that host.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = simulate::parse_targets)]
+    pub mic_ports: MicPorts,
+    /// UDP ports of mic 0, 1, 2 in the recording; by default as micring recorded them, or else 30001, 30002, 30003.
+    #[arg(long, value_name = "A,B,C", value_parser = parse_ports)]
+    pub ports: Option<MicPorts>,
+    /// So many times faster than recorded.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = simulate::parse_factor)]
+    pub speed: f64,
+    /// Begin again, a second after the end, until SIGINT or SIGTERM.
+    #[arg(long = "loop")]
+    pub repeat: bool,
+    /// Core that the sender is pinned to: auto (the first one allowed), a number, or none.
+    #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
+    pub core: Core,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AnalyzeArgs {
+    /// Recordings, in order; several are taken for one. `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.
+    #[arg(long = "ports", visible_alias = "mic-ports", value_name = "A,B,C", value_parser = parse_ports)]
+    pub mic_ports: Option<MicPorts>,
+    /// Print one object of JSON: the keys of /api/diagnostics_sync, and more.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
+    #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
+    pub clock: ClockChoice,
+    /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
+    #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
+    pub hold: Hold,
+    /// How much audio the history keeps; decides which late packets still find their place.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
+    pub history: Span,
+    /// Nominal sample rate of every microphone.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
+    pub sample_rate: u32,
+    /// Longest datagram taken, in bytes; longer ones are counted as truncated.
+    #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
+    pub max_datagram: usize,
 }
 
 #[derive(Args, Clone, Debug)]

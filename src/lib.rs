@@ -1,5 +1,6 @@
 //! micring: three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
 
+pub mod capture;
 pub mod cli;
 pub mod commands;
 pub mod cycle;
@@ -7,6 +8,7 @@ pub mod engine;
 pub mod http;
 pub mod report;
 pub mod sim;
+pub mod stats;
 pub mod sys;
 pub mod time;
 

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use micring::cli::{Cli, Command};
-use micring::commands::{demo, doctor, serve, simulate};
+use micring::commands::{analyze, demo, doctor, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args, |_| Ok(())),
         Command::Demo(args) => demo::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
         Command::Simulate(args) => {
             let scenario = args.scenario().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             simulate::run(&args, &scenario)

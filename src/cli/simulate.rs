@@ -1,6 +1,7 @@
 //! The options of `micring simulate`: what the virtual microphones and their network are like.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
@@ -106,6 +107,12 @@ pub struct SimulateArgs {
     /// a receiver can know of all that are lost.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub clean_cycles: u32,
+    /// Write the packets as a recording (pcapng) instead of sending them, as fast as that goes; - is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Keep this many bytes of each packet in the recording, headers included.
+    #[arg(long, value_name = "BYTES", requires = "record")]
+    pub record_snap: Option<u32>,
     /// List every withheld packet in the result, however many.
     #[arg(long)]
     pub list_withheld: bool,
@@ -129,6 +136,9 @@ impl SimulateArgs {
         }
         if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.count() {
             return Err(wrong("--from takes one address or one for each board"));
+        }
+        if self.record.is_some() && self.duration.is_none() && self.cycles.is_none() {
+            return Err(wrong("--record needs an end: --duration or --cycles"));
         }
         let network = Network {
             delay: self.jitter.map_or(self.delay, Delay::Exp),
@@ -173,7 +183,7 @@ fn wrong(message: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
-fn parse_targets(text: &str) -> Result<MicPorts, String> {
+pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
     match parse_ports(text)? {
         MicPorts(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
         ports => Ok(ports),
@@ -188,7 +198,7 @@ fn parse_boards(text: &str) -> Result<Boards, String> {
     }
 }
 
-fn parse_factor(text: &str) -> Result<f64, String> {
+pub(super) fn parse_factor(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|factor| (0.01..=1000.0).contains(factor)).ok_or("is not a factor of 0.01 to 1000".into())
 }
 

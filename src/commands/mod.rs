@@ -1,7 +1,9 @@
 //! The commands: where the pure rooms and the kernel meet.
 
+pub mod analyze;
 pub mod demo;
 pub mod doctor;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 

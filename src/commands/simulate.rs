@@ -5,9 +5,12 @@
 //! that is not sent. Deadlines are absolute on CLOCK_MONOTONIC_RAW, the clock that rates are measured against: sending late
 //! once does not shift what follows. How late each was is part of the result.
 
+mod record;
+
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -19,9 +22,10 @@ use crate::cli::{Core, SimulateArgs};
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
 use crate::sys::host::{self, Signals};
 use crate::time::{MonoTime, Span};
+use record::Recording;
 
 /// Time to set everything up before the first deadline.
-const LEAD: Span = Span::from_millis(20);
+pub(super) const LEAD: Span = Span::from_millis(20);
 /// The last part of a wait is spun: an idle core takes 100 to 150 us to wake, longer than the spacing within a cycle.
 const SPIN: Span = Span::from_micros(250);
 /// No sleep is longer, so that a signal ends the run soon.
@@ -29,11 +33,42 @@ const NAP: Span = Span::from_millis(50);
 /// Withheld packets of a microphone that the result lists unless asked for all.
 const LISTED: usize = 100;
 
-/// Sends until the scenario ends, or SIGINT or SIGTERM does, then prints the result.
+/// Sends until the scenario ends, or SIGINT or SIGTERM does, then prints the result. With `--record` it writes instead, without waiting.
 ///
 /// # Errors
 /// A host without an address, a core or source address that cannot be had, a first packet that cannot be sent.
 pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
+    match &args.record {
+        Some(path) => write(args, scenario, path),
+        None => send(args, scenario),
+    }
+}
+
+fn write(args: &SimulateArgs, scenario: &Scenario, path: &Path) -> Result<(), Failure> {
+    let begin = host::mono();
+    let mut recording = Recording::create(path, args.mic_ports.0, args.record_snap)?;
+    let mut sim = Sim::new(scenario);
+    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
+    let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        recording.packet(&sim, &packet, &payload)?;
+        tally.note(&packet, payload.len(), Span::ZERO, Ok(()))?;
+        tally.pending.extend(sim.drain_withheld());
+    }
+    recording.flush()?;
+    tally.pending.extend(sim.drain_withheld());
+    tally.finish(false);
+    let result = tally.result(args, scenario, &sim, host::mono() - begin, false, None);
+    // Standard output may be the recording itself.
+    if path == Path::new("-") {
+        eprintln!("{result}");
+        return Ok(());
+    }
+    print(&result)
+}
+
+fn send(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
     let core = pin(args.core)?;
     let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
     let to = resolve(&args.to)?;
@@ -58,7 +93,10 @@ pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
     }
     tally.pending.extend(sim.drain_withheld());
     tally.finish(interrupted);
-    let result = tally.result(args, scenario, &sim, host::mono() - begin, interrupted, core);
+    print(&tally.result(args, scenario, &sim, host::mono() - begin, interrupted, core))
+}
+
+fn print(result: &Value) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     writeln!(out, "{result}")
         .and_then(|()| out.flush())
@@ -66,7 +104,7 @@ pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
 }
 
 /// Waits for the deadline; false when a signal came first.
-fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
+pub(super) fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
     loop {
         if signals.read().is_some() {
             return false;
@@ -84,7 +122,7 @@ fn wait_until(deadline: MonoTime, signals: &Signals) -> bool {
     true
 }
 
-fn pin(core: Core) -> Result<Option<usize>, Failure> {
+pub(super) fn pin(core: Core) -> Result<Option<usize>, Failure> {
     let core = match core {
         Core::None => return Ok(None),
         Core::Number(core) => core,
@@ -98,7 +136,7 @@ fn pin(core: Core) -> Result<Option<usize>, Failure> {
     Ok(Some(core))
 }
 
-fn resolve(host: &str) -> Result<IpAddr, Failure> {
+pub(super) fn resolve(host: &str) -> Result<IpAddr, Failure> {
     let addresses: Vec<SocketAddr> = (host, 0)
         .to_socket_addrs()
         .map_err(|error| Failure::new(format_args!("cannot find an address for --to {host}: {error}")))?

@@ -8,11 +8,10 @@
 //! something before it: `late` decides, from what follows, and until then the cycle is withheld, at most for the hold. A
 //! packet that is too early for its cycle belongs to one before.
 
-use std::collections::VecDeque;
-
 use super::clock::ClockModel;
 use super::late::{Judgement, LateOrLost};
 use super::packet::Packet;
+use super::skips::Skips;
 use super::tail::{Sink, Slot, Tail};
 use crate::MICS;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
@@ -21,13 +20,6 @@ use crate::time::{FramePos, KernelTime, MonoTime, Span};
 const SILENCE: Span = Span::from_millis(500);
 /// Without a complete cycle the stream starts with an incomplete one after this long: contract section 3.
 const START_WITHIN: Span = Span::from_secs(1);
-/// Earlier than this below the floor, packets speak against a skip made before.
-const EARLY: Span = Span::from_micros(-400);
-/// How long after a skip they do.
-const TAKE_BACK_WITHIN: Span = Span::from_secs(180);
-/// So many early packets in a row take a skip back.
-const EARLY_RUN: u32 = 3;
-const SKIPS_KEPT: usize = 16;
 /// Cycles withheld at once; more are let go with the best guess.
 const OPEN_CYCLES: usize = 1024;
 
@@ -62,15 +54,6 @@ enum Place {
     Nowhere,
 }
 
-/// A skip that may still prove false.
-#[derive(Clone, Copy, Debug)]
-struct Skip {
-    since: MonoTime,
-    cycles: i64,
-    frames: i64,
-    lost: [u64; MICS],
-}
-
 /// Aligns the packets of one board.
 #[derive(Debug)]
 pub(super) struct SharedAligner {
@@ -88,8 +71,7 @@ pub(super) struct SharedAligner {
     tail: Tail,
     first_heard: Option<MonoTime>,
     last_heard: Option<MonoTime>,
-    early: u32,
-    skips: VecDeque<Skip>,
+    skips: Skips<[u64; MICS]>,
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
@@ -106,8 +88,7 @@ impl SharedAligner {
             tail: Tail::new(),
             first_heard: None,
             last_heard: None,
-            early: 0,
-            skips: VecDeque::with_capacity(SKIPS_KEPT),
+            skips: Skips::default(),
             max_open,
         }
     }
@@ -134,6 +115,15 @@ impl SharedAligner {
         let place = if silence && self.tail.len() > 0 { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
+        }
+        if matches!(place, Place::Next)
+            && let Some((cycles, since)) = self.late.take_standing(a.at, self.period())
+        {
+            let frames = cycles * i64::from(self.tail.nominal());
+            let lost = self.tail.insert_lost(cycles, true, sink);
+            self.skips.push(since, frames, lost);
+            self.clock.renumber(since, frames);
+            self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
         }
         let i = match place {
             Place::Join(i) | Place::Rising(i) => i,
@@ -171,6 +161,16 @@ impl SharedAligner {
         }
         self.emit_ready(a.at, sink);
         if late { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// No more packets come here: what has begun to go out goes out.
+    pub fn finish(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        if self.tail.started() {
+            self.give_up_doubt(sink);
+            self.emit_all(now, sink);
+        } else {
+            sink.history.rewind();
+        }
     }
 
     /// Holds that have run out.
@@ -254,7 +254,7 @@ impl SharedAligner {
         let quarter = self.period().mul_ratio(1, 4);
         let companion = a.mic > mic && a.at - slot.at < quarter;
         let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r.abs() < quarter);
-        let skip_stands = self.skips.back().is_some_and(|s| a.at - s.since < TAKE_BACK_WITHIN);
+        let skip_stands = self.skips.stands(a.at);
         if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
             let own_end = back.own_end(0);
             self.tail.confirm_back();
@@ -276,29 +276,21 @@ impl SharedAligner {
 
     /// A packet whose place is certain teaches its clock; early ones speak against the last skip.
     fn learn(&mut self, mic: usize, own_end: FramePos, at: MonoTime, r: Option<Span>, sink: &mut Sink<'_>) {
-        let skip_stands = self.skips.back().is_some_and(|s| at - s.since < TAKE_BACK_WITHIN);
-        if skip_stands && r.is_some_and(|r| r < EARLY) {
-            self.early += 1;
-            if self.early >= EARLY_RUN {
-                self.take_back(sink);
+        let disproved = self.skips.hear(r, at, self.period(), i64::from(self.tail.nominal()), self.late.jitter());
+        if let Some(skip) = &disproved {
+            let cycles = skip.frames / i64::from(self.tail.nominal().max(1));
+            self.tail.renumber(skip.since, cycles, skip.frames);
+            self.clock.renumber(skip.since, -skip.frames);
+            for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
+                clock.renumber(skip.since, -skip.frames);
+                counters.lost -= lost;
+                counters.corrected += lost;
             }
-            return;
         }
-        self.early = 0;
-        self.clock.observe(own_end, at);
-        self.clocks[mic].observe(own_end, at);
-        sink.meter.on_placed(mic, own_end, at);
-    }
-
-    fn take_back(&mut self, sink: &mut Sink<'_>) {
-        let skip = self.skips.pop_back().expect("a skip stands");
-        self.early = 0;
-        self.tail.renumber(skip.since, skip.cycles, skip.frames);
-        self.clock.renumber(skip.since, -skip.frames);
-        for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
-            clock.renumber(skip.since, -skip.frames);
-            counters.lost -= lost;
-            counters.corrected += lost;
+        if disproved.is_none() && !self.skips.is_disputed() {
+            self.clock.observe(own_end, at);
+            self.clocks[mic].observe(own_end, at);
+            sink.meter.on_placed(mic, own_end, at);
         }
     }
 
@@ -312,10 +304,7 @@ impl SharedAligner {
         let frames = cycles * i64::from(self.tail.nominal());
         let lost = self.tail.insert_lost(cycles, self.released, sink);
         self.released = false;
-        if self.skips.len() == SKIPS_KEPT {
-            self.skips.pop_front();
-        }
-        self.skips.push_back(Skip { since, cycles, frames, lost });
+        self.skips.push(since, frames, lost);
         if long {
             self.restart_clocks();
         }

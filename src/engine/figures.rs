@@ -165,4 +165,5 @@ pub struct SkewHistograms {
     pub loop_delay: [Buckets; MICS],
     pub loop_skew: Buckets,
     pub emit_delay: Buckets,
+    pub delay_variation: [Buckets; MICS],
 }

@@ -13,7 +13,7 @@ use super::packet::{BadPayload, Packet};
 use crate::time::{MonoTime, Span};
 
 /// Silence after which another sender is adopted: contract section 2.
-const SENDER_TIMEOUT: Span = Span::from_millis(500);
+pub(super) const SENDER_TIMEOUT: Span = Span::from_millis(500);
 
 /// The sender that one microphone follows.
 #[derive(Debug, Default)]

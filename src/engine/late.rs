@@ -19,10 +19,18 @@ const RECENT: usize = 24;
 /// Spaced cycles before a loss is believed: at least, at most. A pause of noise alone needs this many delays beyond a
 /// period in a row; how many that takes to be incredible depends on the jitter.
 const SPACED: (u32, u32) = (3, 8);
+/// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
+const JITTER: i64 = 6;
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
 /// e^-14, one in a million: less likely than that some cycle was lost.
 const UNLIKELY: i64 = 14;
+
+/// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
+const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
+/// Steps of the floor remembered, and for how long.
+const STEPS: usize = 64;
+const STEPS_WITHIN: Span = Span::from_secs(600);
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
@@ -33,6 +41,11 @@ pub struct LateOrLost {
     recent: [Span; RECENT],
     next: usize,
     doubt: Option<Doubt>,
+    /// Since when the level has stood still, a period or more above the floor, and where.
+    standing: Option<(MonoTime, Span)>,
+    /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
+    steps: [Option<(MonoTime, bool)>; STEPS],
+    next_step: usize,
 }
 
 /// A pause that is not yet understood.
@@ -70,6 +83,9 @@ impl Default for LateOrLost {
             recent: [Span::ZERO; RECENT],
             next: 0,
             doubt: None,
+            standing: None,
+            steps: [None; STEPS],
+            next_step: 0,
         }
     }
 }
@@ -83,6 +99,11 @@ impl LateOrLost {
     /// The present doubt follows a silence after which the clock's offset starts anew.
     pub fn doubt_is_long(&self) -> bool {
         self.doubt.is_some_and(|d| d.long)
+    }
+
+    /// Mean residual of spaced packets above the level of the last ones.
+    pub fn jitter(&self) -> Span {
+        self.mean
     }
 
     /// How far the floor has risen for now: a queue that stands.
@@ -128,11 +149,23 @@ impl LateOrLost {
         }
         match self.best_guess(period) {
             Some(0) => self.settle_delayed(),
-            Some(lost) => {
+            Some(lost) if doubt.long => {
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
-            None if doubt.spaced >= 2 * SPACED.1 => self.settle_delayed(),
+            Some(lost) => {
+                let believed = self.believes_steps(at);
+                self.note_step(at, true);
+                if !believed {
+                    return self.settle_delayed();
+                }
+                self.doubt = None;
+                Judgement::Lost(lost)
+            }
+            None if doubt.spaced >= 2 * SPACED.1 => {
+                self.note_step(at, false);
+                self.settle_delayed()
+            }
             None => Judgement::Doubtful,
         }
     }
@@ -146,10 +179,15 @@ impl LateOrLost {
         if doubt.long {
             return Some(((level + period / 2) / period).max(0));
         }
-        let slack = if base > Span::ZERO { RISEN + self.mean } else { Span::ZERO }.as_nanos();
-        let fits = |level: Span, cycles: i64| {
-            let rest = ((level - base).as_nanos() + TOLERANCE.as_nanos()).rem_euclid(period) - TOLERANCE.as_nanos();
-            rest <= self.mean.as_nanos() * 12 / cycles + 100_000 + slack
+        let near = |lowest: Span, floor: Span, blur: Span, cycles: i64| {
+            let below = TOLERANCE + blur;
+            let rest = (lowest - floor + below).as_nanos().rem_euclid(period) - below.as_nanos();
+            rest <= self.mean.as_nanos() * JITTER / cycles + 100_000 + blur.as_nanos()
+        };
+        // Counted from the clock's floor, or from the level of the last packets, which is known to the jitter.
+        let blur = self.mean.mul_ratio(1, 2);
+        let fits = |lowest: Span, cycles: i64| {
+            near(lowest, Span::ZERO, Span::ZERO, cycles) || near(lowest, self.level(), blur, cycles)
         };
         // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
         let newest = *doubt.cycles.iter().min().expect("it has entries");
@@ -182,13 +220,58 @@ impl LateOrLost {
     pub fn settle_delayed(&mut self) -> Judgement {
         if let Some(doubt) = self.doubt.take() {
             self.recent = [doubt.lowest; RECENT];
+            self.standing.get_or_insert((doubt.since, doubt.lowest));
         }
         Judgement::Delayed
+    }
+
+    /// A level on whole periods that has stood for long: they were lost, though it was not believed then. Returns how
+    /// many, and since when.
+    pub fn take_standing(&mut self, at: MonoTime, period: Span) -> Option<(i64, MonoTime)> {
+        let (since, lowest) = self.standing?;
+        let long = if self.believes_steps(at) { STANDS.0 } else { STANDS.1 };
+        if self.doubt.is_some() || at - since < long {
+            return None;
+        }
+        self.standing = Some((at, self.level()));
+        let lost = (lowest + TOLERANCE).as_nanos() / period.as_nanos().max(1);
+        let whole = period.mul_ratio(lost, 1);
+        if lost == 0 || lowest > whole + self.band() {
+            return None;
+        }
+        self.standing = None;
+        self.forget_level();
+        Some((lost, since))
+    }
+
+    /// How far the lowest of the last packets strays while the floor stands still.
+    fn band(&self) -> Span {
+        TOLERANCE + self.mean.mul_ratio(1, 2)
+    }
+
+    /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
+    fn believes_steps(&self, at: MonoTime) -> bool {
+        let recent = self.steps.iter().flatten().filter(|(then, _)| at - *then < STEPS_WITHIN);
+        let (mut whole, mut other) = (0, 0);
+        recent.for_each(|&(_, is_whole)| if is_whole { whole += 1 } else { other += 1 });
+        other == 0 || whole > 2 * other
+    }
+
+    fn note_step(&mut self, at: MonoTime, whole: bool) {
+        self.steps[self.next_step] = Some((at, whole));
+        self.next_step = (self.next_step + 1) % STEPS;
     }
 
     fn commit(&mut self, r: Span, at: MonoTime, period: Span) {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
+        self.standing = match self.standing {
+            _ if r < period - TOLERANCE => None,
+            Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {
+                Some((since, lowest))
+            }
+            _ => Some((at, self.level())),
+        };
         if at - self.last_spaced > period.mul_ratio(1, 2) {
             let jitter = r - self.level();
             self.mean += (jitter - self.mean).mul_ratio(1, 128);

@@ -7,15 +7,20 @@
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
 
 mod align;
+mod boards;
 pub mod clock;
 mod desync;
 pub mod figures;
+mod grid;
 pub mod history;
 pub mod hostclock;
 pub mod intake;
 mod late;
 pub mod packet;
 pub mod skew;
+mod skips;
+mod spread;
+mod stream;
 mod tail;
 mod tally;
 mod trend;
@@ -28,6 +33,7 @@ use crate::MICS;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
+use boards::Boards;
 use clock::ClockModel;
 use figures::Counters;
 use history::History;
@@ -132,6 +138,13 @@ pub struct Latest {
 /// Longest wait for what is missing or undecided: contract section 3.
 pub const LONGEST_HOLD: Span = Span::from_millis(40);
 
+/// How packets become cycles.
+#[derive(Debug)]
+enum Aligner {
+    Shared(Box<SharedAligner>),
+    Independent(Box<Boards>),
+}
+
 /// Three microphones' datagrams in, aligned cycles out.
 pub struct Engine {
     config: Config,
@@ -140,7 +153,9 @@ pub struct Engine {
     counters: Counters,
     follow: [Follow; MICS],
     latest: [Option<Latest>; MICS],
-    shared: SharedAligner,
+    aligner: Aligner,
+    fixed_hold: Option<Span>,
+    max_open: i64,
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
@@ -152,13 +167,24 @@ impl Engine {
         // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
         let open = config.sample_rate as usize;
         let ahead = open + MICS * config.max_datagram;
-        let hold = match config.hold {
-            Hold::Auto => LONGEST_HOLD,
-            Hold::Fixed(hold) => hold,
+        let fixed = match config.hold {
+            Hold::Auto => None,
+            Hold::Fixed(hold) => Some(hold),
+        };
+        let aligner = match config.clock {
+            ClockChoice::Independent => {
+                Aligner::Independent(Box::new(Boards::new(config.sample_rate, fixed, open as i64)))
+            }
+            ClockChoice::Auto | ClockChoice::Shared => {
+                let hold = fixed.unwrap_or(LONGEST_HOLD);
+                Aligner::Shared(Box::new(SharedAligner::new(config.sample_rate, hold, open as i64)))
+            }
         };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
-            shared: SharedAligner::new(config.sample_rate, hold, open as i64),
+            aligner,
+            fixed_hold: fixed,
+            max_open: open as i64,
             history: History::new(keep.max(1), ahead),
             config,
             clocks: None,
@@ -199,8 +225,9 @@ impl Engine {
             self.outputs.push_back(Output::Log(line));
             self.meter.on_restart(d.mic);
         }
-        let packet = admitted.packet;
-        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender: admitted.replaced.is_some() };
+        let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
+        self.choose_clock(d, at);
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender };
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,
@@ -208,7 +235,10 @@ impl Engine {
             meter: &mut self.meter,
             wall: self.clocks.map_or(d.stamp, |c| c.wall),
         };
-        let placed = self.shared.offer(&arrival, &mut sink);
+        let placed = match &mut self.aligner {
+            Aligner::Shared(shared) => shared.offer(&arrival, &mut sink),
+            Aligner::Independent(boards) => boards.offer(&arrival, &mut sink),
+        };
         let counters = &mut self.counters.mics[d.mic];
         if placed == Placed::Duplicate {
             counters.duplicate += 1;
@@ -234,12 +264,18 @@ impl Engine {
             meter: &mut self.meter,
             wall: clocks.wall,
         };
-        self.shared.handle_timeout(clocks.mono, &mut sink);
+        match &mut self.aligner {
+            Aligner::Shared(shared) => shared.handle_timeout(clocks.mono, &mut sink),
+            Aligner::Independent(boards) => boards.handle_timeout(clocks.mono, &mut sink),
+        }
     }
 
     /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        self.shared.next_timeout()
+        match &self.aligner {
+            Aligner::Shared(shared) => shared.next_timeout(),
+            Aligner::Independent(boards) => boards.next_timeout(),
+        }
     }
 
     /// What is ready to leave, in order. Drained after every call above.
@@ -279,19 +315,22 @@ impl Engine {
 
     /// The clock of a microphone's samples.
     pub fn clock(&self, mic: usize) -> &ClockModel {
-        self.shared.clock(mic)
+        match &self.aligner {
+            Aligner::Shared(shared) => shared.clock(mic),
+            Aligner::Independent(boards) => boards.clock(mic),
+        }
     }
 
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
-        self.config.clock != ClockChoice::Independent
+        matches!(self.aligner, Aligner::Shared(_))
     }
 
     /// The longest wait for a missing packet at present.
     pub fn hold(&self) -> Span {
-        match self.config.hold {
-            Hold::Auto => LONGEST_HOLD,
-            Hold::Fixed(hold) => hold,
+        match &self.aligner {
+            Aligner::Shared(_) => self.fixed_hold.unwrap_or(LONGEST_HOLD),
+            Aligner::Independent(boards) => boards.hold(),
         }
     }
 
@@ -303,5 +342,31 @@ impl Engine {
     /// A datagram came without a kernel timestamp; it is not placed.
     pub fn note_unstamped(&mut self, mic: usize) {
         self.counters.mics[mic].unstamped += 1;
+    }
+
+    /// `auto`: one board until two live senders have different addresses.
+    fn choose_clock(&mut self, d: &Datagram<'_>, at: MonoTime) {
+        if self.config.clock != ClockChoice::Auto || !self.is_shared() {
+            return;
+        }
+        let live = |latest: &Latest| at - latest.arrival < intake::SENDER_TIMEOUT;
+        let others = self.latest.iter().enumerate().filter(|&(mic, _)| mic != d.mic);
+        let differs = |latest: &Latest| live(latest) && latest.sender.ip() != d.sender.ip();
+        if !others.filter_map(|(_, latest)| latest.as_ref()).any(differs) {
+            return;
+        }
+        self.outputs.push_back(Output::Log("the microphones have several senders: independent clocks".to_owned()));
+        if let Aligner::Shared(shared) = &mut self.aligner {
+            let mut sink = Sink {
+                history: &mut self.history,
+                counters: &mut self.counters,
+                outputs: &mut self.outputs,
+                meter: &mut self.meter,
+                wall: self.clocks.map_or(d.stamp, |c| c.wall),
+            };
+            shared.finish(at, &mut sink);
+        }
+        let boards = Boards::new(self.config.sample_rate, self.fixed_hold, self.max_open);
+        self.aligner = Aligner::Independent(Box::new(boards));
     }
 }

@@ -115,7 +115,7 @@ impl Variation {
             rate: 0.0,
             delay_ns: 0.0,
             delays: Recent::new(),
-            above_minimum: Tally::unsigned(&[]),
+            above_minimum: Tally::unsigned(DELAY_BOUNDS),
         }
     }
 
@@ -281,6 +281,7 @@ impl SkewMeter {
             loop_delay: std::array::from_fn(|mic| self.loop_delay[mic].since_start.buckets()),
             loop_skew: self.loop_skew.since_start.buckets(),
             emit_delay: self.emit_delay.since_start.buckets(),
+            delay_variation: std::array::from_fn(|mic| self.variation[mic].above_minimum.buckets()),
         }
     }
 

@@ -4,8 +4,24 @@ use bytes::Bytes;
 
 use super::HttpConfig;
 
-/// Path, type, content. The dashboard's files go here.
-const FILES: &[(&str, &str, &[u8])] = &[("/", "text/html; charset=utf-8", include_bytes!("page/index.html"))];
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Path, type, content: the dashboard.
+const FILES: &[(&str, &str, &[u8])] = &[
+    ("/", HTML, include_bytes!("page/index.html")),
+    ("/style.css", CSS, include_bytes!("page/style.css")),
+    ("/app.js", SCRIPT, include_bytes!("page/app.js")),
+    ("/decode.js", SCRIPT, include_bytes!("page/decode.js")),
+    ("/format.js", SCRIPT, include_bytes!("page/format.js")),
+    ("/listen.js", SCRIPT, include_bytes!("page/listen.js")),
+    ("/model.js", SCRIPT, include_bytes!("page/model.js")),
+    ("/plots.js", SCRIPT, include_bytes!("page/plots.js")),
+    ("/series.js", SCRIPT, include_bytes!("page/series.js")),
+    ("/verdict.js", SCRIPT, include_bytes!("page/verdict.js")),
+    ("/view.js", SCRIPT, include_bytes!("page/view.js")),
+];
 
 /// Content-Security-Policy of the page: nothing from elsewhere, nothing inline.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -30,25 +46,26 @@ impl Asset {
     }
 }
 
-/// All files. With a token, the page asks for its own files with it: a browser sends no bearer for them.
+/// All files. With a token, the page and its modules ask for each other with it: a browser sends no bearer for them.
 pub fn load(config: &HttpConfig) -> Vec<Asset> {
     let load = |&(path, content_type, content): &(&'static str, &'static str, &'static [u8])| {
         let body = match &config.token {
-            Some(token) if content_type.starts_with("text/html") => {
-                with_token(content, token, FILES.iter().map(|(path, ..)| *path))
-            }
-            _ => Bytes::from_static(content),
+            Some(token) => with_token(content, token),
+            None => Bytes::from_static(content),
         };
         Asset { path, content_type, etag: format!("\"{:016x}\"", fnv1a(&body)), body }
     };
     FILES.iter().map(load).collect()
 }
 
-/// The page with the token in its links to `paths`.
-fn with_token(page: &[u8], token: &str, paths: impl Iterator<Item = &'static str>) -> Bytes {
+/// Files name each other as `"./name"`, in the page's attributes and in the modules' imports.
+fn with_token(content: &[u8], token: &str) -> Bytes {
+    let mut text = String::from_utf8_lossy(content).into_owned();
     let token: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
-    let link = |page: String, path| page.replace(&format!("\"{path}\""), &format!("\"{path}?token={token}\""));
-    paths.fold(String::from_utf8_lossy(page).into_owned(), link).into()
+    for (path, ..) in FILES.iter().filter(|(path, ..)| *path != "/") {
+        text = text.replace(&format!("\".{path}\""), &format!("\".{path}?token={token}\""));
+    }
+    text.into()
 }
 
 /// Fowler, Noll and Vo's hash, 64 bits: tells versions of a file apart, no more.
@@ -69,18 +86,27 @@ mod tests {
     }
 
     #[test]
-    fn links_to_the_page_s_own_files_carry_the_token() {
-        let page = b"<script src=\"/app.js\"></script><a href=\"/\">/app.js</a><a href=\"/metrics\">";
-        let expected =
-            "<script src=\"/app.js?token=%61%2B\"></script><a href=\"/?token=%61%2B\">/app.js</a><a href=\"/metrics\">";
-        assert_eq!(with_token(page, "a+", ["/", "/app.js"].into_iter()), expected);
-    }
-
-    #[test]
     fn entity_tags_match_in_lists_weakly() {
         let asset = &load(&HttpConfig::new(([127, 0, 0, 1], 0).into()))[0];
         assert!(asset.matches(&format!("\"x\", W/{}", asset.etag)));
         assert!(asset.matches("*"));
         assert!(!asset.matches("\"x\""));
+    }
+
+    #[test]
+    fn with_a_token_every_reference_between_the_files_carries_it() {
+        let config = HttpConfig { token: Some("a b&c".into()), ..HttpConfig::new(([127, 0, 0, 1], 0).into()) };
+        let mut references = 0;
+        for asset in load(&config) {
+            let text = String::from_utf8(asset.body.to_vec()).unwrap();
+            for reference in text.split("\"./").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                let name = reference.strip_suffix("?token=%61%20%62%26%63");
+                let name = name.unwrap_or_else(|| panic!("{reference} in {} has no token", asset.path));
+                assert!(FILES.iter().any(|(path, ..)| path[1..] == *name), "{name} in {} is no file", asset.path);
+                references += 1;
+            }
+        }
+        // The page's two, and at least one for each script but the first.
+        assert!(references >= FILES.len() - 1, "{references} references");
     }
 }

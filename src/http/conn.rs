@@ -262,7 +262,9 @@ impl Conn {
     pub fn stop(&mut self, hub: &mut Hub) {
         match &mut self.phase {
             Phase::Responding { body, after } => {
-                *after = After::Close;
+                if *after == After::NextRequest {
+                    *after = if self.reader.is_empty() { After::Close } else { After::Linger };
+                }
                 if let Some(live) = body.take_if(|body| body.topic().is_some()) {
                     hub.leave(&live, self.slot);
                 }

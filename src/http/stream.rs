@@ -52,7 +52,8 @@ pub struct Subscription {
 struct Log {
     /// Number of the oldest event kept; with none kept, of the next one.
     first: u64,
-    events: VecDeque<Bytes>,
+    /// `None`: overwritten in the history before it could be encoded (a skip longer than the history).
+    events: VecDeque<Option<Bytes>>,
     /// Slots of the connections that listen.
     listeners: Vec<u32>,
 }
@@ -63,7 +64,7 @@ impl Log {
     }
 
     /// Takes the next event in, made by `encode` only where somebody listens.
-    fn push(&mut self, queue: usize, encode: impl FnOnce() -> Bytes) {
+    fn push(&mut self, queue: usize, encode: impl FnOnce() -> Option<Bytes>) {
         if self.listeners.is_empty() {
             self.first = self.next() + 1;
             self.events.clear();
@@ -76,7 +77,7 @@ impl Log {
         self.events.push_back(encode());
     }
 
-    fn get(&self, number: u64) -> Option<&Bytes> {
+    fn get(&self, number: u64) -> Option<&Option<Bytes>> {
         self.events.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 }
@@ -106,7 +107,7 @@ impl Hub {
         let next = self.logs[topic as usize].next();
         let numbered = matches!(topic, Topic::Cycles | Topic::BinaryCycles);
         let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|&id| numbered && id < next);
-        let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start));
+        let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start).min(next));
         Subscription { topic, cursor, resuming: last.is_some() }
     }
 
@@ -129,45 +130,44 @@ impl Hub {
 
     /// Every emitted cycle, in order.
     pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
-        const HELD: &str = "the history holds a cycle when it is emitted";
         let [json, binary, ..] = &mut self.logs;
         assert_eq!(json.next(), cycle.id, "cycle ids rise by one from 0, and every cycle is published");
-        json.push(self.queue, || event::cycle_json(cycle, source).expect(HELD));
-        binary.push(self.queue, || event::cycle_binary(cycle, source).expect(HELD));
+        json.push(self.queue, || event::cycle_json(cycle, source));
+        binary.push(self.queue, || event::cycle_binary(cycle, source));
     }
 
     pub fn publish_packet(&mut self, packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Source) {
-        self.logs[Topic::Packets as usize].push(self.queue, || event::packet_json(packet, now, source));
+        self.logs[Topic::Packets as usize].push(self.queue, || Some(event::packet_json(packet, now, source)));
     }
 
     /// The next event of a subscriber that is settled; `None` when it has them all.
     pub fn next(&mut self, subscription: &mut Subscription, source: &dyn Source) -> Option<Bytes> {
         let log = &self.logs[subscription.topic as usize];
-        while subscription.cursor < log.first {
+        loop {
             let held = source.cycle_ids().start.min(log.first);
-            if subscription.cursor < held {
+            if subscription.resuming && subscription.cursor < held {
                 // Overwritten while the client was busy with older ones.
                 self.figures.events_dropped += held - subscription.cursor;
                 subscription.cursor = held;
-                continue;
             }
-            let cycle = source.cycle(subscription.cursor);
-            let event = cycle.and_then(|cycle| match subscription.topic {
-                Topic::BinaryCycles => event::cycle_binary(&cycle, source),
-                _ => event::cycle_json(&cycle, source),
-            });
+            let event = if subscription.cursor < log.first {
+                let cycle = source.cycle(subscription.cursor);
+                cycle.and_then(|cycle| match subscription.topic {
+                    Topic::BinaryCycles => event::cycle_binary(&cycle, source),
+                    _ => event::cycle_json(&cycle, source),
+                })
+            } else if let Some(event) = log.get(subscription.cursor) {
+                event.clone()
+            } else {
+                subscription.resuming = false;
+                return None;
+            };
             subscription.cursor += 1;
             if event.is_some() {
                 return event;
             }
             self.figures.events_dropped += 1;
         }
-        let event = log.get(subscription.cursor).cloned();
-        match event {
-            Some(_) => subscription.cursor += 1,
-            None => subscription.resuming = false,
-        }
-        event
     }
 
     /// Moves a subscriber past the events that its topic has dropped since, and counts them.

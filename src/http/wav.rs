@@ -169,3 +169,27 @@ impl LiveWav {
         Some((Bytes::from(vec![0; missed * frame_bytes]), true))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bits_are_rounded_and_saturate() {
+        let format = WavFormat::parse(Some("1"), Some("16")).expect("a format");
+        for (sample, expected) in [
+            (0x0000_7fff, 0),
+            (0x0000_8000, 1),
+            (-0x8000, 0),
+            (-0x8001, -1),
+            (0x7fff_7fff, 32_767),
+            (i32::MAX, 32_767),
+            (i32::MIN, -32_768i16),
+        ] {
+            let frame = [5i32, sample, 7].map(i32::to_le_bytes).concat();
+            let mut out = BytesMut::new();
+            format.convert(&frame, &mut out);
+            assert_eq!(out[..], expected.to_le_bytes(), "{sample:#x}");
+        }
+    }
+}

@@ -118,6 +118,14 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Kernel timestamp of the packet that completed a cycle until its event was handed to the ring.",
     );
     text.histogram("micring_emit_delay_seconds", "", &histograms.emit_delay);
+    text.family(
+        "micring_packet_delay_variation_seconds",
+        "histogram",
+        "Delay above the smallest of the last ten seconds, RFC 5481.",
+    );
+    for (mic, buckets) in histograms.delay_variation.iter().enumerate() {
+        text.histogram("micring_packet_delay_variation_seconds", &format!("mic=\"{mic}\""), buckets);
+    }
 
     let figures = &snapshot.skew;
     text.per_pair(

@@ -10,6 +10,7 @@ pub use diagnostics::{diagnostics, diagnostics_sync, latest};
 pub use metrics::Exporter;
 
 use crate::MICS;
+use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
 use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
 use crate::time::{MonoTime, Span};
 
@@ -140,6 +141,21 @@ pub struct DriftFigures {
 }
 
 impl DriftFigures {
+    /// What the clock models know: mean rates over the widest span that each believes.
+    pub fn of(clocks: [&ClockModel; MICS]) -> DriftFigures {
+        let figure = |rate: Result<RateEstimate, Unknown>| {
+            rate.map_err(|unknown| unknown.to_string()).map(|rate| DriftFigure {
+                ppm: rate.ppm.0,
+                uncertainty_ppm: rate.uncertainty_95.0,
+                span: rate.span,
+            })
+        };
+        DriftFigures {
+            mics: clocks.map(|clock| figure(clock.rate())),
+            pairs: PAIRS.map(|(first, second)| figure(clocks[first].rate_against(clocks[second]))),
+        }
+    }
+
     /// No rate is known, for one reason.
     pub fn unknown(reason: &str) -> DriftFigures {
         DriftFigures {

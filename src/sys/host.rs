@@ -108,6 +108,22 @@ pub fn kernel_release() -> String {
     name.release.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte as u8)).collect()
 }
 
+/// Raises the limit of open descriptors to the most that this process may have: each HTTP connection is one.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one struct into ours, setrlimit reads it.
+    let result = unsafe {
+        match libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) {
+            0 => {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(libc::RLIMIT_NOFILE, &limit)
+            }
+            failed => failed,
+        }
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
+}
+
 /// What the operating system knows about this process; `None` where it could not be read.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ProcessUse {

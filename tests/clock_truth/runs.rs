@@ -16,6 +16,8 @@ pub enum Clocks {
     Wander,
     /// One step of 5 ppm, up or down, at a time between 150 s and 450 s.
     Step,
+    /// A constant one, of a single board with three microphones, whose packets share one path.
+    Shared,
 }
 
 /// How many of how many.
@@ -39,6 +41,19 @@ impl fmt::Display for Share {
         match self.of {
             0 => f.write_str("-"),
             of => write!(f, "{:.1} %", 100.0 * self.count as f64 / of as f64),
+        }
+    }
+}
+
+/// A figure in ppm, or none where nothing was known.
+#[derive(Clone, Copy)]
+pub struct Figure(Option<f64>);
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ppm) => write!(f, "{ppm:.*}", f.precision().unwrap_or(3)),
+            None => f.write_str("-"),
         }
     }
 }
@@ -79,16 +94,19 @@ impl Answers {
     pub fn covered(&self) -> Share {
         self.share(|(error, uncertainty)| error <= uncertainty)
     }
-    pub fn rmse(&self) -> f64 {
-        (self.known.iter().map(|(error, _)| error * error).sum::<f64>() / self.known.len() as f64).sqrt()
+    pub fn rmse(&self) -> Figure {
+        self.figure((self.known.iter().map(|(error, _)| error * error).sum::<f64>() / self.known.len() as f64).sqrt())
     }
-    pub fn worst(&self) -> f64 {
-        self.known.iter().fold(0.0, |worst, (error, _)| worst.max(*error))
+    pub fn worst(&self) -> Figure {
+        self.figure(self.known.iter().fold(0.0, |worst, (error, _)| worst.max(*error)))
     }
-    pub fn median_uncertainty(&self) -> f64 {
+    pub fn median_uncertainty(&self) -> Figure {
         let mut all: Vec<f64> = self.known.iter().map(|(_, uncertainty)| *uncertainty).collect();
-        let middle = all.len() / 2;
-        *all.select_nth_unstable_by(middle, f64::total_cmp).1
+        all.sort_unstable_by(f64::total_cmp);
+        self.figure(all.get(all.len() / 2).copied().unwrap_or_default())
+    }
+    fn figure(&self, ppm: f64) -> Figure {
+        Figure((!self.known.is_empty()).then_some(ppm))
     }
 }
 
@@ -147,20 +165,21 @@ fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
     // Rates between -50 and 50 ppm, spread over seeds and boards by the golden ratio.
     let around = |board: u64| 100.0 * ((seed * 3 + board) as f64 * 0.618_033_988_749_894_9).fract() - 50.0;
     let rate = |board: u64| match clocks {
-        Clocks::Constant => Rate::Constant(around(board)),
+        Clocks::Constant | Clocks::Shared => Rate::Constant(around(board)),
         Clocks::Wander => Rate::wander(around(board)),
         Clocks::Step => {
             let first = around(board);
-            let by = if (seed + board) % 2 == 0 { 5.0 } else { -5.0 };
+            let by = if (seed + board).is_multiple_of(2) { 5.0 } else { -5.0 };
             let at = 150.0 + 300.0 * (seed as f64 * 0.618_033_988_749_894_9).fract();
             Rate::Steps { first, then: vec![(Span::from_secs_f64(at), first + by)] }
         }
     };
+    let length = Span::from_secs(601);
     Scenario {
         seed,
         rates: [rate(0), rate(1), rate(2)],
         network: Network { delay, loss: Loss::Independent(0.02), ..Network::default() },
-        ..Scenario::three_boards(Span::from_secs(601))
+        ..if clocks == Clocks::Shared { Scenario::one_board(length) } else { Scenario::three_boards(length) }
     }
 }
 

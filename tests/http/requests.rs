@@ -1,6 +1,7 @@
 //! Requests and their answers: routes, methods, versions, errors; split, pipelined, arbitrary.
 
 use micring::http::Cors;
+use micring::time::Span;
 use proptest::prelude::*;
 
 use crate::support::{Response, World, config};
@@ -88,6 +89,17 @@ fn an_error_is_read_before_the_connection_closes() {
     world.finish(id);
     assert!(world.peer(id).closed);
     assert_eq!(Response::one(&world.take(id)).status, 413);
+}
+
+#[test]
+fn what_was_sent_behind_the_last_request_does_not_reset_its_answer() {
+    let mut world = World::plain();
+    let id = world.connect();
+    world.say(id, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n");
+    assert_eq!(Response::one(&world.take(id)).status, 200);
+    assert!(world.peer(id).fin && !world.peer(id).closed);
+    world.pass(Span::from_secs(2));
+    assert!(world.peer(id).closed);
 }
 
 #[test]
@@ -238,7 +250,7 @@ proptest! {
             prop_assert!((200..=505).contains(&response.status));
             prop_assert!(response.status < 400 || !response.error().is_empty());
         }
-        world.pass(micring::time::Span::from_secs(120));
+        world.pass(Span::from_secs(120));
         world.server.begin_shutdown();
         world.run();
         prop_assert!(world.server.is_drained());

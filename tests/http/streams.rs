@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use micring::http::{FRAME_BYTES, PacketEvent};
 use micring::time::{KernelTime, Span};
 
-use crate::support::{EPOCH_US, World, config, frames, sample, sse_events};
+use crate::support::{EPOCH_US, Response, World, config, frames, sample, sse_events};
 
 fn ids(bytes: &[u8]) -> Vec<u64> {
     sse_events(bytes).iter().map(|(id, _)| id.expect("an id")).collect()
@@ -141,6 +141,7 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
         ("Last-Event-ID: 298\r\n", "", 299),
         // The newest, the future, nonsense: live.
         ("Last-Event-ID: 299\r\n", "", 300),
+        ("Last-Event-ID: 300\r\n", "", 300),
         ("Last-Event-ID: 5000\r\n", "", 300),
         ("Last-Event-ID: 18446744073709551615\r\n", "", 300),
         ("Last-Event-ID: -1\r\n", "", 300),
@@ -210,6 +211,27 @@ fn what_the_history_loses_while_a_client_resumes_is_counted() {
 }
 
 #[test]
+fn a_cycle_that_is_gone_before_it_is_published_is_a_counted_gap() {
+    let mut world = World::plain();
+    world.source.keep = 100;
+    let json = world.subscribe("/api/stream_3ch", "");
+    let binary = world.subscribe("/api/stream_3ch?format=binary", "");
+    world.take(json);
+    world.take(binary);
+    world.emit(100);
+    world.emit(101);
+    // Two cycles leave in one turn, and the skip between them is longer than the history.
+    let (first, second) = (world.source.emit(50, 0), world.source.emit(50, 200));
+    for cycle in [first, second] {
+        world.server.publish_cycle(&cycle, world.now, &world.source);
+    }
+    world.run();
+    assert_eq!(ids(&world.take(json)), [0, 3]);
+    assert_eq!(world.take(binary).len(), 2 * 80 + 150 * FRAME_BYTES);
+    assert_eq!((world.server.figures().events_sent, world.server.figures().events_dropped), (4, 4));
+}
+
+#[test]
 fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
     let mut world = World::plain();
     let id = world.subscribe("/api/stream_3ch", "");
@@ -255,6 +277,23 @@ fn streams_end_with_a_whole_event_when_the_server_goes() {
     world.peer(slow).reads = true;
     world.run();
     assert_eq!(ids(&world.take(slow)), [0, 1]);
+    assert!(world.server.is_drained());
+}
+
+#[test]
+fn finite_answers_go_out_when_the_server_goes() {
+    let mut world = World::plain();
+    world.emit(512);
+    let (answered, idle) = (world.connect(), world.connect());
+    world.peer(answered).reads = false;
+    world.say(answered, "GET /api/download_buffer_text HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2));
+    world.server.begin_shutdown();
+    world.run();
+    assert!(world.peer(idle).closed && !world.peer(answered).closed);
+    world.peer(answered).reads = true;
+    world.run();
+    assert_eq!(Response::one(&world.take(answered)).body.iter().filter(|&&b| b == b'\n').count(), 513);
+    world.pass(Span::from_secs(2));
     assert!(world.server.is_drained());
 }
 

@@ -199,13 +199,8 @@ impl World {
     }
 
     pub fn say(&mut self, id: ConnId, bytes: impl AsRef<[u8]>) {
-        self.say_later(id, bytes);
-        self.run();
-    }
-
-    /// Said, and delivered with the next run.
-    pub fn say_later(&mut self, id: ConnId, bytes: impl AsRef<[u8]>) {
         self.peer(id).outgoing.extend_from_slice(bytes.as_ref());
+        self.run();
     }
 
     /// The client has nothing more to say.
@@ -270,11 +265,6 @@ impl World {
 
     /// Carries out actions until none is left, and completes what the peers let complete.
     pub fn run(&mut self) {
-        self.run_observed(|_| {});
-    }
-
-    /// The same, and tells who is sent to.
-    pub fn run_observed(&mut self, mut on_send: impl FnMut(ConnId)) {
         loop {
             while let Some(action) = self.server.poll_action(&mut self.source) {
                 self.actions += 1;
@@ -284,7 +274,6 @@ impl World {
                         assert!(!std::mem::replace(&mut peer.recv, true), "one receive in flight");
                     }
                     Action::Send(id, bytes) => {
-                        on_send(id);
                         let peer = self.open(id);
                         assert!(!bytes.is_empty() && !peer.fin, "a send has bytes, and comes before FIN");
                         assert!(peer.send.replace(bytes).is_none(), "one send in flight");

@@ -105,6 +105,31 @@ fn repeated_packets_are_counted_and_ignored_but_silence_is_not_a_repetition() {
 }
 
 #[test]
+fn packets_of_unequal_sizes_end_early_and_the_old_console_line_says_so() {
+    let serve = Serve::start(&[]);
+    let mut events = serve.events("/api/stream_3ch");
+    let mut board = serve.board();
+    board.cycles(10);
+    board.period(|board| {
+        [(0, 512), (1, 510), (2, 511)]
+            .into_iter()
+            .for_each(|(mic, frames)| board.send(mic, &board.packet(mic, frames)));
+    });
+    board.cycles(10);
+    let got = aligned(&mut events, 21);
+    assert_eq!((got[10].frames(), got[10].mic_samples()), (512, [512, 510, 511]));
+    assert_eq!(skips(&got), Vec::<i64>::new());
+    let line = "[DESYNC WARNING] Sample count mismatch: MIC0=512, MIC1=510 (diff 2), MIC2=511 (diff 1)\n";
+    for _ in 0..100 {
+        if serve.stderr().contains(line) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("it says so on standard error: {:?}", serve.stderr());
+}
+
+#[test]
 fn a_microphone_that_is_dead_dies_or_returns_leaves_the_others_running() {
     let serve = Serve::start(&[]);
     let mut events = serve.events("/api/stream_3ch");

@@ -44,6 +44,7 @@ impl Serve {
         let (kept, pipe) = (stderr.clone(), BufReader::new(child.stderr.take().unwrap()));
         thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
+                eprintln!("serve: {line}");
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });

@@ -94,7 +94,7 @@ fn table_of_one_board() {
                 r.corrected,
             );
             // What issue 3 asks for at 1 and 3 %. In 10 minutes 99.99 % of some 5000 packets allow none wrong either.
-            if matches!(name, "0" | "1 %" | "3 %") && model != "exp5" {
+            if matches!(name, "0" | "1 %" | "3 %") && matches!(model, "exp1" | "exp2" | "wifi" | "ramp") {
                 assert_eq!((r.misaligned, r.right, r.shifts), (0, r.withheld, 0), "{model} {name}");
                 assert_eq!(r.lost, r.withheld, "{model} {name}");
             }

@@ -49,6 +49,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         host::pin_to(core)
             .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
     }
+    let descriptors = host::raise_descriptor_limit().unwrap_or(0);
     let signals =
         Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
     let mics = bind_mics(args)?;
@@ -84,6 +85,11 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
             RECEIVE_BUFFER >> 10,
             RECEIVE_BUFFER
         ));
+    }
+    // Beside connections: the ring, sockets, listener, signals, standard streams.
+    let wanted = args.web.max_connections as u64 + 32;
+    if descriptors < wanted {
+        run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
     }
     ready(&addresses)?;
     let _asked = standing::take(&args.host, &mut run);

@@ -201,7 +201,7 @@ impl View<'_> {
             latest_offsets: self.engine.meter().latest_offsets(),
             totals,
             skew: self.engine.meter().since_start(),
-            drift: DriftFigures::unknown("not measured yet"),
+            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))),
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),

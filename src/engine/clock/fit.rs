@@ -34,7 +34,11 @@ const SCATTER_S: f64 = 120.0;
 /// Touch is within the lowest one of so many residuals, and a microsecond.
 const TOUCH_RANK: usize = 8;
 const TOUCH_US: f64 = 1.0;
-/// What kernel stamps resolve at best, three times, in microseconds.
+/// A slope's standard deviation as a share of its half-width, and what is added for each unit of shape above that of an
+/// exponential: calibrated on simulated exponential, gamma, normal and log-normal delays.
+const DEVIATION: f64 = 1.0 / 5.6;
+const DEVIATION_PER_SHAPE: f64 = 0.5;
+/// What stamps and their conversion resolve at best, in microseconds.
 const STAMPS_US: f64 = 0.3;
 /// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of
 /// a bent floor is touched at its very end alone.
@@ -51,6 +55,8 @@ pub struct Fit {
     pub line: Line,
     /// Half the width of an interval that the slope cannot leave for stationary jitter.
     pub half_width: f64,
+    /// The standard deviation of the slope.
+    pub deviation: f64,
     /// Where the line is first and last touched, in seconds.
     pub first: f64,
     pub last: f64,
@@ -192,7 +198,9 @@ impl Fitter {
 
         self.scratch.clear();
         self.scratch.extend(points.iter().map(above));
-        let touch = *self.scratch.select_nth_unstable_by(count / TOUCH_RANK, f64::total_cmp).1 + TOUCH_US;
+        let low = *self.scratch.select_nth_unstable_by(count / TOUCH_RANK, f64::total_cmp).1;
+        let middle = *self.scratch.select_nth_unstable_by(count * 3 / TOUCH_RANK, f64::total_cmp).1;
+        let touch = low + TOUCH_US;
         let mut touches = points.iter().filter(|point| above(point) <= touch).map(|point| point.x);
         let last = touches.next().expect("the hull's corners touch it");
         let (mut first, mut touched_before) = (last, false);
@@ -207,7 +215,9 @@ impl Fitter {
         if half_width > MAX_HALF_WIDTH_PPM {
             return Err(Rejected::Wide);
         }
-        Ok(Fit { span, line, half_width, first, last, touches_now: last >= -NOW_S && touched_before })
+        let deviation =
+            half_width * DEVIATION * (1.0 + DEVIATION_PER_SHAPE * (shape(low + STAMPS_US, middle + STAMPS_US) - 1.0));
+        Ok(Fit { span, line, half_width, deviation, first, last, touches_now: last >= -NOW_S && touched_before })
     }
 }
 
@@ -236,6 +246,14 @@ fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
     let slack =
         lowest_in(first, first + third) + lowest_in(first + third, last - third) + lowest_in(last - third, last);
     2.0 * (slack + STAMPS_US) / (last - first)
+}
+
+/// How steeply delays thin out towards their floor, as the shape of a Weibull distribution, from the residuals' 1/8 and 3/8
+/// quantiles: 1 for an exponential, more where the floor itself is seldom reached, so that the points which carry the line
+/// scatter more than their closeness to it says.
+fn shape(low: f64, middle: f64) -> f64 {
+    let exponential = ((5.0f64 / 8.0).ln() / (7.0f64 / 8.0).ln()).ln();
+    (exponential / (middle / low).ln()).clamp(1.0, 4.0)
 }
 
 fn agree(a: &Fit, b: &Fit) -> bool {
@@ -306,6 +324,17 @@ mod tests {
         assert_eq!(fitted, Err(Rejected::Bent));
         let (_, fitted) = fitter_over(100, Some(Prior { slope: 11.0, ..prior }), |_| 0.0);
         assert_eq!(fitted, Err(Rejected::Bent));
+    }
+
+    #[test]
+    fn the_shape_of_a_weibull_distribution_is_found_from_two_quantiles() {
+        // Its quantile function: (-ln(1 - p))^(1 / shape).
+        for k in [1.0, 1.5, 2.0, 3.5] {
+            let quantile = |p: f64| (-(1.0 - p).ln()).powf(1.0 / k);
+            assert!((shape(quantile(0.125), quantile(0.375)) - k).abs() < 1e-9);
+        }
+        assert_eq!(shape(1.0, 1.0), 4.0);
+        assert_eq!(shape(1.0, 100.0), 1.0);
     }
 
     #[test]

@@ -432,4 +432,26 @@ mod tests {
         assert!((rate.ppm.0 - 35.0).abs() <= rate.uncertainty_95.0 && rate.uncertainty_95.0 < 0.5, "{rate:?}");
         assert_eq!(second.rate_against(&first).unwrap().ppm.0, -rate.ppm.0);
     }
+
+    #[test]
+    fn the_interval_holds_for_delays_that_seldom_come_near_their_floor() {
+        // Normal delays of 20 us deviation: the sum of twelve uniform numbers (Irwin and Hall).
+        let (mut asked, mut held) = (0, 0);
+        for seed in 100..130 {
+            let (mut mic, mut model) = (Mic::new(20.0, 0.0, seed), ClockModel::new(RATE));
+            for k in 1..=(93.75 * 300.0) as i64 {
+                let (pos, at) = mic.next();
+                let delay: f64 = (0..12).map(|_| mic.uniform()).sum();
+                model.observe(pos, at + Span::from_nanos((20_000.0 * delay) as i64));
+                if k % 2_000 == 0
+                    && let Ok(rate) = model.rate()
+                {
+                    asked += 1;
+                    held += u32::from((rate.ppm.0 - 20.0).abs() <= rate.uncertainty_95.0);
+                }
+            }
+        }
+        println!("{held} of {asked}");
+        assert!(asked > 300 && held * 100 >= asked * 95, "{held} of {asked}");
+    }
 }

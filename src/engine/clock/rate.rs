@@ -49,9 +49,9 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// What the arrivals' scatter leaves open is `Fit::half_width` at the most; this share of it holds 95 % for stationary
-/// jitter (0.36 in simulation, whatever the jitter's mean).
-const HALF_WIDTH_95: f64 = 0.45;
+/// Standard deviations of a slope to a 95 % half-width: more than the 2 of a normal one, since they are themselves
+/// estimated, from a handful of points.
+const DEVIATIONS_95: f64 = 2.5;
 /// The touched stretch is itself not known exactly. Of a random walk by q ppm a root second that leaves
 /// `STRETCH_95 * q^2 * seconds` open (calibrated in simulation, `tests/clock_truth.rs`).
 const STRETCH_95: f64 = 0.005;
@@ -88,7 +88,7 @@ impl Lines {
             // The end of a random walk against its mean over T: q^2 T / 3; then q^2 a second. A minimum is that of the second
             // before.
             let since = fit.seconds() / 3.0 - fit.last + 1.0;
-            let arrivals = HALF_WIDTH_95 * fit.half_width;
+            let arrivals = DEVIATIONS_95 * fit.deviation;
             rate.uncertainty_95 = Ppm((arrivals.powi(2) + NORMAL_95 * self.wander * since).sqrt());
             (rate, *fit)
         };
@@ -129,7 +129,7 @@ impl Lines {
     }
 
     fn mean_of(&self, fit: &Fit) -> RateEstimate {
-        let arrivals = HALF_WIDTH_95 * fit.half_width;
+        let arrivals = DEVIATIONS_95 * fit.deviation;
         // Points lie on the microphone's time; on the host's, it takes this much longer.
         let on_host = |seconds: f64| Span::from_secs_f64(seconds * (1.0 + fit.line.slope * 1e-6));
         RateEstimate {
@@ -155,6 +155,7 @@ mod tests {
             span,
             line: Line { at_zero: 0.0, slope },
             half_width: 6.0 / (last - first),
+            deviation: 1.0 / (last - first),
             first,
             last,
             touches_now: last > -5.0,
@@ -178,9 +179,10 @@ mod tests {
         // By the first one's clock, which is 21 ppm fast, 60 s; by the host's, 1.26 ms less.
         assert_eq!(rate.span, Span::from_nanos(59_998_740_000));
         assert_eq!(rate.until, MonoTime::from_nanos(1_000_000_000_000));
-        // Two independent intervals: half-widths of 6/60 and 6/120.
+        // Two independent intervals: deviations of 1/60 and 1/120.
         assert!(
-            (rate.uncertainty_95.0 - HALF_WIDTH_95 * (0.1f64.powi(2) + (6.0f64 / 120.0).powi(2)).sqrt()).abs() < 1e-9
+            (rate.uncertainty_95.0 - DEVIATIONS_95 * ((1.0f64 / 60.0).powi(2) + (1.0f64 / 120.0).powi(2)).sqrt()).abs()
+                < 1e-9
         );
         assert!((second.against(&first).unwrap().ppm.0 + 28.0).abs() < 0.001);
         // If the second one wanders, its last two minutes say little about the last one.

@@ -13,8 +13,6 @@ const SCALES: usize = 4;
 const MIN_TOUCHED: f64 = 0.6;
 /// Changes older than this count little.
 const MEMORY_S: f64 = 1_800.0;
-/// A fit's standard deviation as a share of its half-width, for stationary jitter of any mean (in simulation).
-const DEVIATION: f64 = 1.0 / 5.6;
 /// One change counts for no more than this times what is expected: a step of the rate is no wander.
 const MOST: f64 = 5.0;
 /// Before anything is known: (0.05 ppm)^2 a second, a crystal in a harsh place; worth one measurement.
@@ -66,10 +64,8 @@ impl Wander {
         self.second += 1;
         for (i, scale) in self.scales.iter_mut().enumerate() {
             let fit = fits.iter().find(|fit| fit.span == i && fit.seconds() >= MIN_TOUCHED * SPANS[i]);
-            let mean = |fit: &Fit| {
-                let variance = (fit.half_width * DEVIATION).powi(2);
-                Mean { slope: fit.line.slope, variance, seconds: fit.seconds() }
-            };
+            let mean =
+                |fit: &Fit| Mean { slope: fit.line.slope, variance: fit.deviation.powi(2), seconds: fit.seconds() };
             scale.record(self.second, fit.map(mean), self.likely);
         }
         // What a weight takes for the truth: few changes can all be small by chance, so not the likely value alone.
@@ -142,7 +138,7 @@ mod tests {
                 let slope = (phase[second + 1] - phase[from]) / length as f64 + noise * normal(&mut seed);
                 let line = Line { at_zero: 0.0, slope };
                 let first = -(length as f64);
-                Some(Fit { span, line, half_width: noise / DEVIATION, first, last: 0.0, touches_now: true })
+                Some(Fit { span, line, half_width: 5.6 * noise, deviation: noise, first, last: 0.0, touches_now: true })
             };
             let fits: Vec<Fit> = (0..SPANS.len()).map_while(fit).collect();
             wander.record(&fits);

@@ -1,0 +1,109 @@
+//! Captures: pcapng and pcap bytes -> the datagrams that the kernel would have delivered, and back.
+//!
+//! file bytes -> [`Reader`] (frames with their timestamps) -> [`decode`] (link and IP headers) -> [`Reassembler`]
+//! (fragments, stamped like the kernel does) -> [`Datagram`]. The [`Writer`] goes the other way.
+
+mod datagrams;
+mod fields;
+mod fragments;
+mod frames;
+mod reader;
+mod writer;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+pub use datagrams::{Datagrams, PassedOver, Seen};
+pub use fragments::{Payload, Reassembler};
+pub use frames::{IpPacket, NotUdp, Place, decode};
+pub use reader::{Frame, Reader, Record, Statistics};
+pub use writer::Writer;
+
+use crate::MICS;
+use crate::time::{KernelTime, Span};
+
+/// A UDP datagram out of a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Datagram<'a> {
+    /// Of its last fragment, as the kernel stamps it.
+    pub stamp: KernelTime,
+    /// The microphone whose socket it came from, where the recording is ours.
+    pub mic: Option<usize>,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    /// The captured part of the payload, from its start.
+    pub bytes: &'a [u8],
+    /// The length of the whole payload.
+    pub len: usize,
+}
+
+/// Where the contract has microphones listen, unless told otherwise.
+const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
+
+impl Datagram<'_> {
+    /// The microphone that it is for: by `ports`, or as the recording itself says, or else by the usual ports.
+    pub fn microphone(&self, ports: Option<[u16; MICS]>) -> Option<usize> {
+        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == self.to.port());
+        match ports {
+            Some(ports) => by_port(ports),
+            None => self.mic.or_else(|| by_port(USUAL_PORTS)),
+        }
+    }
+}
+
+/// What a recording says of a step of CLOCK_REALTIME, in a comment of interface statistics: what is stamped after it is so much later.
+pub fn clock_step_comment(step: Span) -> String {
+    format!("clock step {:+} ns", step.as_nanos())
+}
+
+/// The step of which such a comment tells.
+pub fn clock_step(comment: &str) -> Option<Span> {
+    let ns = comment.strip_prefix("clock step ")?.strip_suffix(" ns")?;
+    ns.parse().ok().map(Span::from_nanos)
+}
+
+/// What is wrong with a capture, and at which byte of the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaptureError {
+    pub offset: u64,
+    pub fault: Fault,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Neither pcapng nor pcap.
+    NotACapture,
+    /// The file ends inside a record: all before it was read. A recording that was killed ends like this.
+    Truncated,
+    Corrupt(&'static str),
+    /// The operating system's words.
+    Unreadable(String),
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = self.offset;
+        match &self.fault {
+            Fault::NotACapture => write!(f, "neither a pcapng nor a pcap file"),
+            Fault::Truncated => write!(f, "the file ends inside the record that begins at byte {offset}"),
+            Fault::Corrupt(what) => write!(f, "corrupt at byte {offset}: {what}"),
+            Fault::Unreadable(error) => write!(f, "cannot be read at byte {offset}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_step_is_told_and_understood() {
+        for step in [Span::from_secs(1), Span::from_nanos(-1), Span::ZERO] {
+            assert_eq!(clock_step(&clock_step_comment(step)), Some(step));
+        }
+        assert_eq!(clock_step_comment(Span::from_millis(-2)), "clock step -2000000 ns");
+        assert_eq!(clock_step("the clock stepped"), None);
+    }
+}

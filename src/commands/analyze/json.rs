@@ -1,0 +1,117 @@
+//! The findings as one object: the keys of `/api/diagnostics_sync`, and the analysis beside them.
+
+use serde_json::{Map, Value, json};
+
+use super::Findings;
+use crate::MICS;
+use crate::engine::figures::{Known, PAIRS};
+use crate::report;
+use crate::stats::stability::{Deviations, Stability};
+
+/// The object, on one line, and a line end.
+pub(super) fn text(findings: &Findings) -> String {
+    let body = report::diagnostics_sync(&findings.snapshot);
+    let Ok(Value::Object(mut keys)) = serde_json::from_str(&body) else {
+        unreachable!("the body of diagnostics_sync is an object")
+    };
+    keys.insert("recording".to_owned(), recording(findings));
+    keys.insert("stability".to_owned(), stability(findings));
+    keys.insert("gaps".to_owned(), gaps(findings));
+    let mut text = Value::Object(keys).to_string();
+    text.push('\n');
+    text
+}
+
+fn recording(findings: &Findings) -> Value {
+    let run = &findings.run;
+    let files: Vec<Value> = findings
+        .files
+        .iter()
+        .map(|file| {
+            let passed = &file.passed_over;
+            json!({
+                "file": file.name,
+                "bytes": file.bytes,
+                "warning": file.warning,
+                "passed_over": {
+                    "unknown_link": passed.unknown_link,
+                    "not_ip": passed.not_ip,
+                    "other_protocol": passed.other_protocol,
+                    "malformed": passed.malformed,
+                    "unstamped": passed.unstamped,
+                    "fragments_missing": passed.incomplete,
+                },
+            })
+        })
+        .collect();
+    let first = run.stamps.map(|(first, _)| first.as_nanos());
+    let last = run.stamps.map(|(_, last)| last.as_nanos());
+    let other_ports: Map<String, Value> =
+        run.elsewhere.iter().map(|(port, count)| (port.to_string(), json!(count))).collect();
+    json!({
+        "files": files,
+        "first_ns": first,
+        "last_ns": last,
+        "duration_s": run.stamps.map(|(first, last)| (last - first).as_secs_f64()),
+        "cycle_frames": run.cycle_frames,
+        "other_ports": other_ports,
+    })
+}
+
+fn stability(findings: &Findings) -> Value {
+    let run = &findings.run;
+    let mut object = Map::new();
+    for mic in 0..MICS {
+        object.insert(format!("mic{mic}"), points(&deviations(findings, &run.stability[mic])));
+    }
+    for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+        let figures = points(&deviations(findings, &run.pair_stability[pair]));
+        object.insert(format!("mic{first}_vs_mic{second}"), figures);
+    }
+    Value::Object(object)
+}
+
+/// The figures of a stability at the cycle's length; none before a first cycle.
+pub(super) fn deviations(findings: &Findings, stability: &Stability) -> Vec<(f64, Deviations)> {
+    let Some(frames) = findings.run.cycle_frames.filter(|frames| *frames > 0) else { return Vec::new() };
+    let interval_s = f64::from(frames) / f64::from(findings.snapshot.server.sample_rate);
+    stability.deviations(interval_s).into_iter().map(|at| (at.samples as f64 * interval_s, at)).collect()
+}
+
+fn points(deviations: &[(f64, Deviations)]) -> Value {
+    deviations
+        .iter()
+        .map(|(tau_s, at)| {
+            json!({
+                "tau_s": tau_s,
+                "adev": at.adev,
+                "mdev": at.mdev,
+                "tdev_us": at.tdev * 1e6,
+                "mtie_us": at.mtie * 1e6,
+                "terms": at.terms,
+            })
+        })
+        .collect()
+}
+
+fn gaps(findings: &Findings) -> Value {
+    let run = &findings.run;
+    let list: Vec<Value> = run
+        .gaps
+        .iter()
+        .map(|gap| {
+            json!({
+                "mic": gap.mic,
+                "first_frame": gap.first_frame.0,
+                "frames": gap.frames,
+                "emitted_ns": gap.at.as_nanos(),
+            })
+        })
+        .collect();
+    json!({ "list": list, "not_listed": run.gaps_not_listed })
+}
+
+/// A figure, or a dash.
+pub(super) fn or_dash<T>(known: Known<T>, show: impl FnOnce(T) -> String) -> String {
+    known.map_or_else(|_| "-".to_owned(), show)
+}

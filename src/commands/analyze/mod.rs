@@ -1,0 +1,240 @@
+//! `micring analyze`: what a recording says about the array, by the very engine that `serve` runs.
+//!
+//! [`run`] takes the datagrams through virtual time and collects; [`json`], [`table`] and [`html`] say what was found. This
+//! file reads the files, tells how far it is, and decides what a broken file means: one that ends inside a record (the recorder was
+//! killed) is read up to there, with a warning; one that is corrupt is an error with its offset.
+
+mod html;
+mod json;
+mod plot;
+mod run;
+mod table;
+mod timeline;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use crate::MICS;
+use crate::capture::{Datagrams, Fault, PassedOver, Seen};
+use crate::cli::AnalyzeArgs;
+use crate::engine::Config;
+use crate::engine::window::WINDOW;
+use crate::report::{DriftFigures, ServerInfo, Snapshot, Totals};
+use crate::time::Span;
+use run::Run;
+
+/// Records between two looks at the wall clock.
+const RECORDS_A_LOOK: u64 = 4_096;
+/// How often the progress line changes.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// What was found, for all three ways to tell it.
+pub(super) struct Findings {
+    pub files: Vec<FileFindings>,
+    pub run: Run,
+    pub snapshot: Snapshot,
+}
+
+/// One file.
+pub(super) struct FileFindings {
+    pub name: String,
+    pub bytes: u64,
+    pub passed_over: PassedOver,
+    /// What is wrong with its end.
+    pub warning: Option<String>,
+}
+
+/// Analyses the files as one recording, in the order given.
+///
+/// # Errors
+/// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
+pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
+    let mut progress = Progress::new(&args.files);
+    let mut run = Run::new(
+        Config {
+            sample_rate: args.sample_rate,
+            clock: args.clock,
+            hold: args.hold,
+            history: args.history,
+            max_datagram: args.max_datagram,
+        },
+        args.mic_ports.map(|ports| ports.0),
+    );
+    let mut past = Past::default();
+    let mut files = Vec::with_capacity(args.files.len());
+    for path in &args.files {
+        files.push(read(path, &mut run, &mut past, &mut progress)?);
+    }
+    run.finish();
+    progress.end();
+    if run.stamps.is_none() {
+        return Err(no_datagrams(&run, &files));
+    }
+    for file in &files {
+        if let Some(warning) = &file.warning {
+            eprintln!("micring: {}: {warning}", file.name);
+        }
+    }
+    let snapshot = snapshot(&mut run, &past);
+    let findings = Findings { files, run, snapshot };
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&findings))
+            .map_err(|error| Failure::new(format_args!("cannot write {}: {error}", path.display())))?;
+    }
+    let text = if args.json { json::text(&findings) } else { table::text(&findings) };
+    match io::stdout().write_all(text.as_bytes()) {
+        // `analyze | head` is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies of the totals for the window of the last ten seconds.
+type Past = crate::engine::window::Past<Totals>;
+
+fn read(path: &Path, run: &mut Run, past: &mut Past, progress: &mut Progress) -> Result<FileFindings, Failure> {
+    let name = path.display().to_string();
+    let broken = |error: &dyn std::fmt::Display| Failure::new(format_args!("cannot read {name}: {error}"));
+    let input: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(|error| broken(&error))?)
+    };
+    let mut datagrams = Datagrams::new(input).map_err(|error| broken(&error))?;
+    run.begin_file();
+    let mut warning = None;
+    for records in 1u64.. {
+        match datagrams.next_seen() {
+            Ok(None) => break,
+            Ok(Some(Seen::Datagram(datagram))) => run.datagram(&datagram),
+            Ok(Some(Seen::Statistics(statistics))) => run.statistics(&statistics),
+            Ok(Some(Seen::Nothing)) => {}
+            Err(error) if error.fault == Fault::Truncated => {
+                warning = Some(error.to_string());
+                break;
+            }
+            Err(error) => return Err(broken(&error)),
+        }
+        past.observe(run.now(), || totals(run));
+        if records.is_multiple_of(RECORDS_A_LOOK) {
+            progress.look(datagrams.position());
+        }
+    }
+    progress.file_done(datagrams.position());
+    Ok(FileFindings { name, bytes: datagrams.position(), passed_over: datagrams.passed_over(), warning })
+}
+
+fn totals(run: &Run) -> Totals {
+    Totals { engine: *run.engine.counters(), ..Totals::default() }
+}
+
+fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
+    const NOT_RECORDED: &str = "a recording does not tell when a loop read";
+    let now = run.now();
+    let totals = totals(run);
+    let engine = &mut run.engine;
+    let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter_mut().window(now));
+    for figures in [&mut skew, &mut window_skew] {
+        figures.loop_delay = [Err(NOT_RECORDED); MICS];
+        figures.loop_skew = Err(NOT_RECORDED);
+        figures.emit_delay = Err(NOT_RECORDED);
+    }
+    let duration = run.stamps.map_or(Span::ZERO, |(first, last)| last - first);
+    Snapshot {
+        server: ServerInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: duration,
+            core: None,
+            clock: engine.clock_name(),
+            hold: engine.hold(),
+            sample_rate: engine.config().sample_rate,
+            kernel: "not known: from a recording".to_owned(),
+        },
+        buffer_packets: engine.history().buffer_packets().map(|count| count as u32),
+        latest_offsets: engine.meter().latest_offsets(),
+        totals,
+        skew,
+        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic))),
+        silent_for: std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival)),
+        window_totals: past
+            .then(now)
+            .map_or(totals, |then| if duration < WINDOW { totals } else { totals.since(then) }),
+        window_skew,
+    }
+}
+
+fn no_datagrams(run: &Run, files: &[FileFindings]) -> Failure {
+    let mut ports: Vec<_> = run.elsewhere.iter().collect();
+    ports.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let link = files.iter().find_map(|file| file.passed_over.unknown_link_type);
+    if ports.is_empty() {
+        let why = link.map_or(String::new(), |link| format!(", and its link type {link} is not known"));
+        return Failure::new(format_args!("{}: no UDP datagram in it{why}", files[0].name));
+    }
+    let list: Vec<String> = ports.iter().take(6).map(|(port, count)| format!("{port} ({count})")).collect();
+    Failure::new(format_args!(
+        "{}: no datagram for a microphone; it holds UDP to ports {}: say which with --ports A,B,C",
+        files[0].name,
+        list.join(", ")
+    ))
+}
+
+/// A line on standard error, where that is a terminal.
+struct Progress {
+    shown: bool,
+    started: Instant,
+    last: Instant,
+    done: u64,
+    total: Option<u64>,
+}
+
+impl Progress {
+    #[expect(clippy::disallowed_methods, reason = "a progress bar is for people, who live in real time")]
+    fn new(files: &[PathBuf]) -> Progress {
+        let sizes = files.iter().map(|path| path.metadata().ok().filter(|file| file.is_file()).map(|file| file.len()));
+        let started = Instant::now();
+        Progress { shown: io::stderr().is_terminal(), started, last: started, done: 0, total: sizes.sum() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "see above")]
+    fn look(&mut self, position: u64) {
+        let now = Instant::now();
+        if !self.shown || now - self.last < PROGRESS {
+            return;
+        }
+        self.last = now;
+        let done = self.done + position;
+        let rate = done as f64 / (now - self.started).as_secs_f64();
+        let megabytes = |bytes: f64| bytes / 1e6;
+        let (done_mb, rate_mb) = (megabytes(done as f64), megabytes(rate));
+        let line = match self.total.filter(|total| *total > 0) {
+            Some(total) => {
+                let share = (done as f64 / total as f64).min(1.0);
+                let filled = (share * 30.0) as usize;
+                let bar: String = (0..30).map(|i| if i < filled { '#' } else { '.' }).collect();
+                let left = (total.saturating_sub(done)) as f64 / rate;
+                let total_mb = megabytes(total as f64);
+                format!(
+                    "[{bar}] {:3.0} %  {done_mb:.0} of {total_mb:.0} MB, {rate_mb:.0} MB/s, {left:.0} s left",
+                    share * 100.0
+                )
+            }
+            None => format!("{done_mb:.0} MB, {rate_mb:.0} MB/s"),
+        };
+        // A terminal that has gone takes nothing from the analysis.
+        let _ = write!(io::stderr(), "\r{line:<78}");
+    }
+
+    fn file_done(&mut self, position: u64) {
+        self.done += position;
+    }
+
+    fn end(&self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r{:<78}\r", "");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! A recording through the engine that `serve` runs, in virtual time.
+//!
+//! The stamps of the recording are the time: before each datagram the holds that ran out by then are served, as a
+//! loop would have been woken for them. What leaves the engine is what left the server, so its counters and figures are those of
+//! the live run; and every cycle is looked at once more, for stability, gaps and plots. Memory does not depend on the length.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+
+use super::timeline::Timeline;
+use crate::MICS;
+use crate::capture::{Datagram, Statistics, clock_step};
+use crate::cycle::{Clocks, Cycle};
+use crate::engine::figures::PAIRS;
+use crate::engine::{self, Config, Engine, Output};
+use crate::stats::stability::Stability;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// Files are in order but for this much: a capture on several cores, sockets read one after the other.
+const DISORDER: Span = Span::from_millis(5);
+/// Datagrams held back to put them in order.
+const MOST_HELD: usize = 256;
+/// A stamp so much older than the newest is a step of the clock, not disorder.
+const STEP_BACK: Span = Span::from_millis(100);
+/// Gaps listed one by one; more are counted.
+const MOST_GAPS: usize = 1_000;
+/// Ports that are told apart where none of the microphones' is in the file.
+const MOST_PORTS: usize = 64;
+/// A longer hole in the positions says nothing more about stability.
+const LONGEST_HOLE: i64 = 10_000_000;
+
+/// Positions without samples when their cycle left; of neighbouring cycles, together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// `None`: of all microphones, whole cycles were lost.
+    pub mic: Option<usize>,
+    pub first_frame: FramePos,
+    pub frames: i64,
+    /// When the first of the cycles left.
+    pub at: KernelTime,
+}
+
+/// Ordered by stamp, then as they stood in the file.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    stamp: KernelTime,
+    order: u64,
+    mic: usize,
+    from: SocketAddr,
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+/// See the top of the file.
+pub struct Run {
+    pub engine: Engine,
+    pub stability: [Stability; MICS],
+    /// Of the second microphone's arrival against the first's.
+    pub pair_stability: [Stability; PAIRS.len()],
+    pub timeline: Option<Timeline>,
+    pub gaps: Vec<Gap>,
+    pub gaps_not_listed: u64,
+    /// Frames of a cycle, from the first one that left.
+    pub cycle_frames: Option<u32>,
+    /// Stamps of the first and the newest datagram of a microphone.
+    pub stamps: Option<(KernelTime, KernelTime)>,
+    /// Datagrams to other ports.
+    pub elsewhere: BTreeMap<u16, u64>,
+    ports: Option<[u16; MICS]>,
+    held: BinaryHeap<Reverse<Held>>,
+    spare: Vec<Vec<u8>>,
+    newest: Option<KernelTime>,
+    order: u64,
+    /// CLOCK_REALTIME minus virtual time, as far as steps are known.
+    wall_ahead: Span,
+    now: MonoTime,
+    next_frame: Option<FramePos>,
+    /// Where sample time and arrivals are counted from.
+    origin: Option<(FramePos, MonoTime)>,
+    drift_known: [bool; MICS],
+    drift_checked: MonoTime,
+    drops_before: [u64; MICS],
+    drops: [u64; MICS],
+}
+
+impl Run {
+    /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
+    pub fn new(config: Config, ports: Option<[u16; MICS]>) -> Run {
+        Run {
+            engine: Engine::new(config),
+            stability: Default::default(),
+            pair_stability: Default::default(),
+            timeline: None,
+            gaps: Vec::new(),
+            gaps_not_listed: 0,
+            cycle_frames: None,
+            stamps: None,
+            elsewhere: BTreeMap::new(),
+            ports,
+            held: BinaryHeap::with_capacity(MOST_HELD + 1),
+            spare: Vec::new(),
+            newest: None,
+            order: 0,
+            wall_ahead: Span::ZERO,
+            now: MonoTime::from_nanos(0),
+            next_frame: None,
+            origin: None,
+            drift_known: [false; MICS],
+            drift_checked: MonoTime::from_nanos(0),
+            drops_before: [0; MICS],
+            drops: [0; MICS],
+        }
+    }
+
+    /// A new file: drop counts begin anew.
+    pub fn begin_file(&mut self) {
+        for mic in 0..MICS {
+            self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
+        }
+    }
+
+    /// The next datagram of the file.
+    pub fn datagram(&mut self, datagram: &Datagram<'_>) {
+        let Some(mic) = datagram.microphone(self.ports) else {
+            let port = datagram.to.port();
+            if self.elsewhere.len() < MOST_PORTS || self.elsewhere.contains_key(&port) {
+                *self.elsewhere.entry(port).or_default() += 1;
+            }
+            return;
+        };
+        let stamp = datagram.stamp;
+        if self.newest.is_some_and(|newest| newest - stamp > STEP_BACK) {
+            // Nobody says by how much: go on where virtual time stands.
+            self.flush();
+            self.wall_ahead = stamp - KernelTime::from_nanos(self.now.as_nanos());
+            self.newest = None;
+        }
+        self.newest = Some(self.newest.map_or(stamp, |newest| newest.max(stamp)));
+        let bytes = self.payload(datagram);
+        self.order += 1;
+        let held = Held { stamp, order: self.order, mic, from: datagram.from, bytes, len: datagram.len };
+        self.held.push(Reverse(held));
+        while let Some(Reverse(oldest)) = self.held.peek() {
+            let settled = self.newest.is_some_and(|newest| newest - oldest.stamp > DISORDER);
+            if !settled && self.held.len() <= MOST_HELD {
+                break;
+            }
+            self.feed_oldest();
+        }
+    }
+
+    /// Interface statistics of the file: what the kernel dropped, and steps of the clock.
+    pub fn statistics(&mut self, statistics: &Statistics<'_>) {
+        if let Some(mic) = statistics.mic {
+            self.drops[mic] = statistics.dropped.unwrap_or(self.drops[mic]);
+            self.engine.note_kernel_drops(mic, self.drops_before[mic] + self.drops[mic]);
+        }
+        if let Some(step) = statistics.comment.and_then(clock_step) {
+            self.flush();
+            self.wall_ahead += step;
+            self.newest = None;
+        }
+    }
+
+    /// The end of the recording: what is still open leaves, as it would have a little later.
+    pub fn finish(&mut self) {
+        self.flush();
+        self.serve_timeouts(self.now + Span::from_secs(1));
+        self.follow_drift();
+    }
+
+    fn flush(&mut self) {
+        while !self.held.is_empty() {
+            self.feed_oldest();
+        }
+    }
+
+    /// The payload in a buffer of ours; what the capture cut off is zeros, but for what is too long to be taken anyway.
+    fn payload(&mut self, datagram: &Datagram<'_>) -> Vec<u8> {
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(datagram.bytes);
+        if datagram.len <= self.engine.config().max_datagram {
+            bytes.resize(datagram.len, 0);
+        }
+        bytes
+    }
+
+    fn feed_oldest(&mut self) {
+        let Some(Reverse(held)) = self.held.pop() else { return };
+        let first = self.stamps.map_or(held.stamp, |(first, _)| first);
+        self.stamps = Some((first, held.stamp));
+        let at = MonoTime::from_nanos((held.stamp - self.wall_ahead).as_nanos()).max(self.now);
+        self.serve_timeouts(at);
+        self.turn(at);
+        let datagram =
+            engine::Datagram { mic: held.mic, stamp: held.stamp, sender: held.from, bytes: &held.bytes, len: held.len };
+        self.engine.handle_datagram(&datagram);
+        self.engine.handle_timeout();
+        self.drain();
+        self.spare.push(held.bytes);
+        if at - self.drift_checked >= Span::from_secs(1) {
+            self.drift_checked = at;
+            self.follow_drift();
+        }
+    }
+
+    /// Wakes the engine whenever it asked for it, until `until`.
+    fn serve_timeouts(&mut self, until: MonoTime) {
+        let mut served = None;
+        while let Some(due) = self.engine.next_timeout() {
+            // One that is asked for again at once waits for data.
+            if due > until || served == Some(due) {
+                break;
+            }
+            served = Some(due);
+            self.turn(due.max(self.now));
+            self.engine.handle_timeout();
+            self.drain();
+        }
+    }
+
+    fn turn(&mut self, now: MonoTime) {
+        self.now = now;
+        let wall = KernelTime::from_nanos(now.as_nanos()) + self.wall_ahead;
+        self.engine.begin_turn(Clocks { mono: now, wall });
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            if let Output::Cycle(cycle) = output {
+                self.cycle(&cycle);
+            }
+        }
+    }
+
+    fn cycle(&mut self, cycle: &Cycle) {
+        let frames = i64::from(*self.cycle_frames.get_or_insert(cycle.frames));
+        let expected = *self.next_frame.get_or_insert(cycle.first_frame);
+        let skipped = cycle.first_frame - expected;
+        if skipped > 0 {
+            self.gap(None, expected, skipped, cycle.emitted);
+            for _ in 0..(skipped / frames).min(LONGEST_HOLE) {
+                self.stability.iter_mut().chain(&mut self.pair_stability).for_each(|stability| stability.push(None));
+            }
+        }
+        self.next_frame = Some(cycle.first_frame + i64::from(cycle.frames));
+
+        let rate = i128::from(self.engine.config().sample_rate);
+        let arrivals =
+            cycle.arrival.map(|stamp| stamp.map(|stamp| MonoTime::from_nanos((stamp - self.wall_ahead).as_nanos())));
+        let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
+        let (first_frame, start) = *self.origin.get_or_insert((cycle.first_frame, at));
+        // A skip that proved false stays in the axis of positions, but was no sample of any microphone.
+        let corrected = self.engine.counters().mics.iter().map(|mic| mic.corrected).max().unwrap_or(0);
+        let taken_back = corrected as i64 * frames;
+        let timeline = self
+            .timeline
+            .get_or_insert_with(|| Timeline::new(start, Span::of_frames(frames, rate as u32) + Span::from_millis(1)));
+        for (mic, arrival) in arrivals.into_iter().enumerate() {
+            timeline.channel(mic, at, arrival.is_some());
+            let error_ns = arrival.map(|arrival| {
+                let emitted = cycle.first_frame - first_frame + i64::from(cycle.mic_samples[mic]);
+                let samples = i128::from(emitted - taken_back);
+                (i128::from((arrival - start).as_nanos()) - samples * 1_000_000_000 / rate) as f64
+            });
+            if let Some(ns) = error_ns {
+                timeline.delay(mic, at, ns / 1e3);
+            }
+            self.stability[mic].push(error_ns.map(|ns| ns / 1e9));
+        }
+        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+            let skew = arrivals[first].zip(arrivals[second]).map(|(first, second)| second - first);
+            if let Some(skew) = skew {
+                timeline.skew(pair, at, skew.as_micros_f64());
+            }
+            self.pair_stability[pair].push(skew.map(Span::as_secs_f64));
+        }
+        for mic in 0..MICS {
+            let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
+            if missing > 0 {
+                self.gap(Some(mic), cycle.first_frame + i64::from(cycle.mic_samples[mic]), missing, cycle.emitted);
+            }
+        }
+    }
+
+    fn gap(&mut self, mic: Option<usize>, first_frame: FramePos, frames: i64, at: KernelTime) {
+        // The other microphones' gaps may stand between this one and its continuation.
+        let before = self.gaps.iter_mut().rev().take(MICS + 1).find(|gap| gap.mic == mic);
+        if let Some(gap) = before.filter(|gap| gap.first_frame + gap.frames == first_frame) {
+            gap.frames += frames;
+        } else if self.gaps.len() < MOST_GAPS {
+            self.gaps.push(Gap { mic, first_frame, frames, at });
+        } else {
+            self.gaps_not_listed += 1;
+        }
+    }
+
+    /// Delays are looked at with the drift taken out, once that is known.
+    fn follow_drift(&mut self) {
+        for mic in 0..MICS {
+            let Ok(rate) = self.engine.clock(mic).rate() else { continue };
+            self.engine.meter_mut().follow_rate(mic, rate.ppm.0);
+            // The timeline is tilted when the rate is first known, and at the end: tilting what is merged costs a little.
+            if let Some(timeline) = &mut self.timeline
+                && (!self.drift_known[mic] || self.held.is_empty())
+            {
+                timeline.set_drift(mic, rate.ppm.0);
+                self.drift_known[mic] = true;
+            }
+        }
+    }
+
+    /// Virtual time.
+    pub fn now(&self) -> MonoTime {
+        self.now
+    }
+
+    /// Whether delays are shown with the drift taken out.
+    pub fn drift_is_known(&self, mic: usize) -> bool {
+        self.drift_known[mic]
+    }
+}

@@ -1,0 +1,176 @@
+//! The findings as a table for people.
+
+use std::fmt::Write;
+
+use super::Findings;
+use super::json::{deviations, or_dash};
+use crate::MICS;
+use crate::engine::figures::{Distribution, Known, PAIRS};
+use crate::report::Drift;
+use crate::stats::stability::Stability;
+use crate::time::Span;
+
+/// Gaps shown; the rest is counted.
+const GAPS_SHOWN: usize = 12;
+
+/// The table.
+pub(super) fn text(findings: &Findings) -> String {
+    let mut out = String::with_capacity(8 * 1024);
+    head(&mut out, findings);
+    mics(&mut out, findings);
+    pairs(&mut out, findings);
+    stability(&mut out, findings);
+    gaps(&mut out, findings);
+    out
+}
+
+macro_rules! line {
+    ($out:expr, $($arg:tt)*) => {
+        writeln!($out, $($arg)*).expect("a String takes everything")
+    };
+}
+
+fn head(out: &mut String, findings: &Findings) {
+    for file in &findings.files {
+        line!(out, "{}: {:.1} MB", file.name, file.bytes as f64 / 1e6);
+        let passed = &file.passed_over;
+        for (count, what) in [
+            (passed.malformed, "frames cut off or inconsistent within their headers"),
+            (passed.unstamped, "frames without a timestamp"),
+            (passed.incomplete, "datagrams of which a fragment is missing"),
+            (passed.unknown_link, "frames of an unknown link type"),
+        ] {
+            if count > 0 {
+                line!(out, "  passed over: {count} {what}");
+            }
+        }
+    }
+    let server = &findings.snapshot.server;
+    let cycles = &findings.snapshot.totals.engine.cycles;
+    line!(
+        out,
+        "{:.3} s at {} Hz, {} clock; cycles: {} emitted, {} complete, {} incomplete, {} skipped; {} clock steps\n",
+        server.uptime.as_secs_f64(),
+        server.sample_rate,
+        server.clock,
+        cycles.emitted,
+        cycles.complete,
+        cycles.incomplete,
+        cycles.skipped,
+        findings.snapshot.totals.engine.clock_steps
+    );
+}
+
+fn mics(out: &mut String, findings: &Findings) {
+    let snapshot = &findings.snapshot;
+    line!(out, "{:<34}{:>16}{:>16}{:>16}", "microphone", "mic 0", "mic 1", "mic 2");
+    let mut row = |name: &str, values: [String; MICS]| {
+        line!(out, "{name:<34}{:>16}{:>16}{:>16}", values[0], values[1], values[2]);
+    };
+    let counters = &snapshot.totals.engine.mics;
+    row("packets received", counters.map(|mic| mic.received.to_string()));
+    row("lost (inferred)", counters.map(|mic| mic.lost.to_string()));
+    row("  of all", counters.map(|mic| share(mic.lost, mic.lost + mic.received)));
+    row("dropped by the kernel", counters.map(|mic| mic.kernel_dropped.to_string()));
+    row("late", counters.map(|mic| mic.late.to_string()));
+    row("duplicate", counters.map(|mic| mic.duplicate.to_string()));
+    row("malformed, truncated", counters.map(|mic| (mic.malformed + mic.truncated).to_string()));
+    row("foreign", counters.map(|mic| mic.foreign.to_string()));
+    row("sender changes", counters.map(|mic| mic.sender_changes.to_string()));
+    row("slips, corrected", counters.map(|mic| format!("{}, {}", mic.slips, mic.corrected)));
+    row("jitter (RFC 3550), us", snapshot.skew.jitter.map(|jitter| or_dash(jitter, us)));
+    let variation = &snapshot.skew.delay_variation;
+    row("delay variation (RFC 5481) p50, us", variation.map(|d| or_dash(d, |d| us(d.p50))));
+    row("  p99", variation.map(|d| or_dash(d, |d| us(d.p99))));
+    row("  max", variation.map(|d| or_dash(d, |d| us(d.max))));
+    row("drift against the host, ppm", snapshot.drift.mics.each_ref().map(drift));
+    for (mic, drift) in snapshot.drift.mics.iter().enumerate() {
+        if let Err(reason) = drift {
+            line!(out, "  drift of mic {mic} unknown: {reason}");
+        }
+    }
+}
+
+fn pairs(out: &mut String, findings: &Findings) {
+    let snapshot = &findings.snapshot;
+    line!(out, "\n{:<34}{:>16}{:>16}{:>16}", "pair (second minus first)", "0 and 1", "0 and 2", "1 and 2");
+    let mut row = |name: &str, values: [String; PAIRS.len()]| {
+        line!(out, "{name:<34}{:>16}{:>16}{:>16}", values[0], values[1], values[2]);
+    };
+    let skew = &snapshot.skew.arrival_skew;
+    let of = |field: fn(&Distribution) -> Span| skew.map(|d: Known<Distribution>| or_dash(d, |d| us(field(&d))));
+    row("arrival skew min, us", of(|d| d.min));
+    row("  p50", of(|d| d.p50));
+    row("  p99", of(|d| d.p99));
+    row("  p99.9", of(|d| d.p999));
+    row("  max", of(|d| d.max));
+    row(
+        "  trend, us a minute",
+        snapshot.skew.arrival_trend.map(|trend| {
+            or_dash(trend, |trend| format!("{:.2} +-{:.2}", trend.us_per_min, trend.uncertainty_us_per_min))
+        }),
+    );
+    // Known drift of the first against the second.
+    row("drift, first minus second, ppm", snapshot.drift.pairs.each_ref().map(drift));
+    for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
+        if let Err(reason) = drift {
+            line!(out, "  drift of {first} against {second} unknown: {reason}");
+        }
+    }
+}
+
+fn stability(out: &mut String, findings: &Findings) {
+    let run = &findings.run;
+    let mut table = |name: &str, stability: &Stability| {
+        let deviations = deviations(findings, stability);
+        if deviations.is_empty() {
+            return;
+        }
+        line!(out, "\n{name:<22}{:>12}{:>12}{:>14}{:>14}", "averaged over s", "ADEV", "TDEV us", "MTIE us");
+        // Four times as long from line to line, and the longest.
+        let last = deviations.len() - 1;
+        for (_, (tau, at)) in deviations.iter().enumerate().filter(|(i, _)| i % 2 == 0 || *i == last) {
+            line!(out, "{:<22}{tau:>12.3}{:>12.2e}{:>14.3}{:>14.1}", "", at.adev, at.tdev * 1e6, at.mtie * 1e6);
+        }
+    };
+    for (mic, stability) in run.stability.iter().enumerate() {
+        table(&format!("stability of mic {mic}"), stability);
+    }
+    for ((first, second), stability) in PAIRS.into_iter().zip(&run.pair_stability) {
+        table(&format!("of {second} against {first}"), stability);
+    }
+}
+
+fn gaps(out: &mut String, findings: &Findings) {
+    let run = &findings.run;
+    if run.gaps.is_empty() {
+        line!(out, "\nno gap: every channel of every cycle was filled when it left");
+        return;
+    }
+    line!(out, "\ngaps when their cycle left     first frame      frames   seconds from the start");
+    let start = run.stamps.map(|(first, _)| first);
+    for gap in run.gaps.iter().take(GAPS_SHOWN) {
+        let who = gap.mic.map_or("whole cycles".to_owned(), |mic| format!("mic {mic}"));
+        let seconds = start.map_or(0.0, |start| (gap.at - start).as_secs_f64());
+        line!(out, "{who:<26}{:>16}{:>12}{seconds:>25.3}", gap.first_frame.0, gap.frames);
+    }
+    let more = run.gaps.len().saturating_sub(GAPS_SHOWN) as u64 + run.gaps_not_listed;
+    if more > 0 {
+        line!(out, "and {more} more");
+    }
+}
+
+fn us(span: Span) -> String {
+    format!("{:.1}", span.as_micros_f64())
+}
+
+fn drift(drift: &Drift) -> String {
+    match drift {
+        Ok(drift) => format!("{:.3} +-{:.3}", drift.ppm, drift.uncertainty_ppm),
+        Err(_) => "-".to_owned(),
+    }
+}
+
+fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.4} %", 100.0 * part as f64 / whole as f64) }
+}

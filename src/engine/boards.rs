@@ -1,0 +1,282 @@
+//! Free-running boards on one axis.
+//!
+//! Problem: every board has its own clock. Their rates differ by tens of ppm, their phases are arbitrary, and each may
+//! restart by itself; yet their samples are to stand side by side.
+//!
+//! Idea: a packet's last sample sits at its floor arrival. Once a board's floor is known (a second), its own axis is tied to
+//! the common one by a whole number of frames. From then on only drift moves it: when the channels, as their clock models
+//! see them at one moment, lie further apart than with one of them a sample further on, that one slips by a sample. Of
+//! three arbitrary phases on a circle of one sample two lie at most 2/3 apart, so no reference is needed, and channels stay
+//! within a sample of each other.
+
+use super::align::{Arrival, Placed};
+use super::clock::ClockModel;
+use super::grid::{Grid, Newest};
+use super::packet::SAMPLE_BYTES;
+use super::stream::{Decided, Stream};
+use super::tail::Sink;
+use crate::MICS;
+use crate::time::{MonoTime, Span};
+
+/// After so long a silence a board may have restarted: its offset starts anew (clock notes, section 5).
+const SILENCE: Span = Span::from_millis(500);
+/// So long a new offset is learnt before it is used.
+const LEARN: Span = Span::from_secs(1);
+/// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
+const HYSTERESIS: f64 = 0.25;
+
+/// A microphone's own axis on the common one.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    /// Common position minus own position.
+    offset: i64,
+    /// Slip of the next packet: +1 repeats a sample, -1 leaves one out.
+    slip: i64,
+    /// The newest packet: where it begins, and its frames.
+    newest: Option<(i64, i64)>,
+    newest_at: MonoTime,
+}
+
+/// Three boards.
+#[derive(Debug)]
+pub(super) struct Boards {
+    sample_rate: u32,
+    /// `None` follows the spread.
+    fixed_hold: Option<Span>,
+    streams: [Stream; MICS],
+    ties: [Option<Tie>; MICS],
+    /// The offset of a microphone before it fell silent, where its board went on counting.
+    silent: [Option<i64>; MICS],
+    grid: Option<Grid>,
+    /// The common axis at a moment.
+    axis: Option<(MonoTime, f64)>,
+    first_heard: Option<MonoTime>,
+    started: bool,
+    max_open: i64,
+}
+
+impl Boards {
+    pub fn new(sample_rate: u32, fixed_hold: Option<Span>, max_open: i64) -> Boards {
+        Boards {
+            sample_rate,
+            fixed_hold,
+            streams: std::array::from_fn(|_| Stream::new(sample_rate)),
+            ties: [None; MICS],
+            silent: [None; MICS],
+            grid: None,
+            axis: None,
+            first_heard: None,
+            started: false,
+            max_open,
+        }
+    }
+
+    pub fn clock(&self, mic: usize) -> &ClockModel {
+        &self.streams[mic].clock
+    }
+
+    pub fn hold(&self) -> Span {
+        self.fixed_hold.or(self.grid.as_ref().map(Grid::hold)).unwrap_or(super::LONGEST_HOLD)
+    }
+
+    /// Takes a packet in, and emits what it completes.
+    pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
+        if silent || a.new_sender {
+            self.untie(a, sink);
+        } else if self.is_duplicate(a, sink) {
+            return Placed::Duplicate;
+        }
+        self.first_heard.get_or_insert(a.at);
+        let grid = self.grid.get_or_insert_with(|| Grid::new(i64::from(a.packet.samples()), sink.history));
+        let tie = &mut self.ties[a.mic];
+        let mut counters = sink.counters.mics[a.mic];
+        let mut late = 0;
+        let mut place = |d: Decided<'_>| {
+            let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
+            sink.meter.on_placed(a.mic, end, d.at);
+            if let Some(tie) = tie.as_mut().filter(|_| self.started) {
+                late += u64::from(tie.place(a.mic, &d, a.at, grid, sink));
+            }
+        };
+        self.streams[a.mic].offer(a.at, a.stamp, a.packet.bytes(), &mut counters, &mut place);
+        counters.late += late;
+        sink.counters.mics[a.mic] = counters;
+        self.follow(a.at, sink);
+        self.emit_ready(a.at, sink);
+        if late > 0 { Placed::Late } else { Placed::OnTime }
+    }
+
+    pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        self.emit_ready(now, sink);
+    }
+
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        self.grid.as_ref().filter(|_| self.started)?.next_timeout(self.hold())
+    }
+
+    /// The offset of a microphone starts anew; what still waits is placed as it stands.
+    fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let (Some(grid), Some(tie)) = (&mut self.grid, &mut self.ties[a.mic]) else {
+            return self.streams[a.mic].restart(&mut |_| {});
+        };
+        let started = self.started;
+        self.streams[a.mic].restart(&mut |d| {
+            if started {
+                tie.place(a.mic, &d, a.at, grid, sink);
+            }
+        });
+        self.silent[a.mic] = self.ties[a.mic].take().map(|tie| tie.offset).filter(|_| !a.new_sender);
+    }
+
+    /// Ties what has been learnt, and lets slip what has drifted.
+    fn follow(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        let places: [Option<f64>; MICS] = std::array::from_fn(|mic| self.place_now(mic, now));
+        let known = places.iter().flatten().count();
+        if known > 0 {
+            self.axis = Some((now, places.iter().flatten().sum::<f64>() / known as f64));
+        }
+        for mic in 0..MICS {
+            if self.ties[mic].is_none() && self.streams[mic].offset_since().is_some_and(|since| now - since >= LEARN) {
+                self.tie(mic, now, sink);
+            }
+        }
+        if !self.started {
+            self.start(now);
+        }
+        if let Some((mic, slip)) = slip_for(&places)
+            && let Some(tie) = self.ties[mic].as_mut().filter(|tie| tie.slip == 0)
+        {
+            tie.slip = slip;
+            sink.counters.mics[mic].slips += 1;
+        }
+    }
+
+    /// Ties a microphone's own axis to the common one.
+    fn tie(&mut self, mic: usize, now: MonoTime, sink: &mut Sink<'_>) {
+        let Some(own) = self.own_now(mic, now) else { return };
+        let common = match self.axis {
+            Some((then, position)) => position + (now - then).as_secs_f64() * f64::from(self.sample_rate),
+            None => 0.0,
+        };
+        self.axis.get_or_insert((now, common));
+        let offset = (common - own).round() as i64;
+        if let Some(before) = self.silent[mic].take() {
+            // The own axis went on without what was lost in the silence.
+            let nominal = self.streams[mic].nominal().max(1);
+            sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
+        }
+        self.ties[mic] = Some(Tie { offset, slip: 0, newest: None, newest_at: now });
+    }
+
+    /// Positions start once every microphone that was heard is tied, or a second after the first is.
+    fn start(&mut self, now: MonoTime) {
+        let waiting = (0..MICS).any(|mic| self.ties[mic].is_none() && self.streams[mic].last_heard().is_some());
+        let first = self.first_heard.expect("a packet was heard");
+        if self.ties.iter().all(Option::is_none) || (waiting && now - first < LEARN + LEARN) {
+            return;
+        }
+        self.started = true;
+        // The next packet of each begins where its newest ended; the last of these is position 0.
+        let ends = self.streams.iter().zip(&self.ties).filter_map(|(s, t)| Some(s.end().0 + t.as_ref()?.offset));
+        let origin = ends.max().expect("one is tied");
+        self.ties.iter_mut().flatten().for_each(|tie| tie.offset -= origin);
+        self.axis = self.axis.map(|(at, position)| (at, position - origin as f64));
+    }
+
+    /// Where on its own axis a microphone's clock is at `now`.
+    fn own_now(&self, mic: usize, now: MonoTime) -> Option<f64> {
+        let stream = &self.streams[mic];
+        let end = stream.end();
+        let at = stream.clock.phase_at(end)?;
+        Some(end.0 as f64 + (now - at).as_secs_f64() * f64::from(self.sample_rate))
+    }
+
+    /// The same on the common axis, of a microphone that is tied and was just heard.
+    fn place_now(&self, mic: usize, now: MonoTime) -> Option<f64> {
+        let tie = self.ties[mic].as_ref()?;
+        let live = self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE);
+        let own = self.own_now(mic, now).filter(|_| live && !self.streams[mic].is_in_doubt())?;
+        Some(own + (tie.offset + tie.slip) as f64)
+    }
+
+    fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
+        let Some((tie, (pos, frames))) = self.ties[a.mic].as_ref().and_then(|t| Some((t, t.newest?))) else {
+            return false;
+        };
+        let samples = i64::from(a.packet.samples());
+        let half = Span::of_frames(samples, self.sample_rate).mul_ratio(1, 2);
+        samples == frames
+            && pos >= 0
+            && a.at - tie.newest_at < half
+            && self.streams[a.mic].is_impossible(samples, a.at)
+            && !a.packet.is_constant()
+            && self.grid.as_ref().is_some_and(|g| g.holds(a.mic, pos, a.packet.bytes(), sink.history))
+    }
+
+    fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        let hold = self.hold();
+        let live = std::array::from_fn(|mic| {
+            self.ties[mic].is_some() && self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE)
+        });
+        if let Some(grid) = self.grid.as_mut().filter(|_| self.started) {
+            grid.emit_ready(live, hold, self.max_open, now, sink);
+        }
+    }
+}
+
+impl Tie {
+    /// Puts a decided packet on the common axis. True when it came too late for its cycle.
+    fn place(&mut self, mic: usize, d: &Decided<'_>, now: MonoTime, grid: &mut Grid, sink: &mut Sink<'_>) -> bool {
+        let slip = std::mem::take(&mut self.slip);
+        let newest = Newest { at: d.at, stamp: d.stamp, delay: sink.wall - d.stamp };
+        let mut samples = d.samples;
+        let first = d.first.0 + self.offset;
+        self.offset += slip;
+        let mut pos = first + slip;
+        if slip < 0 {
+            // The last frame stands already: the first sample of this packet is left out.
+            samples = &samples[SAMPLE_BYTES..];
+            pos += 1;
+        } else if slip > 0 {
+            grid.fill(mic, first, &samples[..SAMPLE_BYTES], newest, now, sink);
+        }
+        self.newest = (slip == 0).then_some((pos, (samples.len() / SAMPLE_BYTES) as i64));
+        self.newest_at = d.at;
+        grid.fill(mic, pos, samples, newest, now, sink)
+    }
+}
+
+/// The slip that brings the channels closer together, if one does by enough: which, and by how much.
+fn slip_for(places: &[Option<f64>; MICS]) -> Option<(usize, i64)> {
+    let spread = |places: &[Option<f64>; MICS]| {
+        let (low, high) = places.iter().flatten().fold((f64::MAX, f64::MIN), |(l, h), &p| (l.min(p), h.max(p)));
+        high - low
+    };
+    let now = spread(places);
+    let mut best = None;
+    for (mic, by) in (0..MICS).flat_map(|mic| [(mic, 1), (mic, -1)]) {
+        let mut moved = *places;
+        let Some(place) = &mut moved[mic] else { continue };
+        *place += f64::from(by as i32);
+        let then = spread(&moved);
+        if then + HYSTERESIS < now && best.is_none_or(|(least, _, _)| then < least) {
+            best = Some((then, mic, by));
+        }
+    }
+    best.map(|(_, mic, by)| (mic, by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channel_that_has_drifted_slips_and_none_slips_back() {
+        assert_eq!(slip_for(&[Some(0.0), Some(0.4), Some(0.6)]), None);
+        assert_eq!(slip_for(&[Some(0.0), Some(0.1), Some(0.9)]), Some((2, -1)));
+        assert_eq!(slip_for(&[Some(0.0), Some(0.1), Some(-0.1)]), None, "after it");
+        assert_eq!(slip_for(&[Some(0.0), Some(-0.9), Some(0.05)]), Some((1, 1)));
+        assert_eq!(slip_for(&[Some(5.0), None, None]), None);
+    }
+}

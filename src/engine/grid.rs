@@ -1,0 +1,216 @@
+//! Output cycles of free boards.
+//!
+//! Problem: free boards have no common packet boundary. Each has its own phase, and which of its packets is missing is known
+//! at its own time.
+//!
+//! Idea: cycles are a fixed grid of the nominal packet size on the common axis. A packet fills the one or two cycles that
+//! it lies in. A microphone has passed a cycle when a decided packet of it ends beyond; the cycle leaves when all live
+//! microphones have passed, or when the hold after the first of them has run out. What comes later fills the history.
+
+use std::collections::VecDeque;
+
+use super::Output;
+use super::desync::DesyncLog;
+use super::history::History;
+use super::packet::SAMPLE_BYTES;
+use super::spread::Spread;
+use super::tail::Sink;
+use crate::MICS;
+use crate::cycle::Cycle;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// Cycles that left and can still be filled: 5 s of them.
+const LEFT_KEPT: usize = 512;
+
+/// One cycle of the grid.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    samples: [u32; MICS],
+    newest: [Option<Newest>; MICS],
+    passed: [Option<MonoTime>; MICS],
+    left: bool,
+    id: Option<u64>,
+}
+
+/// The newest packet that filled a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newest {
+    pub at: MonoTime,
+    pub stamp: KernelTime,
+    /// From the stamp to the turn that placed it.
+    pub delay: Span,
+}
+
+/// The cycles, by their place on the common axis.
+#[derive(Debug)]
+pub(super) struct Grid {
+    /// Where the grid's position 0 stands: free boards may follow a shared one.
+    base: FramePos,
+    frames: i64,
+    /// The cycle that `records` begins with.
+    first: i64,
+    records: VecDeque<Record>,
+    /// The oldest cycle that has not left.
+    next: i64,
+    next_id: u64,
+    /// Up to where each microphone has filled or passed.
+    ends: [i64; MICS],
+    spread: Spread,
+    desync: DesyncLog,
+}
+
+impl Grid {
+    /// Cycles of `frames`, after what `history` holds.
+    pub fn new(frames: i64, history: &History) -> Grid {
+        Grid {
+            base: history.span().end,
+            frames,
+            first: 0,
+            records: VecDeque::with_capacity(LEFT_KEPT + 64),
+            next: 0,
+            next_id: history.ids().end,
+            ends: [0; MICS],
+            spread: Spread::new(),
+            desync: DesyncLog::default(),
+        }
+    }
+
+    /// The wait that the boards' spread asks for.
+    pub fn hold(&self) -> Span {
+        self.spread.hold()
+    }
+
+    /// Whether the history holds just these samples at `pos`.
+    pub fn holds(&self, mic: usize, pos: i64, samples: &[u8], history: &History) -> bool {
+        history.holds(mic, self.base + pos, samples)
+    }
+
+    /// Frames from the oldest open cycle to the newest sample.
+    pub fn open_frames(&self) -> i64 {
+        self.ends.iter().max().expect("three microphones") - self.next * self.frames
+    }
+
+    /// Puts decided samples at `pos`. True when most of them came after their cycle had left.
+    pub fn fill(
+        &mut self,
+        mic: usize,
+        pos: i64,
+        samples: &[u8],
+        newest: Newest,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
+        let mut late = 0;
+        let mut at = pos.max(self.first * self.frames).max(0);
+        while at < end {
+            let cycle = at / self.frames;
+            let until = end.min((cycle + 1) * self.frames);
+            let part = &samples[(at - pos) as usize * SAMPLE_BYTES..(until - pos) as usize * SAMPLE_BYTES];
+            let frames = self.frames as u32;
+            let record = self.record(cycle);
+            record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
+            record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
+            let record = *record;
+            if !record.left || record.id.is_some() {
+                sink.history.write(mic, self.base + at, part);
+            }
+            if record.left {
+                late += until - at;
+                if let Some(id) = record.id {
+                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.stamp));
+                }
+            }
+            at = until;
+        }
+        self.pass(mic, end, now);
+        2 * late > end - pos
+    }
+
+    /// A microphone's samples up to `end` are known: there, or lost.
+    fn pass(&mut self, mic: usize, end: i64, now: MonoTime) {
+        let from = (self.ends[mic] / self.frames).max(self.first);
+        for cycle in from..end / self.frames {
+            let record = self.record(cycle);
+            if record.passed[mic].is_none() {
+                record.passed[mic] = Some(now);
+                let passed = record.passed;
+                if let [Some(a), Some(b), Some(c)] = passed {
+                    self.spread.note(a.max(b).max(c) - a.min(b).min(c));
+                }
+            }
+        }
+        self.ends[mic] = self.ends[mic].max(end);
+    }
+
+    /// When the oldest open cycle has waited for `hold`.
+    pub fn next_timeout(&self, hold: Span) -> Option<MonoTime> {
+        self.first_passed(self.next).map(|at| at + hold)
+    }
+
+    /// Cycles that all of `live` have passed, or that have waited long enough, leave.
+    pub fn emit_ready(&mut self, live: [bool; MICS], hold: Span, max_open: i64, now: MonoTime, sink: &mut Sink<'_>) {
+        while let Some(first_passed) = self.first_passed(self.next) {
+            let i = (self.next - self.first) as usize;
+            let passed = |mic: usize| self.records[i].passed[mic].is_some();
+            let all = (0..MICS).all(|mic| !live[mic] || passed(mic));
+            if !(all || now - first_passed >= hold || self.open_frames() > max_open) {
+                return;
+            }
+            self.leave(now, sink);
+        }
+    }
+
+    fn first_passed(&self, cycle: i64) -> Option<MonoTime> {
+        let record = self.records.get(usize::try_from(cycle - self.first).ok()?)?;
+        record.passed.iter().flatten().min().copied()
+    }
+
+    fn leave(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        let i = (self.next - self.first) as usize;
+        let record = &mut self.records[i];
+        record.left = true;
+        let cycles = &mut sink.counters.cycles;
+        if record.samples == [0; MICS] {
+            // All of it is lost, for everybody: no event carries it.
+            cycles.skipped += 1;
+        } else {
+            let cycle = Cycle {
+                id: self.next_id,
+                first_frame: self.base + self.next * self.frames,
+                frames: self.frames as u32,
+                mic_samples: record.samples,
+                arrival: record.newest.map(|n| n.map(|n| n.stamp)),
+                emitted: sink.wall,
+            };
+            record.id = Some(self.next_id);
+            self.next_id += 1;
+            cycles.emitted += 1;
+            if record.samples.iter().all(|&n| i64::from(n) == self.frames) {
+                cycles.complete += 1;
+                let newest = record.newest.map(|n| n.expect("a full channel has a newest packet"));
+                sink.meter.on_complete(newest.map(|n| n.at), newest.map(|n| n.stamp), newest.map(|n| n.delay), now);
+            } else {
+                cycles.incomplete += 1;
+            }
+            sink.history.emit(cycle);
+            sink.outputs.push_back(Output::Cycle(cycle));
+            if let Some(line) = self.desync.line(&cycle, now) {
+                sink.outputs.push_back(Output::Log(line));
+            }
+        }
+        self.next += 1;
+        while self.next - self.first > LEFT_KEPT as i64 {
+            self.records.pop_front();
+            self.first += 1;
+        }
+    }
+
+    fn record(&mut self, cycle: i64) -> &mut Record {
+        let i = usize::try_from(cycle - self.first).expect("only cycles that are kept are touched");
+        while self.records.len() <= i {
+            self.records.push_back(Record::default());
+        }
+        &mut self.records[i]
+    }
+}

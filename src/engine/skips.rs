@@ -1,0 +1,145 @@
+//! Skips that may still prove false.
+//!
+//! Delay is only ever added, so packets that arrive whole periods earlier than the floor allows, soon after a skip, say that
+//! nothing was lost there: the packets before it were late, and the ones after it are numbered too high. Packets that are
+//! early by anything else show a path that became shorter. It may be on its way to whole periods, so that the clock learns
+//! it only after a while.
+
+use std::collections::VecDeque;
+
+use crate::time::{MonoTime, Span};
+
+/// Earlier than this below the floor, packets speak against a skip (clock notes, section 2).
+const EARLY: Span = Span::from_micros(-400);
+/// How long after a skip they do.
+const WITHIN: Span = Span::from_secs(180);
+/// So many early packets take a skip back; a single one may be a stray.
+const RUN: usize = 3;
+/// The newest early packets, of which the lowest says how early.
+const RECENT: usize = 8;
+/// Near whole periods: the error of a floor, beside the jitter.
+const NEAR: Span = Span::from_micros(300);
+/// Early packets further apart than this have nothing to do with each other.
+const TOGETHER: Span = Span::from_secs(2);
+/// So long the clock does not learn from early packets.
+const DISPUTE: Span = Span::from_secs(30);
+const KEPT: usize = 16;
+
+/// Positions that were skipped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skip<L> {
+    /// Arrival of the first packet behind it.
+    pub since: MonoTime,
+    pub frames: i64,
+    /// What was counted lost for it.
+    pub lost: L,
+}
+
+/// The newest skips.
+#[derive(Debug)]
+pub(super) struct Skips<L = u64> {
+    skips: VecDeque<Skip<L>>,
+    dispute: Option<Dispute>,
+    disputed: bool,
+}
+
+/// Early packets.
+#[derive(Clone, Copy, Debug)]
+struct Dispute {
+    since: MonoTime,
+    last: MonoTime,
+    heard: usize,
+    recent: [Span; RECENT],
+}
+
+impl<L> Default for Skips<L> {
+    fn default() -> Skips<L> {
+        Skips { skips: VecDeque::with_capacity(KEPT), dispute: None, disputed: false }
+    }
+}
+
+impl<L> Skips<L> {
+    pub fn push(&mut self, since: MonoTime, frames: i64, lost: L) {
+        if self.skips.len() == KEPT {
+            self.skips.pop_front();
+        }
+        self.skips.push_back(Skip { since, frames, lost });
+    }
+
+    pub fn clear(&mut self) {
+        self.skips.clear();
+        self.dispute = None;
+    }
+
+    /// A skip so recent that packets may speak against it.
+    pub fn stands(&self, at: MonoTime) -> bool {
+        self.skips.back().is_some_and(|s| at - s.since < WITHIN)
+    }
+
+    /// A packet `r` above the floor; returns the skip that it disproves: the newest of as many frames as it is early, or
+    /// the newest. `period` is that of `nominal` frames, `jitter` the mean residual.
+    pub fn hear(&mut self, r: Option<Span>, at: MonoTime, period: Span, nominal: i64, jitter: Span) -> Option<Skip<L>> {
+        self.disputed = false;
+        let r = r.filter(|&r| r < EARLY && self.stands(at))?;
+        let together = self.dispute.filter(|d| at - d.last < TOGETHER);
+        let mut dispute = together.unwrap_or(Dispute { since: at, last: at, heard: 0, recent: [Span::ZERO; RECENT] });
+        dispute.last = at;
+        dispute.recent[dispute.heard % RECENT] = r;
+        dispute.heard += 1;
+        self.disputed = at - dispute.since < DISPUTE;
+        self.dispute = Some(dispute);
+        if dispute.heard < RUN {
+            return None;
+        }
+        let lowest = *dispute.recent.iter().min().expect("early packets were heard");
+        let periods = (period.mul_ratio(1, 2) - lowest).as_nanos() / period.as_nanos().max(1);
+        if periods < 1 || (lowest + period.mul_ratio(periods, 1)).abs() > NEAR + jitter.mul_ratio(1, 2) {
+            return None;
+        }
+        self.dispute = None;
+        let fits = |s: &Skip<L>| s.frames == periods * nominal && at - s.since < WITHIN;
+        let i = self.skips.iter().rposition(fits).unwrap_or(self.skips.len() - 1);
+        self.skips.remove(i)
+    }
+
+    /// The packet just heard was early, and until it is known why, it teaches nothing.
+    pub fn is_disputed(&self) -> bool {
+        self.disputed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Span = Span::from_nanos(10_666_667);
+    const JITTER: Span = Span::from_micros(100);
+
+    fn at(ms: i64) -> MonoTime {
+        MonoTime::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn early_packets_disprove_a_recent_skip_of_as_many_periods() {
+        let early = Some(Span::from_micros(-10_600));
+        let mut skips = Skips::default();
+        skips.push(at(0), 512, 1);
+        skips.push(at(1), 1024, 2);
+        assert!(skips.hear(early, at(30), P, 512, JITTER).is_none() && skips.is_disputed());
+        assert!(skips.hear(early, at(40), P, 512, JITTER).is_none());
+        let skip = skips.hear(early, at(50), P, 512, JITTER).expect("disproved");
+        assert_eq!((skip.frames, skip.lost), (512, 1), "early by a period: not the newest, of two");
+        assert!((0..9).all(|k| skips.hear(early, at(180_100 + k), P, 512, JITTER).is_none()), "too long ago");
+    }
+
+    #[test]
+    fn a_path_that_became_shorter_disproves_nothing_and_is_learnt_later() {
+        let early = Some(Span::from_millis(-5));
+        let mut skips = Skips::default();
+        skips.push(at(0), 512, 1);
+        for k in 0..2_000 {
+            assert!(skips.hear(early, at(20 * k), P, 512, JITTER).is_none());
+            assert_eq!(skips.is_disputed(), k < 1_500, "for 30 s");
+        }
+    }
+}

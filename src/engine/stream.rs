@@ -1,0 +1,239 @@
+//! One microphone on a board of its own: which position its packets have on the board's own axis.
+//!
+//! Problem: there is no second stream whose order would help; a packet after a pause may be late or follow a loss, and it
+//! takes some packets to tell. What is undecided must not be heard at a wrong place.
+//!
+//! Idea: `late` judges each packet against the stream's own clock. Packets in doubt wait in buffers of this stream (few,
+//! bounded), and are handed on, in order, once their positions are known.
+
+use std::collections::VecDeque;
+
+use super::clock::ClockModel;
+use super::figures::MicCounters;
+use super::late::{Judgement, LateOrLost};
+use super::packet::SAMPLE_BYTES;
+use super::skips::Skips;
+use crate::time::{FramePos, KernelTime, MonoTime, Span};
+
+/// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
+const MAX_PENDING: usize = 128;
+
+/// A packet whose place on the stream's own axis is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided<'a> {
+    pub first: FramePos,
+    pub at: MonoTime,
+    pub stamp: KernelTime,
+    pub samples: &'a [u8],
+}
+
+/// A packet that waits.
+#[derive(Debug)]
+struct Pending {
+    at: MonoTime,
+    stamp: KernelTime,
+    samples: Vec<u8>,
+}
+
+/// One free-running microphone.
+#[derive(Debug)]
+pub(super) struct Stream {
+    sample_rate: u32,
+    pub clock: ClockModel,
+    late: LateOrLost,
+    /// Where the next packet stands if nothing is lost.
+    next: FramePos,
+    nominal: i64,
+    last_heard: Option<MonoTime>,
+    /// Since when the present offset is being learnt.
+    offset_since: Option<MonoTime>,
+    pending: VecDeque<Pending>,
+    free: Vec<Vec<u8>>,
+    skips: Skips,
+}
+
+impl Stream {
+    pub fn new(sample_rate: u32) -> Stream {
+        Stream {
+            sample_rate,
+            clock: ClockModel::new(sample_rate),
+            late: LateOrLost::default(),
+            next: FramePos(0),
+            nominal: 0,
+            last_heard: None,
+            offset_since: None,
+            pending: VecDeque::with_capacity(MAX_PENDING),
+            free: Vec::new(),
+            skips: Skips::default(),
+        }
+    }
+
+    pub fn last_heard(&self) -> Option<MonoTime> {
+        self.last_heard
+    }
+    pub fn offset_since(&self) -> Option<MonoTime> {
+        self.offset_since
+    }
+    /// End of the newest decided packet.
+    pub fn end(&self) -> FramePos {
+        self.next
+    }
+    /// Frames of a normal packet.
+    pub fn nominal(&self) -> i64 {
+        self.nominal
+    }
+    pub fn is_in_doubt(&self) -> bool {
+        self.late.doubt_since().is_some()
+    }
+
+    /// A packet this soon could not be a new one: it would be here before the floor.
+    pub fn is_impossible(&self, samples: i64, at: MonoTime) -> bool {
+        let early = self.period().mul_ratio(-1, 8);
+        self.clock.residual(self.next + samples, at).is_none_or(|r| r < early)
+    }
+
+    /// The board may have restarted: what waits is placed as it stands, and the offset is learnt anew.
+    pub fn restart(&mut self, place: &mut impl FnMut(Decided<'_>)) {
+        self.late.settle_delayed();
+        self.place_pending(place);
+        self.late.forget_level();
+        self.clock.restart();
+        self.skips.clear();
+        self.offset_since = None;
+    }
+
+    /// Takes a packet in; hands on what is decided by it.
+    pub fn offer(
+        &mut self,
+        at: MonoTime,
+        stamp: KernelTime,
+        samples: &[u8],
+        counters: &mut MicCounters,
+        place: &mut impl FnMut(Decided<'_>),
+    ) {
+        self.last_heard = Some(at);
+        self.offset_since.get_or_insert(at);
+        let frames = (samples.len() / SAMPLE_BYTES) as i64;
+        self.nominal = frames;
+        if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
+            self.insert(lost, since, counters);
+            self.clock.renumber(since, lost * self.nominal);
+        }
+        match self.judge(self.next + self.waiting(self.pending.len()) + frames, at) {
+            Judgement::Certain => self.place(at, stamp, samples, counters, place),
+            Judgement::Delayed => {
+                self.place_pending(place);
+                self.place(at, stamp, samples, counters, place);
+            }
+            Judgement::Doubtful => {
+                self.push(at, stamp, samples);
+                if self.pending.len() >= MAX_PENDING {
+                    self.late.settle_delayed();
+                    self.place_pending(place);
+                }
+            }
+            Judgement::Lost(lost) => {
+                self.push(at, stamp, samples);
+                self.settle_lost(lost, counters, place);
+            }
+        }
+    }
+
+    /// What stood behind a loss is judged again: a second loss may hide among it.
+    fn settle_lost(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let mut found = Some(lost);
+        while let Some(lost) = found.take() {
+            let since = self.pending.front().expect("the packet that opened the doubt waits").at;
+            self.insert(lost, since, counters);
+            let mut judged = 0;
+            while judged < self.pending.len() && found.is_none() {
+                judged += 1;
+                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].at) {
+                    Judgement::Doubtful => {}
+                    Judgement::Certain | Judgement::Delayed => {
+                        for _ in 0..std::mem::take(&mut judged) {
+                            self.place_first(counters, place);
+                        }
+                    }
+                    Judgement::Lost(more) => found = Some(more),
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, end: FramePos, at: MonoTime) -> Judgement {
+        match self.clock.residual(end, at) {
+            Some(r) => self.late.judge(r, at, self.period(), false),
+            None => Judgement::Certain,
+        }
+    }
+
+    fn insert(&mut self, lost: i64, since: MonoTime, counters: &mut MicCounters) {
+        let frames = lost * self.nominal;
+        self.next = self.next + frames;
+        counters.lost += lost as u64;
+        self.skips.push(since, frames, lost as u64);
+    }
+
+    fn place(
+        &mut self,
+        at: MonoTime,
+        stamp: KernelTime,
+        samples: &[u8],
+        counters: &mut MicCounters,
+        place: &mut impl FnMut(Decided<'_>),
+    ) {
+        self.learn((samples.len() / SAMPLE_BYTES) as i64, at, counters);
+        place(Decided { first: self.next, at, stamp, samples });
+        self.next = self.next + (samples.len() / SAMPLE_BYTES) as i64;
+    }
+
+    /// The oldest waiting packet is certain.
+    fn place_first(&mut self, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let pending = self.pending.pop_front().expect("a packet waits");
+        self.place(pending.at, pending.stamp, &pending.samples, counters, place);
+        self.free.push(pending.samples);
+    }
+
+    /// All that waits was delayed: too high above the floor to teach the clock anything.
+    fn place_pending(&mut self, place: &mut impl FnMut(Decided<'_>)) {
+        while let Some(pending) = self.pending.pop_front() {
+            let samples = &pending.samples[..];
+            place(Decided { first: self.next, at: pending.at, stamp: pending.stamp, samples });
+            self.next = self.next + (samples.len() / SAMPLE_BYTES) as i64;
+            self.free.push(pending.samples);
+        }
+    }
+
+    fn push(&mut self, at: MonoTime, stamp: KernelTime, samples: &[u8]) {
+        let mut buffer = self.free.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(samples);
+        self.pending.push_back(Pending { at, stamp, samples: buffer });
+    }
+
+    /// A certain packet teaches the clock; early ones speak against the last skip.
+    fn learn(&mut self, frames: i64, at: MonoTime, counters: &mut MicCounters) {
+        let end = self.next + frames;
+        let r = self.clock.residual(end, at);
+        match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
+            Some(skip) => {
+                self.next = self.next + -skip.frames;
+                self.clock.renumber(skip.since, -skip.frames);
+                counters.lost -= skip.lost;
+                counters.corrected += skip.lost;
+            }
+            None if self.skips.is_disputed() => {}
+            None => self.clock.observe(end, at),
+        }
+    }
+
+    /// Frames of the oldest packets that wait.
+    fn waiting(&self, packets: usize) -> i64 {
+        self.pending.iter().take(packets).map(|p| (p.samples.len() / SAMPLE_BYTES) as i64).sum()
+    }
+
+    fn period(&self) -> Span {
+        Span::of_frames(self.nominal.max(1), self.sample_rate)
+    }
+}

@@ -1,0 +1,318 @@
+// Everything the page knows: fed by events of the stream and by the server's figures, read by the pictures, the verdict and the export.
+//
+// Fixed size, however long the page stays open (94 events a second are 338 000 an hour). No DOM, no clock: `now` is an argument,
+// in milliseconds of a clock that never steps.
+
+import { MICS, PAIRS, PAIR_KEYS } from "./format.js";
+import { Buckets, Level, Wave, HEARD, MISSING } from "./series.js";
+import { SampleDecoder, histograms } from "./decode.js";
+import { direction, furthest, judge } from "./verdict.js";
+
+/** Steps of the pair skew's picture: two minutes. */
+const SKEW_STEP_MS = 100;
+const SKEW_STEPS = 1200;
+/** Steps of what is polled: jitter, loss; two minutes. */
+export const POLL_MS = 250;
+const POLL_STEPS = 480;
+/** Steps of the drift's picture: an hour of 5 s. Drift takes minutes to know. */
+const DRIFT_STEP_MS = 5000;
+const DRIFT_STEPS = 720;
+/** 5 s of envelope, 5.3 ms a column; the newest 43 ms whole. */
+const WAVE_COLUMNS = 938;
+const WAVE_COLUMN_FRAMES = 256;
+const RAW_FRAMES = 2048;
+/** Time that the verdict's counts look back, in steps of what is polled. */
+const LOOK_BACK = 10_000 / POLL_MS;
+const JUST_NOW = 1500 / POLL_MS;
+
+/** Lanes of the loss strip, a microphone after the other. */
+export const FATES = ["arrived", "late", "lost", "kernel_dropped"];
+/** Input that is ignored, as the diagnostics call it. */
+const BAD_INPUT = ["malformed", "truncated", "foreign", "duplicate"];
+const HISTOGRAMS = ["micring_loop_delay_seconds", "micring_loop_skew_seconds"];
+/** Copies of the histograms, one a second, so that the newest minus the oldest is the last 10 s. */
+const HISTOGRAM_COPIES = 11;
+
+/** A lag that changes by less than this between stretches of 2 s is no trend, in microseconds. */
+const TREND_LEAST_US = 300;
+
+export class Model {
+  #decoder = new SampleDecoder();
+  #histograms = [];
+
+  constructor() {
+    this.skew = new Buckets(SKEW_STEP_MS, SKEW_STEPS, PAIRS.length);
+    this.jitter = new Buckets(POLL_MS, POLL_STEPS, MICS);
+    this.fates = new Buckets(POLL_MS, POLL_STEPS, MICS * FATES.length);
+    this.bad = new Buckets(POLL_MS, POLL_STEPS, BAD_INPUT.length);
+    this.missed = new Buckets(POLL_MS, POLL_STEPS, 1);
+    this.drift = new Buckets(DRIFT_STEP_MS, DRIFT_STEPS, PAIRS.length * 2);
+    this.wave = new Wave(MICS, WAVE_COLUMNS, WAVE_COLUMN_FRAMES, RAW_FRAMES);
+    this.levels = Array.from({ length: MICS }, () => new Level());
+    this.diagnostics = null;
+    this.diagnosticsTime = null;
+    this.everConnected = false;
+    this.refusal = null;
+    this.eventId = null;
+    this.eventTime = null;
+    this.streamSince = null;
+    this.sampleRate = 48000;
+    /** Counted by the page itself. */
+    this.own = { events: 0, missed: 0, undecodable: 0, restarts: 0 };
+  }
+
+  /** The stream was opened, or opened again. */
+  streamOpened(now) {
+    this.streamSince = now;
+  }
+
+  /**
+   * An event of `/api/stream_3ch`.
+   * @returns {Int32Array | null} its samples, interleaved, until the next call
+   */
+  cycle(event, id, now) {
+    const samples = this.#decoder.decode(event.data);
+    const whole = samples !== null && Array.isArray(event.mic_samples) && samples.length === event.frames * MICS;
+    if (!whole) {
+      this.own.undecodable += 1;
+      return null;
+    }
+    this.own.events += 1;
+    this.eventTime = now;
+    this.sampleRate = event.sample_rate;
+    if (this.eventId !== null && id > this.eventId + 1) {
+      this.own.missed += id - this.eventId - 1;
+      this.missed.add(now, 0, id - this.eventId - 1);
+    }
+    this.eventId = id;
+    this.wave.add(event.first_frame, samples, event.mic_samples);
+    this.#measureLevels(samples, event.mic_samples, now);
+    PAIRS.forEach(([a, b], pair) => {
+      const [first, second] = [event.arrival_us[a], event.arrival_us[b]];
+      if (first !== null && second !== null) this.skew.add(now, pair, second - first);
+    });
+    return samples;
+  }
+
+  #measureLevels(samples, heard, now) {
+    for (let mic = 0; mic < MICS; mic++) {
+      if (heard[mic] === 0) continue;
+      let squares = 0;
+      let peak = 0;
+      for (let i = mic, n = 0; n < heard[mic]; i += MICS, n++) {
+        const size = Math.abs(samples[i]);
+        squares += size * size;
+        if (size > peak) peak = size;
+      }
+      this.levels[mic].add(squares / heard[mic] / 2 ** 62, peak / 2 ** 31, heard[mic] / this.sampleRate, now);
+    }
+  }
+
+  /** An answer of `/api/diagnostics_sync`. */
+  figures(diagnostics, now) {
+    const before = this.diagnostics;
+    const restarted = before !== null && diagnostics.server.uptime_s < before.server.uptime_s;
+    this.diagnostics = diagnostics;
+    this.diagnosticsTime = now;
+    this.everConnected = true;
+    this.refusal = null;
+    if (restarted) this.#restart();
+    const since = restarted ? null : before;
+    for (let mic = 0; mic < MICS; mic++) {
+      const key = `mic${mic}`;
+      const jitter = diagnostics.jitter_us[key];
+      if (jitter !== null) this.jitter.add(now, mic, jitter);
+      const got = (d) => ({ arrived: d.packet_stats.packets_received[mic], ...d.loss[key] });
+      if (since !== null) {
+        // `lost` may fall, when a packet that was given up shows up after all: then it shows as late.
+        FATES.forEach((fate, i) => {
+          this.fates.add(now, mic * FATES.length + i, Math.max(0, got(diagnostics)[fate] - got(since)[fate]));
+        });
+        BAD_INPUT.forEach((kind, i) => this.bad.add(now, i, diagnostics.loss[key][kind] - since.loss[key][kind]));
+      }
+    }
+    this.missed.advance(now);
+    this.skew.advance(now);
+    PAIR_KEYS.forEach((key, pair) => {
+      const { ppm, uncertainty_ppm } = diagnostics.clock_drift_ppm[key];
+      if (ppm === null) return;
+      this.drift.add(now, pair * 2, ppm);
+      this.drift.add(now, pair * 2 + 1, uncertainty_ppm);
+    });
+  }
+
+  /** The text of `/metrics`. */
+  metrics(text) {
+    this.#histograms.push(histograms(text, HISTOGRAMS));
+    if (this.#histograms.length > HISTOGRAM_COPIES) this.#histograms.shift();
+  }
+
+  /** The server would not answer this page: its own words. */
+  refused(reason) {
+    this.refusal = reason;
+  }
+
+  /** Another run of the server: its counters and positions start anew. */
+  #restart() {
+    this.own.restarts += 1;
+    this.#histograms = [];
+    for (const series of [this.fates, this.bad, this.missed, this.drift]) series.clear();
+    this.eventId = null;
+  }
+
+  /**
+   * A histogram of the last 10 s (of less, just after the start), all its series that begin with `name`.
+   * @returns {{key: string, le: number[], counts: number[]}[]}
+   */
+  histogram(name) {
+    const newest = this.#histograms.at(-1);
+    const oldest = this.#histograms.length > 1 ? this.#histograms[0] : null;
+    if (newest === undefined) return [];
+    return [...newest].filter(([key]) => key.startsWith(name)).map(([key, { le, counts }]) => {
+      const before = oldest?.get(key)?.counts;
+      return { key, le, counts: counts.map((n, i) => Math.max(0, n - (before?.[i] ?? 0))) };
+    });
+  }
+
+  /** What the verdict is made from. */
+  facts(now) {
+    const d = this.diagnostics;
+    const sinceFigures = this.diagnosticsTime === null ? Infinity : (now - this.diagnosticsTime) / 1000;
+    const connected = d !== null && sinceFigures < 2;
+    const facts = { connected, refusal: this.refusal, offlineS: sinceFigures, everConnected: this.everConnected };
+    if (!connected) return facts;
+    const perMic = (of) => Array.from({ length: MICS }, (_, mic) => of(mic));
+    const fate = (name) => perMic((mic) => this.fates.total(LOOK_BACK, mic * FATES.length + FATES.indexOf(name)));
+    const received10 = fate("arrived");
+    const lost10 = fate("lost");
+    const sum = (list) => list.reduce((a, b) => a + b, 0);
+    const silentS = perMic((mic) => (d.silent_s[`mic${mic}`] === null ? null : d.silent_s[`mic${mic}`] + sinceFigures));
+    const anyHeard = silentS.some((s) => s !== null && s < 1);
+    const lastEvent = Math.max(this.eventTime ?? -Infinity, this.streamSince ?? -Infinity);
+    const newestSkew = PAIRS.map((_, pair) => this.skew.median(0, 10, pair));
+    const spans = newestSkew.filter((us) => us !== null).map(Math.abs);
+    const loopDelays = perMic((mic) => d.window.loop_delay_us[`mic${mic}`].p99);
+    return {
+      ...facts,
+      stalledS: anyHeard && Number.isFinite(lastEvent) ? (now - lastEvent) / 1000 : 0,
+      uptimeS: d.server.uptime_s,
+      clock: d.server.clock,
+      holdUs: d.server.hold_us,
+      silentS,
+      never: perMic((mic) => d.packet_stats.packets_received[mic] === 0),
+      received10,
+      lost10,
+      losing: perMic((mic) => this.fates.total(JUST_NOW, mic * FATES.length + FATES.indexOf("lost")) > 0),
+      late10: fate("late"),
+      dropped10: fate("kernel_dropped"),
+      expected10: sum(received10) + sum(lost10),
+      missed10: this.missed.total(LOOK_BACK, 0),
+      bad10: Object.fromEntries(BAD_INPUT.map((kind, i) => [kind, this.bad.total(LOOK_BACK, i)])),
+      spreadUs: spans.length === 0 ? null : Math.max(...spans),
+      offsets: this.#offsets(),
+      drifts: PAIR_KEYS.map((key) => {
+        const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key];
+        return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
+      }),
+      loopP99Us: loopDelays.every((us) => us === null) ? null : Math.max(...loopDelays.filter((us) => us !== null)),
+    };
+  }
+
+  /** The microphone that stands apart, by how much, and whether that goes on growing. */
+  #offsets() {
+    const worst = furthest(this.#offsetsOf(0, 10, 3));
+    if (worst === null) return null;
+    // Three stretches of 2 s, older to newer, and the halves of the newest.
+    const stretches = [[40, 60], [20, 40], [0, 20], [10, 20], [0, 10]];
+    const medians = stretches.map(([from, to]) => this.#offsetsOf(from, to, (to - from) / 2)[worst.mic]);
+    return { ...worst, trend: direction(medians, TREND_LEAST_US) };
+  }
+
+  /** Arrival of each microphone after mic 0, in microseconds, over steps of the skew's picture. */
+  #offsetsOf(from, to, least) {
+    const skew = PAIRS.map((_, pair) => this.skew.median(from, to, pair, least));
+    const independent = this.diagnostics.server.clock === "independent";
+    // Boards that run free have their packets' edges anywhere in a period: what counts is the change since the start.
+    const usual = PAIR_KEYS.map((key) => (independent ? this.diagnostics.arrival_skew_us[key].p50 ?? 0 : 0));
+    const [one, two, between] = skew.map((us, pair) => (us === null ? null : us - usual[pair]));
+    if (one === null && two === null && between !== null) return [null, 0, between];
+    return [one === null && two === null ? null : 0, one, two];
+  }
+
+  verdict(now) {
+    return judge(this.facts(now));
+  }
+
+  /** A copy that stands still, for a page that is paused. */
+  copy() {
+    const copy = new Model();
+    Object.assign(copy, this);
+    for (const key of ["skew", "jitter", "fates", "bad", "missed", "drift", "wave"]) copy[key] = this[key].copy();
+    copy.levels = this.levels.map((level) => level.copy());
+    copy.own = { ...this.own };
+    copy.#histograms = [...this.#histograms];
+    return copy;
+  }
+
+  /** What is on screen, as plain data; times are seconds before the newest. */
+  toJSON(now) {
+    const series = (buckets, lanes, names) =>
+      Object.fromEntries(names.map((name, k) => {
+        const points = [];
+        for (let age = buckets.length - 1; age >= 0; age--) {
+          const i = buckets.at(age, lanes[k]);
+          if (i < 0) continue;
+          const mean = Number((buckets.sum[i] / buckets.count[i]).toFixed(3));
+          points.push({ age_s: (age * buckets.stepMs) / 1000, min: buckets.min[i], mean, max: buckets.max[i], count: buckets.count[i] });
+        }
+        return [name, points];
+      }));
+    const micNames = Array.from({ length: MICS }, (_, mic) => `mic${mic}`);
+    const waveforms = micNames.map((_, mic) => {
+      const columns = [];
+      for (let age = this.wave.columns - 1; age >= 0; age--) {
+        const i = this.wave.at(age, mic);
+        if (i >= 0) columns.push([Number(this.wave.min[i].toFixed(6)), Number(this.wave.max[i].toFixed(6)), this.wave.state[i] === MISSING ? 1 : 0]);
+      }
+      return columns;
+    });
+    const strips = {};
+    micNames.forEach((name, mic) => {
+      strips[name] = {};
+      FATES.forEach((fate, i) => {
+        const points = [];
+        for (let age = this.fates.length - 1; age >= 0; age--) {
+          const at = this.fates.at(age, mic * FATES.length + i);
+          if (at >= 0) points.push([(age * POLL_MS) / 1000, this.fates.sum[at]]);
+        }
+        strips[name][fate] = points;
+      });
+    });
+    return {
+      what: "micring dashboard: what was on screen",
+      verdict: this.verdict(now),
+      page: this.own,
+      diagnostics: this.diagnostics,
+      pair_skew_us: series(this.skew, [0, 1, 2], PAIR_KEYS),
+      jitter_us: series(this.jitter, [0, 1, 2], micNames),
+      drift_ppm: series(this.drift, [0, 2, 4], PAIR_KEYS),
+      drift_uncertainty_ppm: series(this.drift, [1, 3, 5], PAIR_KEYS),
+      packets_age_s_and_count: strips,
+      loop_delay_10s: this.histogram("micring_loop_delay_seconds").map(plain),
+      loop_skew_10s: this.histogram("micring_loop_skew_seconds").map(plain),
+      level_dbfs: this.levels.map((level) => ({ rms: finite(level.rmsDb), peak: finite(level.peakDb) })),
+      waveform_min_max_missing: { frames_a_column: this.wave.columnFrames, end_frame: this.wave.end, mics: waveforms },
+    };
+  }
+}
+
+function finite(value) {
+  return Number.isFinite(value) ? Number(value.toFixed(2)) : null;
+}
+
+/** JSON has no infinity. */
+function plain({ key, le, counts }) {
+  return { series: key, upper_bounds_s: le.map((bound) => (bound === Infinity ? "inf" : bound)), counts };
+}
+
+export { HEARD, MISSING };

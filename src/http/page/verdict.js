@@ -1,0 +1,285 @@
+// One sentence that says how things are, with the figure behind it and what is normal.
+//
+// The figures come from two sides: the stream itself (94 times a second, so a lag shows within a second) and the server's
+// counters (4 times a second). Everything that is wrong is found and ordered; the worst is the headline. Pure: no DOM, no clock.
+
+import { MICS, PAIRS, count, duration, mics, share } from "./format.js";
+
+/** The old guide's limit for an offset between microphones. */
+export const OFFSET_LIMIT_US = 5000;
+/** One board sends the packets of a cycle within 0.3 ms: more than this is worth a word. */
+export const OFFSET_USUAL_US = 1000;
+/** Silence of a microphone that counts, in seconds: what `/healthz` says too. */
+export const SILENT_S = 1;
+/** Rates further apart than two ordinary crystals can be (±50 ppm each), in ppm. */
+export const DRIFT_LIMIT_PPM = 100;
+/** A loop that reads packets this late delays audio, in microseconds: half the time between packets. */
+export const LOOP_LIMIT_US = 5333;
+
+/** Better news waits so long. */
+const BETTER_MS = 1500;
+
+/** From best to worst. */
+export const LEVELS = ["good", "note", "warn", "bad"];
+
+/**
+ * @param facts what the model knows: see `Model.facts`
+ * @returns {{level: string, kind: string, headline: string, figure: string, normal: string, others: string[]}}
+ */
+export function judge(facts) {
+  const found = [
+    connection(facts),
+    ...(facts.connected ? [silence(facts), kernelDrops(facts), loss(facts), lag(facts), lateness(facts)] : []),
+    ...(facts.connected ? [drift(facts), badInput(facts), loop(facts), slowPage(facts)] : []),
+  ].filter(Boolean);
+  if (found.length === 0) return healthy(facts);
+  // A stable sort: of equally bad findings the order above counts.
+  found.sort((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level));
+  return { ...found[0], others: found.slice(1).map((finding) => `${finding.headline}: ${finding.figure}`) };
+}
+
+/** Keeps the headline from flickering: worse news shows at once, better news when it has lasted. */
+export class Calm {
+  #shown = null;
+  #seen = -Infinity;
+
+  /** What to show at `now`, in milliseconds, when `verdict` is true. */
+  show(verdict, now) {
+    const better = this.#shown !== null && LEVELS.indexOf(verdict.level) < LEVELS.indexOf(this.#shown.level);
+    if (better && now - this.#seen < BETTER_MS) return this.#shown;
+    this.#shown = verdict;
+    this.#seen = now;
+    return verdict;
+  }
+}
+
+function healthy({ spreadUs, expected10 }) {
+  const within = spreadUs === null ? "" : `Packets of a cycle arrive within ${duration(spreadUs)} of each other. `;
+  return {
+    level: "good",
+    kind: "healthy",
+    headline: "Healthy",
+    figure: `${within}None of ${count(expected10)} packets was lost in the last 10 s.`,
+    normal: "Normal: within 1 ms for one board, and nothing lost.",
+    others: [],
+  };
+}
+
+function connection({ connected, refusal, offlineS, everConnected, stalledS }) {
+  if (refusal) {
+    const finding = { level: "bad", kind: "refused", headline: "The server refuses this page", figure: refusal };
+    return { ...finding, normal: "Open the page with ?token=TOKEN where a token is set." };
+  }
+  if (!connected) {
+    return {
+      level: "bad",
+      kind: "offline",
+      headline: everConnected ? "The server does not answer" : "Connecting",
+      figure: everConnected ? `Nothing for ${Math.floor(offlineS)} s; trying again every second.` : "Asking the server for its figures.",
+      normal: "The page goes on by itself when the server is back.",
+    };
+  }
+  if (stalledS > 2.5) {
+    return {
+      level: "warn",
+      kind: "stalled",
+      headline: "The server answers, but its stream has stopped",
+      figure: `No event for ${stalledS.toFixed(0)} s; opening the stream again.`,
+      normal: "Normal: 94 events a second.",
+    };
+  }
+  return null;
+}
+
+function silence({ silentS, never, uptimeS }) {
+  const gone = silentS.flatMap((s, mic) => (s !== null && s >= SILENT_S ? [mic] : []));
+  // A microphone that was never heard since the start counts as soon as the others have had a second.
+  const absent = never.flatMap((is, mic) => (is && uptimeS >= SILENT_S ? [mic] : []));
+  const normal = "Normal: a packet every 10.7 ms from each.";
+  if (absent.length === MICS) {
+    return { level: "warn", kind: "waiting", headline: "Waiting for the microphones", figure: "No packet has come yet.", normal };
+  }
+  if (gone.length > 0) {
+    const longest = Math.max(...gone.map((mic) => silentS[mic]));
+    const has = gone.length === 1 ? "has" : "have";
+    const seconds = longest < 60 ? `${Math.floor(longest)} s` : `${Math.floor(longest / 60)} min`;
+    return {
+      level: "bad",
+      kind: "silent",
+      headline: `${capital(mics(gone))} ${has} been silent for ${seconds}`,
+      figure: `Last packet ${longest.toFixed(1)} s ago; the other channels go on.`.replace(
+        gone.length === MICS ? "; the other channels go on" : "",
+        "",
+      ),
+      normal,
+    };
+  }
+  if (absent.length > 0) {
+    const was = absent.length === 1 ? "was" : "were";
+    const figure = `No packet since the server started ${Math.floor(uptimeS)} s ago; the other channels go on.`;
+    return { level: "bad", kind: "absent", headline: `${capital(mics(absent))} ${was} never heard`, figure, normal };
+  }
+  return null;
+}
+
+function loss({ lost10, received10, losing, silentS }) {
+  // What is silent has been said; that its packets are missing is the same news.
+  const who = losers(lost10).filter((mic) => !(silentS[mic] >= SILENT_S));
+  if (who.length === 0) return null;
+  const worst = Math.max(...who.map((mic) => lost10[mic] / (lost10[mic] + received10[mic])));
+  const each = who.map((mic) => {
+    const all = lost10[mic] + received10[mic];
+    return `${count(lost10[mic])} of ${count(all)} (${share(lost10[mic], all)})`;
+  });
+  const same = each.length > 1 && each.every((text) => text === each[0]);
+  const most = Math.max(...who.map((mic) => lost10[mic]));
+  const now = worst >= 0.005 && who.some((mic) => losing[mic]);
+  const lost = `lost ${who.length > 1 && !same ? "up to " : ""}${count(most)} ${most === 1 ? "packet" : "packets"}${who.length > 1 ? " each" : ""}`;
+  return {
+    level: worst >= 0.1 ? "bad" : worst >= 0.005 ? "warn" : "note",
+    kind: "loss",
+    headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : lost}`,
+    figure: `${same ? `${each[0]} of each` : each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
+    normal: "Normal: none on a cable, below 0.5 % on Wi-Fi.",
+  };
+}
+
+function kernelDrops({ dropped10 }) {
+  const who = losers(dropped10);
+  if (who.length === 0) return null;
+  const drops = who.map((mic) => count(dropped10[mic])).join(", ");
+  return {
+    level: "bad",
+    kind: "kernel_dropped",
+    headline: `The kernel drops packets of ${mics(who)}`,
+    figure: `${drops} dropped at a full socket buffer in the last 10 s.`,
+    normal: "Normal: none. This host is too slow or too busy; micring doctor tells what helps.",
+  };
+}
+
+function lateness({ late10, received10, holdUs }) {
+  const who = losers(late10);
+  if (who.length === 0) return null;
+  const each = who.map((mic) => `${count(late10[mic])} of ${count(late10[mic] + received10[mic])}`);
+  return {
+    level: who.some((mic) => late10[mic] > 0.1 * received10[mic]) ? "bad" : "note",
+    kind: "late",
+    headline: `Packets of ${mics(who)} come too late`,
+    figure: `${each.join(", ")} came after their cycle had left in the last 10 s; the hold is ${duration(holdUs)}.`,
+    normal: "Normal: none. They are in the history, not in the stream.",
+  };
+}
+
+function lag({ offsets, clock, holdUs }) {
+  if (offsets === null) return null;
+  const { mic, us, trend } = offsets;
+  if (Math.abs(us) < (clock === "independent" ? OFFSET_LIMIT_US : OFFSET_USUAL_US)) {
+    if (trend === "slower" || trend === "faster") {
+      const figure = `${duration(us, { plus: true })} against the others, and moving away from them.`;
+      const headline = `Mic ${mic} is drifting ${us > 0 ? "behind" : "ahead"}`;
+      return { level: "note", kind: "trend", headline, figure, normal: lagNormal(clock) };
+    }
+    return null;
+  }
+  const words = { slower: us > 0 ? " and getting slower" : " and slowing down", faster: us > 0 ? " and catching up" : " and getting faster" };
+  return {
+    level: Math.abs(us) > holdUs ? "bad" : Math.abs(us) >= OFFSET_LIMIT_US ? "warn" : "note",
+    kind: "lag",
+    headline: `Mic ${mic} is ${duration(Math.abs(us))} ${us > 0 ? "behind" : "ahead"}${words[trend] ?? ""}`,
+    figure: `Its packets arrive ${duration(Math.abs(us))} ${us > 0 ? "after" : "before"} those of the others (median of the last second).`,
+    normal: lagNormal(clock),
+  };
+}
+
+function lagNormal(clock) {
+  return clock === "independent"
+    ? "Normal: steady, within 5 ms of where it was since the start."
+    : "Normal: within 1 ms for one board; above 5 ms the old guide calls it significant.";
+}
+
+function drift({ drifts }) {
+  const fast = PAIRS.map(([a, b], i) => ({ a, b, d: drifts[i] })).filter(
+    ({ d }) => d !== null && Math.abs(d.ppm) - d.uncertainty > DRIFT_LIMIT_PPM,
+  );
+  if (fast.length === 0) return null;
+  const { a, b, d } = fast.sort((x, y) => Math.abs(y.d.ppm) - Math.abs(x.d.ppm))[0];
+  return {
+    level: "note",
+    kind: "drift",
+    headline: `The clocks of mics ${a} and ${b} differ much`,
+    figure: `${Math.abs(d.ppm).toFixed(0)} ± ${d.uncertainty.toFixed(1)} ppm: ${duration(Math.abs(d.ppm) * 60)} a minute.`,
+    normal: "Normal: 0 ppm on one board, below 100 ppm between boards.",
+  };
+}
+
+function badInput({ bad10 }) {
+  const words = { malformed: "malformed", truncated: "too long", foreign: "from another sender", duplicate: "repeated" };
+  const kinds = Object.keys(words).filter((key) => bad10[key] > 0);
+  if (kinds.length === 0) return null;
+  return {
+    level: "note",
+    kind: "bad_input",
+    headline: "Some input is ignored",
+    figure: `In the last 10 s: ${kinds.map((key) => `${count(bad10[key])} ${words[key]}`).join(", ")}.`,
+    normal: "Normal: none. Audio is not touched by it.",
+  };
+}
+
+function loop({ loopP99Us }) {
+  if (loopP99Us === null || loopP99Us < LOOP_LIMIT_US) return null;
+  return {
+    level: "warn",
+    kind: "loop",
+    headline: "The server itself is late",
+    figure: `It reads packets up to ${duration(loopP99Us)} after the kernel had them (p99 of the last 10 s).`,
+    normal: "Normal: below 0.5 ms. Another program may hold its core.",
+  };
+}
+
+function slowPage({ missed10 }) {
+  if (missed10 === 0) return null;
+  return {
+    level: "note",
+    kind: "slow_page",
+    headline: "This page cannot keep up",
+    figure: `${count(missed10)} events did not reach it in the last 10 s; the server and its recordings are not affected.`,
+    normal: "Normal: none.",
+  };
+}
+
+function losers(counts) {
+  return counts.flatMap((n, mic) => (n > 0 ? [mic] : []));
+}
+
+function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+/**
+ * Who stands apart, from the offsets of the microphones against mic 0.
+ * @param {(number | null)[]} offsetsUs of each microphone, in microseconds
+ * @returns {{mic: number, us: number} | null} the one furthest from the median, later positive
+ */
+export function furthest(offsetsUs) {
+  const known = offsetsUs.filter((us) => us !== null).sort((a, b) => a - b);
+  if (known.length < 2) return null;
+  // Of two, neither is the odd one: mic 0, or the first that is there, stands for "the others".
+  const middle = known.length === MICS ? known[1] : offsetsUs.find((us) => us !== null);
+  let worst = null;
+  offsetsUs.forEach((us, mic) => {
+    if (us !== null && (worst === null || Math.abs(us - middle) > Math.abs(worst.us))) worst = { mic, us: us - middle };
+  });
+  return worst;
+}
+
+/**
+ * Whether a lag goes on growing: three stretches of time, each beyond the last in one direction, and the newest still moves inside.
+ * A single jump has two levels; one inside the middle stretch gives that a third, but then the newest stretch is level.
+ * @param {(number | null)[]} medians of the three stretches, older to newer, and of the older and the newer half of the newest
+ * @returns {"slower" | "faster" | "steady"}
+ */
+export function direction([a, b, c, before, now], leastUs) {
+  if ([a, b, c, before, now].includes(null)) return "steady";
+  const rising = (sign) => sign * (b - a) > leastUs && sign * (c - b) > leastUs && sign * (now - before) > leastUs / 4;
+  return rising(1) ? "slower" : rising(-1) ? "faster" : "steady";
+}

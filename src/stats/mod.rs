@@ -1,0 +1,3 @@
+//! Statistics of clocks and of networks, over recordings of any length, in memory that does not grow.
+
+pub mod stability;

@@ -1,0 +1,146 @@
+//! What a packet allocates, counted: nothing in the engine, and one event a cycle where somebody listens.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use micring::cycle::{Clocks, Cycle};
+use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
+use micring::http::{Action, HttpConfig, LocalTime, Server, Source};
+use micring::sim::{Scenario, Sim};
+use micring::time::{FramePos, KernelTime, Span};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged; the counter touches no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What HTTP asks for while it streams: the history.
+struct View<'a>(&'a Engine);
+
+impl Source for View<'_> {
+    fn diagnostics_sync(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn diagnostics(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn latest(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn metrics(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn health(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    fn sample_rate(&self) -> u32 {
+        48_000
+    }
+    fn span(&self) -> Range<FramePos> {
+        self.0.history().span()
+    }
+    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]> {
+        self.0.history().frames(from, max)
+    }
+    fn cycle(&self, id: u64) -> Option<Cycle> {
+        self.0.history().cycle(id).copied()
+    }
+    fn cycle_ids(&self) -> Range<u64> {
+        self.0.history().ids()
+    }
+    fn local_time(&self, _: KernelTime) -> LocalTime {
+        LocalTime(*b"2026-11-22 11:05:00")
+    }
+}
+
+/// Carries out what the server asks for: every send completes at once.
+fn carry_out(server: &mut Server, engine: &Engine, clocks: Clocks) {
+    while let Some(action) = server.poll_action(&mut View(engine)) {
+        if let Action::Send(id, bytes) = action {
+            let count = bytes.len();
+            drop(bytes);
+            server.sent(id, count, clocks);
+        }
+    }
+}
+
+#[test]
+fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
+    let config = Config {
+        sample_rate: 48_000,
+        clock: ClockChoice::Shared,
+        hold: Hold::Auto,
+        history: Span::from_secs(5),
+        max_datagram: 8192,
+    };
+    for subscribers in [0_u16, 1, 20] {
+        let mut engine = Engine::new(config.clone());
+        let mut server = Server::new(HttpConfig::new("127.0.0.1:5000".parse().unwrap()));
+        let mut sim = Sim::new(&Scenario::one_board(Span::from_secs(40)));
+        let mut payload = Vec::new();
+        let (mut packets, mut cycles, mut counted) = (0_u64, 0_u64, 0_u64);
+        let mut joined = false;
+        while let Some(packet) = sim.next() {
+            sim.payload(&packet, &mut payload);
+            let sender = sim.sender(&packet);
+            let clocks = sim.clocks(packet.arrival);
+            if !joined {
+                joined = true;
+                for n in 0..subscribers {
+                    let id = server.accept(([127, 0, 0, 1], 1000 + n).into(), clocks).expect("below the limits");
+                    carry_out(&mut server, &engine, clocks);
+                    server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: localhost\r\n\r\n", clocks);
+                    carry_out(&mut server, &engine, clocks);
+                }
+            }
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            engine.begin_turn(clocks);
+            let len = payload.len();
+            engine.handle_datagram(&Datagram { mic: packet.mic, stamp: packet.stamp, sender, bytes: &payload, len });
+            engine.handle_timeout();
+            while let Some(output) = engine.poll_output() {
+                if let Output::Cycle(cycle) = output {
+                    server.publish_cycle(&cycle, clocks, &View(&engine));
+                    cycles += 1;
+                }
+            }
+            carry_out(&mut server, &engine, clocks);
+            packets += 1;
+            // The first seconds fill what is then kept; 20 s later everything that will ever grow has grown.
+            if packets > 3 * 94 * 20 {
+                counted += ALLOCATIONS.load(Ordering::Relaxed) - before;
+            } else {
+                cycles = 0;
+            }
+        }
+        println!("{subscribers} subscribers: {counted} allocations in {cycles} cycles");
+        assert!(cycles > 1500);
+        match subscribers {
+            0 => assert_eq!(counted, 0, "a packet allocates nothing"),
+            // The event's bytes, and the count of who shares them.
+            _ => assert!(counted <= 2 * cycles, "{counted} allocations in {cycles} cycles, {subscribers} subscribers"),
+        }
+    }
+}

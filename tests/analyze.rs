@@ -1,0 +1,367 @@
+//! `micring analyze` on recordings whose truth is known: made by the simulator, written by the recorder's own writer or as tcpdump
+//! would have seen them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use micring::capture::{Writer, clock_step_comment};
+use micring::sim::{Delay, DropCycles, Loss, Network, Rate, Scenario, Sim, Truth};
+use micring::time::{KernelTime, Span};
+use serde_json::Value;
+
+const SEED: u64 = 20_261_123;
+
+fn sockets() -> [SocketAddr; 3] {
+    [30_001, 30_002, 30_003].map(|port| SocketAddr::new(IpAddr::from([192, 168, 4, 1]), port))
+}
+
+fn scenario(seconds: i64) -> Scenario {
+    println!("seed {SEED}");
+    Scenario {
+        seed: SEED,
+        rates: [const { Rate::Constant(20.0) }; 3],
+        network: Network {
+            delay: Delay::Exp(Span::from_millis(1)),
+            loss: Loss::Independent(0.02),
+            ..Network::default()
+        },
+        ..Scenario::one_board(Span::from_secs(seconds))
+    }
+}
+
+/// The recording that `serve --record` would have made, and what really happened.
+fn recording(scenario: &Scenario, snap: Option<u32>) -> (Vec<u8>, Truth) {
+    let writer = Writer::new(snap);
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let mut sim = Sim::new(scenario);
+    let mut payload = Vec::new();
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        let to = sockets()[packet.mic];
+        writer.datagram(&mut file, packet.mic, packet.stamp, sim.sender(&packet), to, &payload, payload.len());
+    }
+    (file, sim.truth().clone())
+}
+
+/// The same as tcpdump would have written it beside the server: classic pcap with nanoseconds, Ethernet, and 1500 bytes to a frame, so that each
+/// datagram is two fragments, the first 130 us before the second.
+fn tcpdump(scenario: &Scenario) -> Vec<u8> {
+    let mut file = [0xa1b2_3c4du32, 0x0004_0002, 0, 0, 262_144, 1].map(u32::to_le_bytes).concat();
+    let mut frames: Vec<(KernelTime, Vec<u8>)> = Vec::new();
+    let mut sim = Sim::new(scenario);
+    let mut payload = Vec::new();
+    let mut id = 0u16;
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        let from = sim.sender(&packet);
+        let IpAddr::V4(ip) = from.ip() else { panic!("the simulator has IPv4 senders") };
+        let mut datagram =
+            [from.port(), 30_001 + packet.mic as u16, payload.len() as u16 + 8, 0].map(u16::to_be_bytes).concat();
+        datagram.extend(&payload);
+        id = id.wrapping_add(1);
+        for (offset, part) in datagram.chunks(1480).enumerate().map(|(i, part)| (i * 1480, part)) {
+            let last = offset + part.len() == datagram.len();
+            let mut frame = vec![0u8; 12];
+            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend((part.len() as u16 + 20).to_be_bytes());
+            frame.extend(id.to_be_bytes());
+            frame.extend(((offset / 8) as u16 | if last { 0 } else { 0x2000 }).to_be_bytes());
+            frame.extend([64, 17, 0, 0]);
+            frame.extend(ip.octets());
+            frame.extend([192, 168, 4, 1]);
+            frame.extend(part);
+            let stamp = if last { packet.stamp } else { packet.stamp - Span::from_micros(130) };
+            frames.push((stamp, frame));
+        }
+    }
+    frames.sort_by_key(|(stamp, _)| *stamp);
+    for (stamp, frame) in frames {
+        let ns = stamp.as_nanos();
+        let length = frame.len() as u32;
+        let header = [(ns / 1_000_000_000) as u32, (ns % 1_000_000_000) as u32, length, length];
+        file.extend(header.map(u32::to_le_bytes).concat());
+        file.extend(frame);
+    }
+    file
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("micring-analyze-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a scratch folder");
+        Scratch(path)
+    }
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).expect("a scratch file");
+        path.to_str().expect("a plain path").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn analyze(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_micring")).arg("analyze").args(args).output().expect("micring starts")
+}
+
+fn json(output: &Output) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn assert_counts(seen: &Value, truth: &Truth) {
+    for (mic, truth) in truth.mics.iter().enumerate() {
+        assert_eq!(seen["packet_stats"]["packets_received"][mic], truth.delivered(), "mic {mic}");
+        assert_eq!(seen["loss"][format!("mic{mic}")]["lost"], truth.withheld(), "mic {mic}");
+    }
+}
+
+#[test]
+fn losses_positions_and_rate_are_those_of_the_simulator() {
+    let scratch = Scratch::new("truth");
+    let scenario = scenario(90);
+    let (file, truth) = recording(&scenario, None);
+    let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+    assert_counts(&seen, &truth);
+
+    // Each gap, at its place: runs of neighbouring cycles are one.
+    let mut expected: BTreeMap<(usize, i64), i64> = BTreeMap::new();
+    let mut withheld: Vec<(usize, i64)> = truth.withheld.iter().map(|w| (w.mic, w.cycle as i64 * 512)).collect();
+    withheld.sort_unstable();
+    for (mic, first) in withheld {
+        match expected.range_mut(..(mic, first)).next_back() {
+            Some(((m, start), frames)) if *m == mic && start + *frames == first => *frames += 512,
+            _ => {
+                expected.insert((mic, first), 512);
+            }
+        }
+    }
+    let gaps: BTreeMap<(usize, i64), i64> = seen["gaps"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gap| {
+            let number = |key: &str| gap[key].as_i64().unwrap_or_else(|| panic!("{key} of {gap}"));
+            ((number("mic") as usize, number("first_frame")), number("frames"))
+        })
+        .collect();
+    assert_eq!(gaps, expected);
+
+    for mic in ["mic0", "mic1", "mic2"] {
+        let drift = &seen["clock_drift_ppm"][mic];
+        let (ppm, uncertainty) = (drift["ppm"].as_f64().unwrap(), drift["uncertainty_ppm"].as_f64().unwrap());
+        assert!((ppm - 20.0).abs() <= uncertainty, "{mic}: {drift}");
+        // White phase noise: the Allan deviation falls tenfold a decade.
+        let points = seen["stability"][mic].as_array().unwrap();
+        let at = |i: usize| (points[i]["tau_s"].as_f64().unwrap(), points[i]["adev"].as_f64().unwrap());
+        let ((t0, a0), (t1, a1)) = (at(0), at(6));
+        let slope = (a1 / a0).log10() / (t1 / t0).log10();
+        assert!((slope + 1.0).abs() < 0.1, "{mic}: {slope}");
+    }
+    assert!(seen["loop_skew_us"]["p50"].is_null() && seen["loop_skew_us"]["reason"].is_string());
+    assert!(seen["window"]["packet_stats"]["packets_received"][0].as_u64().unwrap() > 850, "nearly ten seconds");
+}
+
+#[test]
+fn the_head_of_each_packet_says_the_same_as_all_of_it() {
+    let scratch = Scratch::new("snap");
+    let scenario = scenario(40);
+    let whole = json(&analyze(&["--json", &scratch.file("a.pcapng", &recording(&scenario, None).0)]));
+    let (heads, truth) = recording(&scenario, Some(64));
+    assert_counts(&whole, &truth);
+    let mut heads = json(&analyze(&["--json", &scratch.file("b.pcapng", &heads)]));
+    heads["recording"] = whole["recording"].clone();
+    assert_eq!(heads, whole);
+}
+
+#[test]
+fn a_capture_of_fragments_agrees_with_the_recording() {
+    let scratch = Scratch::new("tcpdump");
+    let scenario = scenario(40);
+    let ours = json(&analyze(&["--json", &scratch.file("a.pcapng", &recording(&scenario, None).0)]));
+    let mut theirs = json(&analyze(&["--json", &scratch.file("b.pcap", &tcpdump(&scenario))]));
+    theirs["recording"] = ours["recording"].clone();
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn whole_cycles_that_are_missing_are_one_gap() {
+    let scratch = Scratch::new("cycles");
+    let scenario = Scenario {
+        network: Network::default(),
+        drop_cycles: vec![DropCycles { at: Span::from_secs(5), cycles: 5 }],
+        ..scenario(10)
+    };
+    let (file, truth) = recording(&scenario, None);
+    let first = truth.withheld.iter().map(|w| w.cycle).min().unwrap();
+    let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+    assert_eq!(seen["cycles"]["skipped"], 5);
+    let gaps = seen["gaps"]["list"].as_array().unwrap();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0]["mic"].is_null());
+    assert_eq!((&gaps[0]["first_frame"], &gaps[0]["frames"]), (&Value::from(first * 512), &Value::from(5 * 512)));
+}
+
+#[test]
+fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
+    let scratch = Scratch::new("statistics");
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
+    let mut payload = Vec::new();
+    let step = Span::from_secs(1);
+    let mut stepped = false;
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        if packet.cycle == 900 && !stepped {
+            stepped = true;
+            let comment = clock_step_comment(step);
+            writer.statistics(&mut file, 0, packet.stamp + step, 900, 7, Some(&comment));
+        }
+        let stamp = packet.stamp + if stepped { step } else { Span::ZERO };
+        let to = sockets()[packet.mic];
+        writer.datagram(&mut file, packet.mic, stamp, sim.sender(&packet), to, &payload, payload.len());
+    }
+    let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+    assert_eq!(seen["loss"]["mic0"]["kernel_dropped"], 7);
+    assert_eq!(seen["loss"]["mic1"]["kernel_dropped"], 0);
+    assert_eq!(seen["clock_steps"], 1);
+    assert_eq!(seen["gaps"]["list"], Value::Array(Vec::new()), "a step of the clock is no loss");
+    assert_eq!(seen["cycles"]["incomplete"], 0);
+}
+
+#[test]
+fn a_recording_that_was_killed_is_read_up_to_its_end_and_a_broken_one_is_an_error() {
+    let scratch = Scratch::new("broken");
+    let (file, _) = recording(&Scenario { network: Network::default(), ..scenario(5) }, None);
+    let cut = scratch.file("cut.pcapng", &file[..file.len() / 2]);
+    let output = analyze(&["--json", &cut]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(errors.contains("ends inside the record that begins at byte"), "{errors}");
+    assert!(json(&output)["packet_stats"]["packets_received"][0].as_u64().unwrap() > 200);
+
+    let mut corrupt = file.clone();
+    let middle = file.len() / 2;
+    corrupt[middle..middle + 4_000].fill(0xff);
+    for (name, bytes, says) in [
+        ("corrupt.pcapng", &corrupt[..], "corrupt at byte"),
+        ("sound.wav", &b"RIFF\0\0\0\0WAVEfmt "[..], "neither a pcapng nor a pcap file"),
+        ("empty.pcap", &b""[..], "neither a pcapng nor a pcap file"),
+    ] {
+        let output = analyze(&[&scratch.file(name, bytes)]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(errors.starts_with("micring: cannot read ") && errors.contains(says), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    assert_eq!(analyze(&[scratch.0.join("missing").to_str().unwrap()]).status.code(), Some(1));
+    assert_eq!(analyze(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn other_ports_are_named_when_the_microphones_are_not_there() {
+    let scratch = Scratch::new("ports");
+    let scenario = Scenario { network: Network::default(), ..scenario(5) };
+    let file = scratch.file("a.pcap", &tcpdump(&scenario));
+    let output = analyze(&["--ports", "1,2,3", &file]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("30001 (") && errors.contains("--ports A,B,C"), "{errors}");
+    // Mic 0 and 1 the other way round: the second sends first.
+    let seen = json(&analyze(&["--json", "--ports", "30002,30001,30003", &file]));
+    assert_eq!(seen["arrival_skew_us"]["mic0_vs_mic1"]["p50"], -100.0);
+}
+
+#[test]
+fn several_files_are_one_recording_and_a_pipe_is_a_file() {
+    let scratch = Scratch::new("several");
+    let scenario = Scenario { network: Network::default(), ..scenario(10) };
+    let (file, truth) = recording(&scenario, None);
+    // As a rotation would have cut it: each file with its own header, at the end of a block.
+    let head = {
+        let mut head = Vec::new();
+        Writer::new(None).begin(&mut head, sockets(), "micring", "a test");
+        head.len()
+    };
+    let block = file.len() - head;
+    let packets = truth.mics.iter().map(|mic| mic.delivered()).sum::<u64>() as usize;
+    let middle = head + block / packets * (packets / 2);
+    let first = scratch.file("1.pcapng", &file[..middle]);
+    let second = scratch.file("2.pcapng", &[&file[..head], &file[middle..]].concat());
+    let seen = json(&analyze(&["--json", &first, &second]));
+    assert_counts(&seen, &truth);
+    assert_eq!(seen["gaps"]["list"], Value::Array(Vec::new()));
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_micring"))
+        .args(["analyze", "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("micring starts");
+    child.stdin.take().unwrap().write_all(&file).expect("it reads all");
+    assert_counts(&json(&child.wait_with_output().unwrap()), &truth);
+}
+
+#[test]
+fn the_page_stands_alone_and_the_table_is_for_people() {
+    let scratch = Scratch::new("page");
+    let file = scratch.file("a.pcapng", &recording(&scenario(20), None).0);
+    let page = scratch.0.join("report.html");
+    let output = analyze(&["--html", page.to_str().unwrap(), &file]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("lost (inferred)") && table.contains("arrival skew"), "{table}");
+    let page = std::fs::read_to_string(page).unwrap();
+    // Three residuals, skew, delay variation, ADEV, TDEV, MTIE, three loss strips.
+    assert_eq!(page.matches("<svg ").count(), 11);
+    assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
+    for outside in ["http:", "https:", "<script", "<link", "url(", "NaN", "Minf", "Linf", " inf"] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+}
+
+#[test]
+fn a_simulated_recording_comes_through_a_pipe() {
+    let simulate = |args: &[&str]| {
+        let common = ["simulate", "--cycles", "3000", "--loss", "3%", "--ppm", "-7", "--seed", "5", "--record"];
+        Command::new(env!("CARGO_BIN_EXE_micring"))
+            .args(common)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("micring starts")
+    };
+    let mut sender = simulate(&["-", "--record-snap", "64"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_micring"))
+        .args(["analyze", "--json", "-"])
+        .stdin(sender.stdout.take().unwrap())
+        .output()
+        .expect("micring starts");
+    let seen = json(&output);
+    let sent = sender.wait_with_output().unwrap();
+    let truth: Value = serde_json::from_slice(&sent.stderr).expect("the result, beside the recording");
+    for mic in 0..3 {
+        assert_eq!(seen["packet_stats"]["packets_received"][mic], truth["mics"][mic]["sent"]);
+        assert_eq!(seen["loss"][format!("mic{mic}")]["lost"], truth["mics"][mic]["withheld"]);
+        assert!(truth["mics"][mic]["withheld"].as_u64().unwrap() > 50);
+    }
+    let scratch = Scratch::new("simulated");
+    let file = scratch.0.join("a.pcapng");
+    let sent = simulate(&[file.to_str().unwrap()]).wait_with_output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&sent.stdout).unwrap()["mics"], truth["mics"]);
+    // Whole packets of 2048 bytes and their headers.
+    assert!(std::fs::metadata(file).unwrap().len() > 8_000 * 2_100);
+}

@@ -1,0 +1,330 @@
+// The dashboard in a real browser, beside the real server and virtual microphones.
+
+import test, { after } from "node:test";
+import assert from "node:assert/strict";
+import http from "node:http";
+import { readFile } from "node:fs/promises";
+import { closeAll, openPage, screenshot, serve, simulate, stop, until, verdict } from "./harness.mjs";
+import { startFake } from "./fake.mjs";
+
+after(closeAll);
+
+/** Root mean square of the tone that `simulate --signal tone` sends: a quarter of full scale over the root of two. */
+const TONE_RMS = 0.25 / Math.SQRT2;
+
+/** Every analyser that the page makes, for a look at what is heard. Runs in the page. */
+function collectAnalysers() {
+  globalThis.heard = [];
+  const make = AudioContext.prototype.createAnalyser;
+  AudioContext.prototype.createAnalyser = function () {
+    const analyser = make.call(this);
+    globalThis.heard.push(analyser);
+    return analyser;
+  };
+}
+
+/** Root mean square of each of the newest three analysers. */
+function loudness(page) {
+  return page.evaluate(() =>
+    globalThis.heard.slice(-3).map((analyser) => {
+      const samples = new Float32Array(analyser.fftSize);
+      analyser.getFloatTimeDomainData(samples);
+      return Math.sqrt(samples.reduce((sum, value) => sum + value * value, 0) / samples.length);
+    }),
+  );
+}
+
+/** How many different colours a canvas shows, up to four. */
+function colours(page, selector) {
+  return page.evaluate((selector) =>
+    [...document.querySelectorAll(selector)].map((canvas) => {
+      const seen = new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer));
+      return Math.min(4, seen.size);
+    }), selector);
+}
+
+function filled(page) {
+  return page.evaluate(() => document.body.dataset.connected === "true" && document.querySelector("#tiles dd").textContent !== "unknown");
+}
+
+test("the page, fed by virtual microphones", async (t) => {
+  const server = await serve();
+  const microphones = simulate(server, "--signal", "tone");
+  const page = await openPage(server.url, { height: 2400, prepare: collectAnalysers });
+
+  await t.test("fills with live data", async () => {
+    await until("key figures", () => filled(page));
+    await until("a verdict from the stream", async () => /Healthy|packets|late/.test((await verdict(page)).text));
+    for (const id of ["mic-table", "stream-table", "ring-table"]) {
+      const cells = await page.locator(`#${id} td:not(.normal)`).allTextContents();
+      assert.ok(cells.length > 10, id);
+    }
+    await until("93.75 events a second, more or less", async () => {
+      const rate = /([\d.]+) events\/s/.exec(await page.locator("#about").textContent());
+      return rate !== null && Number(rate[1]) > 85 && Number(rate[1]) < 105;
+    });
+    await until("every picture drawn", async () => (await colours(page, "canvas")).every((n) => n > 1));
+  });
+
+  await t.test("levels are those of the tone that is sent", async () => {
+    // A sine's root mean square in decibels below full scale.
+    const expected = 20 * Math.log10(TONE_RMS);
+    const levels = await page.locator(".mic .level").allTextContents();
+    assert.equal(levels.length, 3);
+    for (const text of levels) {
+      const db = Number(/([\d.]+) dBFS/.exec(text)[1]);
+      assert.ok(Math.abs(-db - expected) < 0.5, `${text}, expected ${expected.toFixed(1)}`);
+    }
+  });
+
+  await t.test("Listen sounds on all three channels, or on the one that is chosen", async () => {
+    await page.click("#listen");
+    const near = (value) => Math.abs(value - TONE_RMS) < 0.03;
+    await until("the tone on all three", async () => (await loudness(page)).every(near));
+    await page.selectOption("#mode", "1");
+    await until("the tone on mic 1 alone", async () => {
+      const [a, b, c] = await loudness(page);
+      return a < 0.001 && near(b) && c < 0.001;
+    });
+    assert.match(await page.locator("#listen-state").textContent(), /playing/);
+    await page.click("#listen");
+    await until("stopped", async () => (await page.locator("#listen-state").textContent()) === "stopped");
+  });
+
+  await t.test("pausing stops the plots, not the verdict", async () => {
+    const picture = () => page.evaluate(() => document.querySelector("canvas.wave").toDataURL());
+    await page.focus("#pause");
+    await page.keyboard.press("Space");
+    assert.equal(await page.getAttribute("#pause", "aria-pressed"), "true");
+    await new Promise((done) => setTimeout(done, 200));
+    const before = await picture();
+    await new Promise((done) => setTimeout(done, 500));
+    assert.equal(await picture(), before, "paused");
+    await page.keyboard.press("Space");
+    await until("moving again", async () => (await picture()) !== before);
+  });
+
+  await t.test("figures, WAV and CSV are saved", async () => {
+    const save = async (selector) => {
+      const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
+      return readFile(await download.path());
+    };
+    const figures = JSON.parse(await save("#export"));
+    assert.ok(figures.pair_skew_us.mic0_vs_mic1.length > 5);
+    assert.equal(figures.diagnostics.server.sample_rate, 48000);
+    await page.selectOption("#seconds", "2");
+    const wav = await save("#save-wav");
+    assert.equal(wav.toString("latin1", 0, 4), "RIFF");
+    assert.equal(wav.length, 44 + 2 * 48000 * 12);
+    const csv = (await save("#save-csv")).toString();
+    assert.match(csv, /^frame,mic0,mic1,mic2\r?\n\d+,/);
+  });
+
+  await t.test("keyboard and screen reader find everything", async () => {
+    const names = await page.evaluate(() => [...document.querySelectorAll("button, select, input, a.button, canvas")].map((element) => [element.id || element.className, (element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent).trim()]));
+    for (const [id, name] of names) assert.ok(name.length > 0, `${id} has no name`);
+    assert.match(await page.getAttribute("#skew", "aria-label"), /Now: mic 1 . mic 0.*µs/);
+    assert.equal(await page.getAttribute("#announce", "aria-live"), "polite");
+    assert.match(await page.locator("#announce").textContent(), /\w/);
+    const reached = new Set();
+    await page.evaluate(() => document.activeElement.blur());
+    for (let k = 0; k < 40; k++) {
+      await page.keyboard.press("Tab");
+      reached.add(await page.evaluate(() => document.activeElement.id));
+    }
+    for (const id of ["pause", "theme", "listen", "mode", "volume", "seconds", "save-wav", "save-csv", "export", "skew", "jitter", "drift"]) assert.ok(reached.has(id), `Tab does not reach ${id}`);
+    await page.focus("#skew");
+    const before = await page.evaluate(() => document.getElementById("skew").toDataURL());
+    await page.keyboard.press("ArrowLeft");
+    await until("a reading line", async () => (await page.evaluate(() => document.getElementById("skew").toDataURL())) !== before);
+  });
+
+  await t.test("light and dark, by the system and by the button; a phone needs no sideways scrolling", async () => {
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    await screenshot(page, "dashboard-light.png", { fullPage: true });
+    const light = await paper();
+    await page.emulateMedia({ colorScheme: "dark" });
+    const dark = await paper();
+    assert.notEqual(dark, light);
+    await new Promise((done) => setTimeout(done, 500));
+    await screenshot(page, "dashboard-dark.png", { fullPage: true });
+    await page.click("#theme");
+    assert.equal(await paper(), light, "the button wins over the system");
+    await page.click("#theme");
+    assert.equal(await paper(), dark);
+    await page.click("#theme");
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.setViewportSize({ width: 390, height: 844 });
+    await new Promise((done) => setTimeout(done, 500));
+    await screenshot(page, "dashboard-phone.png");
+    const wide = await page.evaluate(() => [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll, .unseen") && element.getBoundingClientRect().right > innerWidth + 1).map((element) => element.id || element.className || element.tagName));
+    assert.deepEqual(wide, [], "nothing reaches beyond the screen");
+  });
+
+  await t.test("without a complaint of the browser or of the policy, which is in force", async () => {
+    assert.deepEqual(page.complaints, []);
+    await page.evaluate(() => document.body.setAttribute("style", "color: red"));
+    await until("an inline style is refused", async () => page.complaints.some((text) => /policy: style-src/.test(text)));
+  });
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+});
+
+/**
+ * Notes, by the page's own clock, when the first event with a fault came in and when the verdict named it. Runs in the page.
+ * What a fault is in an event: `globalThis.isFault`.
+ */
+function watchForFault() {
+  globalThis.faultAt = null;
+  globalThis.saidAt = {};
+  const Source = EventSource;
+  globalThis.EventSource = class extends Source {
+    constructor(...args) {
+      super(...args);
+      this.addEventListener("message", ({ data }) => {
+        if (globalThis.faultAt !== null || globalThis.watchFrom === undefined) return;
+        const { arrival_us: [a, b, c], mic_samples: heard, first_frame: first } = JSON.parse(data);
+        const far = a !== null && c !== null && Math.abs(c - a) > 4000;
+        const jumped = globalThis.lastFrame !== undefined && first > globalThis.lastFrame + 5 * 512;
+        globalThis.lastFrame = first;
+        if ({ lag: far, loss: jumped || heard.includes(0), silent: heard[1] === 0 }[globalThis.watchFrom]) globalThis.faultAt = performance.now();
+      });
+    }
+  };
+  setInterval(() => {
+    const words = document.getElementById("verdict")?.innerText ?? "";
+    for (const [kind, said] of Object.entries({ lag: /Mic 2 is [\d.]+ ms behind/, loss: /lost [\d,]+ packets|losing packets/, silent: /Mic 1 has been silent for \d+ s/ })) {
+      if (globalThis.watchFrom === kind && said.test(words)) globalThis.saidAt[kind] ??= performance.now();
+    }
+  }, 20);
+}
+
+const FAULTS = [
+  ["a lag", "lag", ["--lag", "2=7ms@6s.."]],
+  ["a burst of losses", "loss", ["--drop-cycles", "20@6s"]],
+  ["a silent microphone", "silent", ["--mute", "1@6s.."]],
+];
+
+for (const [name, kind, options] of FAULTS) {
+  test(`${name} shows in the verdict within 2 s`, async () => {
+    const server = await serve();
+    const microphones = simulate(server, "--signal", "tone", ...options);
+    const page = await openPage(server.url, { prepare: watchForFault });
+    await until("live data", () => filled(page));
+    await new Promise((done) => setTimeout(done, 2000));
+    await page.evaluate((kind) => (globalThis.watchFrom = kind), kind);
+    const said = await until(`the verdict says ${kind}`, () => page.evaluate((kind) => globalThis.faultAt !== null && globalThis.saidAt[kind] && globalThis.saidAt[kind] - globalThis.faultAt, kind), 20);
+    console.log(`${name}: said ${(said / 1000).toFixed(2)} s after its first event`);
+    await screenshot(page, `verdict-${kind}.png`);
+    assert.ok(said <= 2000, `${said.toFixed(0)} ms`);
+    assert.deepEqual(page.complaints, []);
+    await page.close();
+    await Promise.all([stop(microphones), stop(server.child)]);
+  });
+}
+
+test("the page outlives its server, and goes on by itself when that is back", async () => {
+  let server = await serve();
+  let microphones = simulate(server, "--signal", "tone");
+  const page = await openPage(server.url);
+  await until("live data", () => filled(page));
+  await page.evaluate(() => (globalThis.sameDocument = true));
+  await stop(server.child);
+  await until("the loss of the server is said", async () => (await verdict(page)).kind === "offline");
+  server = await serve({ http: server.http, ports: server.ports });
+  await until("live again", async () => (await filled(page)) && (await verdict(page)).kind !== "offline");
+  const events = async () => Number((await page.locator("#stream-table tr", { hasText: "events in this page" }).locator("td").first().textContent()).replaceAll("\u202f", ""));
+  const before = await events();
+  await until("events come again", async () => (await events()) > before + 100);
+  assert.equal(await page.evaluate(() => globalThis.sameDocument), true, "not loaded anew");
+  const own = page.complaints.filter((text) => !/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(text));
+  assert.deepEqual(own, [], "nothing but the refused connections");
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+});
+
+test("with a token, the page asks for everything with it; without, it is refused", async () => {
+  const server = await serve({ args: ["--token", "a+b/c="] });
+  const microphones = simulate(server, "--signal", "tone");
+  assert.equal((await fetch(server.url)).status, 401);
+  const page = await openPage(`${server.url}?token=${encodeURIComponent("a+b/c=")}`);
+  await until("live data", () => filled(page));
+  assert.match(await page.getAttribute("#save-wav", "href"), /token=a%2Bb%2Fc%3D/);
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+});
+
+/** A client as they were written for the old server: five keys, nothing else. */
+const OLD_CLIENT = `<!doctype html><title>old</title><button id="play">play</button><script>
+document.getElementById("play").onclick = async function () {
+  var context = new AudioContext(), at = 0;
+  var analysers = [0, 1, 2].map(function () { return context.createAnalyser(); });
+  await context.resume();
+  var source = new EventSource(location.hash.slice(1));
+  window.devices = new Set();
+  source.onmessage = function (message) {
+    var event = JSON.parse(message.data);
+    window.devices.add(event.device_id);
+    var binary = atob(event.data), bytes = new Uint8Array(binary.length);
+    for (var i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+    var view = new DataView(bytes.buffer), width = event.bits / 8, frames = bytes.length / width / event.channels;
+    var buffer = context.createBuffer(event.channels, frames, event.sample_rate);
+    for (var c = 0; c < event.channels; c++)
+      for (var f = 0; f < frames; f++) buffer.getChannelData(c)[f] = view.getInt32((f * event.channels + c) * width, true) / 2147483648;
+    var node = context.createBufferSource(), splitter = context.createChannelSplitter(event.channels);
+    node.buffer = buffer;
+    node.connect(splitter);
+    analysers.forEach(function (analyser, c) { splitter.connect(analyser, c); });
+    at = Math.max(at, context.currentTime + 0.1);
+    node.start(at);
+    at += buffer.duration;
+  };
+};
+</script>`;
+
+test("an EventSource client written against the old keys plays the stream unchanged", async (t) => {
+  const server = await serve();
+  const microphones = simulate(server, "--signal", "tone");
+  const site = http.createServer((_, response) => response.writeHead(200, { "Content-Type": "text/html" }).end(OLD_CLIENT));
+  await new Promise((done) => site.listen(0, "127.0.0.1", done));
+  t.after(() => {
+    site.close();
+    site.closeAllConnections();
+  });
+  // Another origin, as the old clients were: CORS is part of what is kept.
+  const page = await openPage(`http://127.0.0.1:${site.address().port}/#${server.url}api/stream_3ch`, { prepare: collectAnalysers });
+  await page.click("#play");
+  await until("the tone on all three channels", async () => {
+    const levels = await loudness(page);
+    return levels.length === 3 && levels.every((level) => Math.abs(level - TONE_RMS) < 0.03);
+  });
+  assert.deepEqual(await page.evaluate(() => [...globalThis.devices]), ["3ch-assembled"]);
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+});
+
+test("an accelerated run: memory and document do not grow", async (t) => {
+  const fake = await startFake({ speed: 12 });
+  t.after(fake.close);
+  const page = await openPage(`http://127.0.0.1:${fake.port}/`);
+  const devtools = await page.context().newCDPSession(page);
+  const size = async () => {
+    await devtools.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await devtools.send("Runtime.getHeapUsage");
+    const { nodes, jsEventListeners } = await devtools.send("Memory.getDOMCounters");
+    const events = await page.evaluate(() => document.querySelector("#stream-table").innerText.replaceAll("\u202f", "").match(/events in this page\s+(\d+)/)?.[1] ?? 0);
+    return { heap: usedSize, nodes, listeners: jsEventListeners, events: Number(events) };
+  };
+  // Caches and compiled code settle in the first minutes of the page's time.
+  await until("two minutes' events", async () => (await size()).events > 120 * 94, 60);
+  const before = await size();
+  await until("eight more minutes' events", async () => (await size()).events > 600 * 94, 120);
+  const later = await size();
+  console.log(`after ${before.events} events ${(before.heap / 1e6).toFixed(2)} MB and ${before.nodes} nodes, after ${later.events} ${(later.heap / 1e6).toFixed(2)} MB and ${later.nodes} nodes`);
+  assert.ok(later.heap - before.heap < 1.5e6, "heap");
+  assert.ok(later.nodes <= before.nodes + 50, "nodes");
+  assert.ok(later.listeners <= before.listeners + 5, "listeners");
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+});

@@ -1,0 +1,134 @@
+// The model, fed as the page feeds it, in virtual time.
+import test from "node:test";
+import assert from "node:assert/strict";
+import { Model } from "../../src/http/page/model.js";
+import { cycleEvent, figures } from "./fake.mjs";
+
+const PERIOD_MS = 512 / 48;
+
+/** Runs `seconds` of the stream and the figures into a model; `at(seconds)` says what is wrong then. */
+function run(model, seconds, at = () => ({}), from = 0) {
+  const first = Math.round((from * 1000) / PERIOD_MS);
+  const end = Math.round(((from + seconds) * 1000) / PERIOD_MS);
+  let asked = -1;
+  for (let id = first; id < end; id++) {
+    const now = id * PERIOD_MS;
+    const wrong = at(now / 1000);
+    if (!wrong.unsent) model.cycle(cycleEvent(id, wrong), id, now);
+    if (Math.floor(now / 250) > asked) {
+      asked = Math.floor(now / 250);
+      model.figures(figures(id, now / 1000, wrong), now);
+    }
+  }
+  return end * PERIOD_MS;
+}
+
+test("a healthy stream is healthy", () => {
+  const model = new Model();
+  assert.equal(model.verdict(0).headline, "Connecting");
+  const now = run(model, 12);
+  const verdict = model.verdict(now);
+  assert.equal(verdict.headline, "Healthy");
+  assert.ok(Math.abs(model.skew.median(0, 10, 1) - 200) < 10, "the fake's mic 2 comes 200 µs after mic 0");
+  // Three tones with an amplitude of 0.02 to 0.18 of full scale: -37 to -18 dB.
+  for (const level of model.levels) assert.ok(level.rmsDb > -38 && level.rmsDb < -17, `${level.rmsDb} dB`);
+});
+
+test("a lag shows within 2 s, and that it grows when it does", () => {
+  const model = new Model();
+  let now = run(model, 12);
+  now = run(model, 1, () => ({ lag: [0, 0, 14_000] }), 12);
+  assert.match(model.verdict(now).headline, /^Mic 2 is 14\.1 ms behind$/);
+  const growing = new Model();
+  now = run(growing, 20, (s) => ({ lag: [0, 0, Math.max(0, (s - 10) * 1500)] }));
+  assert.match(growing.verdict(now).headline, /^Mic 2 is 14\.\d ms behind and getting slower$/);
+});
+
+test("boards that run free: only a change against the usual counts", () => {
+  const model = new Model();
+  const now = run(model, 3, () => ({ clock: "independent" }));
+  assert.equal(model.verdict(now).headline, "Healthy");
+  const later = run(model, 1, () => ({ clock: "independent", lag: [0, 9000, 0] }), 3);
+  assert.match(model.verdict(later).headline, /^Mic 1 is 9\.00 ms behind$/);
+});
+
+test("a loss burst and a silent microphone show", () => {
+  const losing = new Model();
+  let now = run(losing, 12, (s) => (s < 11 ? {} : { lost: [0, 40, 0], missing: [1] }));
+  assert.equal(losing.verdict(now).headline, "Mic 1 is losing packets");
+  const silent = new Model();
+  now = run(silent, 12, (s) => (s < 8.9 ? {} : { silent: [0.004, Math.max(0, s - 8.9), 0.004], missing: [1] }));
+  assert.equal(silent.verdict(now).headline, "Mic 1 has been silent for 3 s");
+});
+
+test("events that did not reach the page are counted by their id", () => {
+  const model = new Model();
+  const now = run(model, 5, (s) => ({ unsent: s > 3 && s < 4 }));
+  assert.ok(Math.abs(model.own.missed - 93) <= 2, `${model.own.missed} of a second's 93.75`);
+  assert.equal(model.verdict(now).kind, "slow_page");
+});
+
+test("another run of the server: its counters start anew, and nothing is taken for a loss", () => {
+  const model = new Model();
+  run(model, 5, () => ({ lost: [7, 7, 7] }));
+  assert.equal(model.own.restarts, 0);
+  for (let id = 0; id < 300; id++) {
+    const now = 6000 + id * PERIOD_MS;
+    model.cycle(cycleEvent(id), id, now);
+    if (id % 24 === 0) model.figures(figures(id, id * 0.0107), now);
+  }
+  assert.deepEqual([model.own.restarts, model.own.missed], [1, 0]);
+  assert.equal(model.verdict(6000 + 300 * PERIOD_MS).headline, "Healthy");
+});
+
+test("no answer for 2 s is said, whatever was before", () => {
+  const model = new Model();
+  const now = run(model, 3);
+  assert.equal(model.verdict(now + 5000).headline, "The server does not answer");
+});
+
+test("bad events are counted, and harm nothing", () => {
+  const model = new Model();
+  const good = cycleEvent(1);
+  for (const bad of [{}, { ...good, data: "????" }, { ...good, frames: 511 }, { ...good, mic_samples: null }]) assert.equal(model.cycle(bad, 1, 0), null);
+  assert.deepEqual([model.own.undecodable, model.own.events], [4, 0]);
+  assert.notEqual(model.cycle(good, 1, 0), null);
+});
+
+test("a copy stands still while the model goes on; the export has what is on screen", () => {
+  const model = new Model();
+  const now = run(model, 4);
+  const copy = model.copy();
+  const before = JSON.stringify(copy.toJSON(now));
+  run(model, 2, () => ({ lag: [0, 5000, 0] }), 4);
+  assert.equal(JSON.stringify(copy.toJSON(now)), before);
+  const body = JSON.parse(before);
+  assert.equal(body.verdict.headline, "Healthy");
+  assert.ok(body.pair_skew_us.mic0_vs_mic1.length >= 38, "4 s of steps of 100 ms");
+  assert.equal(body.waveform_min_max_missing.mics.length, 3);
+});
+
+test("an hour of events leaves the model as large as a minute of them", () => {
+  const model = new Model();
+  const bodies = Array.from({ length: 94 }, (_, id) => cycleEvent(id));
+  const hour = Math.round(3_600_000 / PERIOD_MS);
+  const sizes = () => Object.values(model).flatMap((value) => (value && typeof value === "object" ? Object.values(value) : [])).filter(ArrayBuffer.isView).map((array) => array.byteLength);
+  const before = sizes();
+  assert.ok(before.length > 20);
+  let early = 0;
+  for (let id = 0; id < hour; id++) {
+    const now = id * PERIOD_MS;
+    model.cycle({ ...bodies[id % 94], first_frame: id * 512 }, id, now);
+    if (id % 24 === 0) model.figures(figures(id, now / 1000), now);
+    if (id === 6000) {
+      globalThis.gc?.();
+      early = process.memoryUsage().heapUsed;
+    }
+  }
+  globalThis.gc?.();
+  const late = process.memoryUsage().heapUsed;
+  console.log(`heap after a minute ${(early / 1e6).toFixed(2)} MB, after an hour ${(late / 1e6).toFixed(2)} MB${globalThis.gc ? "" : " (not collected: run with --expose-gc)"}`);
+  assert.deepEqual(sizes(), before);
+  assert.equal(model.own.events, hour);
+  if (globalThis.gc) assert.ok(late - early < 1e6, "less than 1 MB, and that is the engine's own");
+});

@@ -1,0 +1,101 @@
+// The verdict, from figures made by hand.
+import test from "node:test";
+import assert from "node:assert/strict";
+import { Calm, direction, furthest, judge } from "../../src/http/page/verdict.js";
+
+/** A healthy board. */
+function facts(changes = {}) {
+  return {
+    connected: true, refusal: null, offlineS: 0.1, everConnected: true, stalledS: 0, uptimeS: 100, clock: "shared", holdUs: 40_000,
+    silentS: [0.005, 0.005, 0.005], never: [false, false, false], received10: [937, 937, 937], lost10: [0, 0, 0], losing: [false, false, false],
+    late10: [0, 0, 0], dropped10: [0, 0, 0], expected10: 2811, missed10: 0, bad10: { malformed: 0, truncated: 0, foreign: 0, duplicate: 0 },
+    spreadUs: 210, offsets: { mic: 2, us: 210, trend: "steady" }, drifts: [null, null, null], loopP99Us: 80, ...changes,
+  };
+}
+
+test("a healthy board is healthy, and the figures say why", () => {
+  const verdict = judge(facts());
+  assert.deepEqual([verdict.level, verdict.headline], ["good", "Healthy"]);
+  assert.match(verdict.figure, /within 210 µs .* None of 2\u202f811 packets was lost/);
+});
+
+test("a microphone that falls behind, and goes on falling", () => {
+  const verdict = judge(facts({ offsets: { mic: 2, us: 14_000, trend: "slower" } }));
+  assert.deepEqual([verdict.level, verdict.kind, verdict.headline], ["warn", "lag", "Mic 2 is 14.0 ms behind and getting slower"]);
+  assert.equal(judge(facts({ offsets: { mic: 0, us: -9000, trend: "slower" } })).headline, "Mic 0 is 9.00 ms ahead and slowing down");
+  assert.equal(judge(facts({ offsets: { mic: 1, us: 50_000, trend: "steady" } })).level, "bad", "beyond the hold");
+  assert.equal(judge(facts({ offsets: { mic: 1, us: 3500, trend: "steady" } })).level, "note", "beyond one board's usual");
+  assert.equal(judge(facts({ offsets: { mic: 1, us: 3500, trend: "steady" }, clock: "independent" })).kind, "healthy");
+});
+
+test("a silent microphone, and that its packets are missing is not told twice", () => {
+  const verdict = judge(facts({ silentS: [0.01, 3.2, 0.01], lost10: [0, 280, 0], losing: [false, true, false] }));
+  assert.deepEqual([verdict.level, verdict.headline], ["bad", "Mic 1 has been silent for 3 s"]);
+  assert.match(verdict.figure, /Last packet 3\.2 s ago; the other channels go on/);
+  assert.deepEqual(verdict.others, []);
+  assert.doesNotMatch(judge(facts({ silentS: [3, 3, 3] })).figure, /other channels/);
+});
+
+test("nothing has come yet, or nothing from one", () => {
+  assert.equal(judge(facts({ silentS: [null, null, null], never: [true, true, true] })).kind, "waiting");
+  assert.equal(judge(facts({ silentS: [0.01, 0.01, null], never: [false, false, true] })).headline, "Mic 2 was never heard");
+});
+
+test("losses by their size, in the tense that fits", () => {
+  const one = judge(facts({ lost10: [0, 0, 1], losing: [false, false, true], received10: [937, 937, 936] }));
+  assert.deepEqual([one.level, one.headline], ["note", "Mic 2 lost 1 packet"]);
+  const burst = judge(facts({ lost10: [0, 30, 0], losing: [false, true, false], received10: [937, 907, 937] }));
+  assert.deepEqual([burst.level, burst.headline], ["warn", "Mic 1 is losing packets"]);
+  assert.match(burst.figure, /30 of 937 \(3\.2 %\)/);
+  const over = judge(facts({ lost10: [20, 20, 20], received10: [917, 917, 917] }));
+  assert.equal(over.headline, "All microphones lost 20 packets each");
+  assert.match(over.figure, /^20 of 937 \(2\.1 %\) of each lost/);
+});
+
+test("the worst comes first, the rest is listed", () => {
+  const verdict = judge(facts({ offsets: { mic: 2, us: 6000, trend: "steady" }, dropped10: [0, 0, 4], bad10: { malformed: 2, truncated: 0, foreign: 7, duplicate: 0 } }));
+  assert.equal(verdict.kind, "kernel_dropped");
+  assert.deepEqual(verdict.others.map((text) => text.split(":")[0]), ["Mic 2 is 6.00 ms behind", "Some input is ignored"]);
+  assert.match(verdict.others[1], /2 malformed, 7 from another sender/);
+});
+
+test("late packets, drifting clocks, a late loop, a slow page, a stopped stream", () => {
+  assert.equal(judge(facts({ late10: [0, 400, 0], received10: [937, 537, 937] })).level, "bad");
+  assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 2 }, null, null] })).kind, "drift");
+  assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 60 }, null, null] })).kind, "healthy", "not sure enough");
+  assert.equal(judge(facts({ loopP99Us: 9000 })).kind, "loop");
+  assert.equal(judge(facts({ missed10: 12 })).kind, "slow_page");
+  assert.equal(judge(facts({ stalledS: 4 })).kind, "stalled");
+});
+
+test("no server, and a server that refuses", () => {
+  assert.equal(judge({ connected: false, refusal: null, offlineS: 7.3, everConnected: true }).headline, "The server does not answer");
+  assert.equal(judge({ connected: false, refusal: null, offlineS: Infinity, everConnected: false }).headline, "Connecting");
+  assert.equal(judge({ connected: false, refusal: "a token is needed", offlineS: 1, everConnected: false }).kind, "refused");
+});
+
+test("the one that stands apart is found against the middle of three", () => {
+  assert.deepEqual(furthest([0, 100, 14_200]), { mic: 2, us: 14_100 });
+  assert.deepEqual(furthest([0, -9000, -8900]), { mic: 0, us: 8900 });
+  assert.deepEqual(furthest([0, null, -7000]), { mic: 2, us: -7000 });
+  assert.equal(furthest([null, 0, null]), null);
+});
+
+test("a jump is no trend, wherever it falls; a ramp is", () => {
+  const medianOf = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+  const stretches = (series) => [series.slice(0, 20), series.slice(20, 40), series.slice(40), series.slice(40, 50), series.slice(50)].map(medianOf);
+  for (let at = 0; at <= 60; at++) {
+    const series = Array.from({ length: 60 }, (_, step) => (step < at ? 0 : 14_000));
+    assert.equal(direction(stretches(series), 300), "steady", `jump at step ${at}`);
+  }
+  assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * 50)), 300), "slower");
+  assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * -50)), 300), "faster");
+  assert.equal(direction([null, 1, 2, 3, 4], 0), "steady");
+});
+
+test("worse news shows at once, better news when it has lasted", () => {
+  const calm = new Calm();
+  const [good, warn, bad] = ["good", "warn", "bad"].map((level) => ({ level }));
+  const shown = [[0, good], [100, warn], [200, good], [300, bad], [400, warn], [1700, good], [1801, good], [1900, good]].map(([now, verdict]) => calm.show(verdict, now).level);
+  assert.deepEqual(shown, ["good", "warn", "warn", "bad", "bad", "bad", "good", "good"]);
+});
