@@ -20,6 +20,13 @@ use crate::time::{FramePos, KernelTime, MonoTime, Span};
 const SILENCE: Span = Span::from_millis(500);
 /// Without a complete cycle the stream starts with an incomplete one after this long: contract section 3.
 const START_WITHIN: Span = Span::from_secs(1);
+/// Earlier than a microphone's own floor by more than stamps jitter.
+const BEFORE_FLOOR: Span = Span::from_micros(-20);
+/// Earlier than the board's floor by more than the floor's error, beside the jitter.
+const BEFORE_BOARD: Span = Span::from_micros(-500);
+/// Periods until a new floor is low enough to call a packet early: of 16 delays of 5 ms in the mean, the lowest is above a
+/// quarter of a period in 2 of 10 000 cases.
+const SETTLED: i64 = 16;
 /// Cycles withheld at once; more are let go with the best guess.
 const OPEN_CYCLES: usize = 1024;
 
@@ -51,6 +58,8 @@ enum Place {
     Next,
     /// Into the next, for want of a better place: it is too early for it.
     Tentative,
+    /// Into the newest, where another packet stands: one of the two is late.
+    Contested,
     Nowhere,
 }
 
@@ -70,6 +79,8 @@ pub(super) struct SharedAligner {
     released: bool,
     tail: Tail,
     first_heard: Option<MonoTime>,
+    /// Since when the board's floor is being learnt.
+    floor_since: Option<MonoTime>,
     last_heard: Option<MonoTime>,
     skips: Skips<[u64; MICS]>,
     /// Frames reserved ahead of the last emitted one, at most.
@@ -87,6 +98,7 @@ impl SharedAligner {
             released: false,
             tail: Tail::new(),
             first_heard: None,
+            floor_since: None,
             last_heard: None,
             skips: Skips::default(),
             max_open,
@@ -125,9 +137,21 @@ impl SharedAligner {
             self.clock.renumber(since, frames);
             self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
         }
+        let place = match place {
+            Place::Contested => match self.settle_contest(a, sink) {
+                Some(i) => Place::Join(i),
+                None => {
+                    sink.counters.mics[a.mic].late += 1;
+                    return Placed::Late;
+                }
+            },
+            place => place,
+        };
         let i = match place {
             Place::Join(i) | Place::Rising(i) => i,
-            Place::Next | Place::Tentative | Place::Nowhere => self.tail.open(a.at, matches!(place, Place::Tentative)),
+            Place::Next | Place::Tentative | Place::Contested | Place::Nowhere => {
+                self.tail.open(a.at, matches!(place, Place::Tentative))
+            }
         };
         let samples = a.packet.samples();
         let own_end = self.tail.get(i).own_end(samples);
@@ -218,7 +242,10 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let too_early = self.residual(next_end, a.at).is_some_and(|r| r < -quarter);
+        // A floor of a few packets may be far too high.
+        let settled = self.floor_since.is_some_and(|since| a.at - since >= self.period().mul_ratio(SETTLED, 1));
+        let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
+        let too_early = settled && self.residual(next_end, a.at).is_some_and(|r| r < before);
         if !too_early {
             return Place::Next;
         }
@@ -226,7 +253,39 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)));
-        hole.map_or(Place::Tentative, |(i, _)| Place::Join(i))
+        match hole {
+            Some((i, _)) => Place::Join(i),
+            None if near(own) && !self.skips.stands(a.at) => Place::Contested,
+            None => Place::Tentative,
+        }
+    }
+
+    /// Two packets of one microphone at the phase of one cycle: one is late, and was meant for an older one. That is the
+    /// second, unless the first was there before its microphone's own floor. Returns where the second goes.
+    fn settle_contest(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Option<usize> {
+        let newest = self.tail.len() - 1;
+        let entry = self.tail.get(newest);
+        let first = entry.slots[a.mic].expect("it is contested");
+        let early = self.clocks[a.mic].residual(entry.own_end(0), first.at).is_some_and(|r| r < BEFORE_FLOOR);
+        if !early || entry.has_left() {
+            return self.hole(a.mic, a.packet.samples(), a.at);
+        }
+        let hole = self.hole(a.mic, first.samples, first.at);
+        let (slot, samples) = self.tail.lift(newest, a.mic, sink);
+        match hole {
+            Some(i) => {
+                self.tail.fill(i, a.mic, slot, &samples, sink);
+            }
+            None => sink.counters.mics[a.mic].late += 1,
+        }
+        Some(newest)
+    }
+
+    /// The newest cycle that lacks `mic` and whose time had come at `at`.
+    fn hole(&self, mic: usize, samples: u32, at: MonoTime) -> Option<usize> {
+        let passed = |end: FramePos| self.residual(end, at).is_some_and(|r| r > Span::ZERO);
+        let mut lacking = self.tail.iter().rev().filter(|(_, e)| e.slots[mic].is_none());
+        lacking.find(|(_, e)| passed(e.own_end(samples))).map(|(i, _)| i)
     }
 
     /// The bytes of this microphone's previous packet, so soon after it that no new one can be here yet.
@@ -264,9 +323,7 @@ impl SharedAligner {
         }
         let (slot, samples) = self.tail.lift(newest, mic, sink);
         self.tail.drop_empty_back();
-        let passed = |own_end: FramePos| self.residual(own_end, slot.at).is_some_and(|r| r > Span::ZERO);
-        let hole = self.tail.iter().rev().find(|(_, e)| e.slots[mic].is_none() && passed(e.own_end(slot.samples)));
-        match hole.map(|(i, _)| i) {
+        match self.hole(mic, slot.samples, slot.at) {
             Some(i) => {
                 self.tail.fill(i, mic, slot, &samples, sink);
             }
@@ -288,6 +345,7 @@ impl SharedAligner {
             }
         }
         if disproved.is_none() && !self.skips.is_disputed() {
+            self.floor_since.get_or_insert(at);
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
             sink.meter.on_placed(mic, own_end, at);
@@ -359,6 +417,7 @@ impl SharedAligner {
     fn restart_clocks(&mut self) {
         self.late.forget_level();
         self.clock.restart();
+        self.floor_since = None;
         self.clocks.iter_mut().for_each(ClockModel::restart);
     }
 

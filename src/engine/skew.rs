@@ -10,6 +10,8 @@
 //!
 //! Every figure exists since start ([`Tally`]) and for the last ten seconds ([`Recent`]). Nothing is allocated a packet.
 
+use std::collections::VecDeque;
+
 use super::figures::{Distribution, Known, PAIRS, SkewFigures, SkewHistograms};
 use super::tally::Tally;
 use super::trend::TrendMeter;
@@ -86,16 +88,23 @@ impl Meter {
     }
 }
 
-/// Where a microphone's newest packet ended, and when it arrived.
-#[derive(Clone, Copy)]
-struct Placed {
-    end: FramePos,
-    arrival: MonoTime,
+/// Packets kept by a trace.
+const TRACED: usize = 8192;
+
+/// Where a packet ended on its microphone's own axis, and when it arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub mic: usize,
+    /// How often the channel had locked anew: positions before and after that have nothing in common.
+    pub restarts: u64,
+    pub end: FramePos,
+    pub arrival: MonoTime,
 }
 
 /// Jitter and delay variation of one microphone.
 struct Variation {
     newest: Option<Placed>,
+    restarts: u64,
     /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
     jitter_ns: Option<f64>,
     /// Relative rate error of the microphone's clock against the host's.
@@ -111,6 +120,7 @@ impl Variation {
     fn new() -> Variation {
         Variation {
             newest: None,
+            restarts: 0,
             jitter_ns: None,
             rate: 0.0,
             delay_ns: 0.0,
@@ -163,6 +173,7 @@ pub struct SkewMeter {
     emit_delay: Meter,
     variation: [Variation; MICS],
     latest_stamps: Option<[KernelTime; MICS]>,
+    trace: Option<VecDeque<Placed>>,
 }
 
 impl SkewMeter {
@@ -176,6 +187,7 @@ impl SkewMeter {
             emit_delay: Meter::of(Tally::unsigned(DELAY_BOUNDS)),
             variation: std::array::from_fn(|_| Variation::new()),
             latest_stamps: None,
+            trace: None,
         }
     }
 
@@ -200,13 +212,31 @@ impl SkewMeter {
     pub fn on_restart(&mut self, mic: usize) {
         let variation = &mut self.variation[mic];
         variation.newest = None;
+        variation.restarts += 1;
         variation.delay_ns = 0.0;
         variation.delays.clear();
     }
 
     /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.variation[mic].on_placed(Placed { end, arrival }, self.sample_rate);
+        let placed = Placed { mic, restarts: self.variation[mic].restarts, end, arrival };
+        self.variation[mic].on_placed(placed, self.sample_rate);
+        if let Some(trace) = &mut self.trace {
+            if trace.len() == TRACED {
+                trace.pop_front();
+            }
+            trace.push_back(placed);
+        }
+    }
+
+    /// From now on, keeps each packet that is placed for [`take_placed`](SkewMeter::take_placed): an analysis looks at them all.
+    pub fn trace(&mut self) {
+        self.trace = Some(VecDeque::new());
+    }
+
+    /// The next packet that was placed, in their order. The oldest of more than 8192 that nobody took are dropped.
+    pub fn take_placed(&mut self) -> Option<Placed> {
+        self.trace.as_mut()?.pop_front()
     }
 
     /// A cycle is complete. Skew is taken from `arrivals`, which no step of the wall clock moves; `stamps` are kept for
@@ -378,6 +408,29 @@ mod tests {
             meter.on_placed(0, FramePos(k * PERIOD), MonoTime::from_nanos(ns.round() as i64));
         }
         assert!(meter.since_start().delay_variation[0].unwrap().max < Span::from_nanos(10));
+    }
+
+    #[test]
+    fn a_trace_keeps_what_is_placed_and_is_bounded() {
+        let mut meter = SkewMeter::new(48_000);
+        meter.on_placed(0, FramePos(512), mono(1));
+        assert_eq!(meter.take_placed(), None, "nobody asked for it");
+        meter.trace();
+        meter.on_placed(1, FramePos(512), mono(2));
+        meter.on_restart(1);
+        meter.on_placed(1, FramePos(9_000), mono(3));
+        let taken: Vec<_> = std::iter::from_fn(|| meter.take_placed()).collect();
+        let expected = [(512, 0, 2), (9_000, 1, 3)].map(|(end, restarts, us)| Placed {
+            mic: 1,
+            restarts,
+            end: FramePos(end),
+            arrival: mono(us),
+        });
+        assert_eq!(taken, expected);
+        for k in 0..10_000 {
+            meter.on_placed(2, FramePos(512 * k), mono(10_667 * k));
+        }
+        assert_eq!(std::iter::from_fn(|| meter.take_placed()).count(), 8_192);
     }
 
     #[test]

@@ -57,7 +57,7 @@ test("a loss burst and a silent microphone show", () => {
   let now = run(losing, 12, (s) => (s < 11 ? {} : { lost: [0, 40, 0], missing: [1] }));
   assert.equal(losing.verdict(now).headline, "Mic 1 is losing packets");
   const silent = new Model();
-  now = run(silent, 12, (s) => (s < 8.9 ? {} : { silent: [0.004, Math.max(0, s - 8.9), 0.004], missing: [1] }));
+  now = run(silent, 12.3, (s) => (s < 8.9 ? {} : { silent: [0.004, Math.max(0, s - 8.9), 0.004], missing: [1] }));
   assert.equal(silent.verdict(now).headline, "Mic 1 has been silent for 3 s");
 });
 
@@ -79,6 +79,12 @@ test("another run of the server: its counters start anew, and nothing is taken f
   }
   assert.deepEqual([model.own.restarts, model.own.missed], [1, 0]);
   assert.equal(model.verdict(6000 + 300 * PERIOD_MS).headline, "Healthy");
+});
+
+test("a page that asks late does not take its own lateness for silence", () => {
+  const model = new Model();
+  const now = run(model, 12);
+  assert.equal(model.verdict(now + 1500).headline, "Healthy");
 });
 
 test("no answer for 2 s is said, whatever was before", () => {

@@ -87,11 +87,15 @@ test("a level settles at the true one, and the peak is held for a while", () => 
   let now = 0;
   for (let k = 0; k < 94; k++) level.add(0.01, 0.2, 512 / 48000, (now += 10.67));
   assert.ok(Math.abs(level.rmsDb + 20) < 1e-9, "10 log 0.01");
+  level.miss(now + 400);
+  assert.notEqual(level.rmsDb, null);
   level.add(0.01, 0.9, 512 / 48000, now);
   level.add(0.01, 0.2, 512 / 48000, now + 1400);
   assert.ok(Math.abs(level.peakDb - 20 * Math.log10(0.9)) < 1e-9);
   level.add(0.01, 0.2, 512 / 48000, now + 1600);
   assert.ok(Math.abs(level.peakDb - 20 * Math.log10(0.2)) < 1e-9);
+  level.miss(now + 2200);
+  assert.equal(level.rmsDb, null, "what is not heard has no level");
 });
 
 test("a picture widens as values come", () => {

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -232,10 +233,11 @@ impl Event {
     }
 }
 
-/// A subscriber, reading as fast as it can.
+/// A subscriber that reads as fast as it can, on a thread of its own, whatever the test does meanwhile.
 pub struct Events {
-    lines: BufReader<TcpStream>,
+    events: Receiver<Event>,
     pub last_id: Option<u64>,
+    stream: TcpStream,
 }
 
 impl Events {
@@ -243,37 +245,27 @@ impl Events {
         let mut stream = TcpStream::connect(address).expect("connect");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").unwrap();
-        let mut lines = BufReader::new(stream);
+        let mut lines = BufReader::new(stream.try_clone().unwrap());
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(lines.read_line(&mut head).unwrap() > 0, "a head comes: {head}");
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("text/event-stream"), "{head}");
-        Events { lines, last_id: None }
+        let (sender, events) = channel();
+        thread::spawn(move || while read_event(&mut lines).is_some_and(|event| sender.send(event).is_ok()) {});
+        Events { events, last_id: None, stream }
     }
 
     /// The next event, `None` when the server has ended the stream.
     pub fn next(&mut self) -> Option<Event> {
-        let (mut id, mut data) = (None, String::new());
-        loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).expect("an event or the end within patience") == 0 {
-                return None;
+        match self.events.recv_timeout(PATIENCE) {
+            Ok(event) => {
+                self.last_id = event.id.or(self.last_id);
+                Some(event)
             }
-            match line.trim_end_matches(['\r', '\n']) {
-                "" if !data.is_empty() => {
-                    self.last_id = id.or(self.last_id);
-                    return Some(Event { id, json: serde_json::from_str(&data).expect("data is JSON") });
-                }
-                "" => {}
-                text if text.starts_with(':') || text.starts_with("retry:") => {}
-                text => match text.split_once(": ") {
-                    Some(("id", number)) => id = Some(number.parse().unwrap()),
-                    Some(("data", json)) => data.push_str(json),
-                    _ => panic!("no such line in an event stream: {text}"),
-                },
-            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("an event or the end comes within {PATIENCE:?}"),
         }
     }
 
@@ -287,6 +279,36 @@ impl Events {
             if done {
                 return events;
             }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // Ends the reader too.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// One event, `None` at the stream's end.
+fn read_event(lines: &mut BufReader<TcpStream>) -> Option<Event> {
+    let (mut id, mut data) = (None, String::new());
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end_matches(['\r', '\n']) {
+            "" if !data.is_empty() => {
+                return Some(Event { id, json: serde_json::from_str(&data).expect("data is JSON") });
+            }
+            "" => {}
+            text if text.starts_with(':') || text.starts_with("retry:") => {}
+            text => match text.split_once(": ") {
+                Some(("id", number)) => id = Some(number.parse().unwrap()),
+                Some(("data", json)) => data.push_str(json),
+                _ => panic!("no such line in an event stream: {text}"),
+            },
         }
     }
 }

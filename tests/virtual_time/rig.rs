@@ -46,6 +46,8 @@ pub struct Rig {
     pub seen: Vec<Seen>,
     /// Which of them left with some, but not all samples of a channel.
     pub partial: BTreeSet<usize>,
+    /// Whether `seen` and `partial` are kept: not for a day.
+    pub keeps: bool,
     now: MonoTime,
 }
 
@@ -62,6 +64,7 @@ impl Rig {
             last: None,
             seen: Vec::new(),
             partial: BTreeSet::new(),
+            keeps: true,
             now: MonoTime::from_nanos(0),
         }
     }
@@ -75,14 +78,28 @@ impl Rig {
     pub fn run_with(
         scenario: &Scenario,
         config: Config,
+        before: impl FnMut(&mut Rig, &Sim, &micring::sim::Packet),
+    ) -> (Rig, Sim) {
+        Rig::new(config).play(scenario, before)
+    }
+
+    /// The same, without keeping what was seen; the truth's list of withheld packets is dropped too.
+    pub fn run_long(scenario: &Scenario, config: Config) -> (Rig, Sim) {
+        let rig = Rig { keeps: false, ..Rig::new(config) };
+        rig.play(scenario, |_, _, _| {})
+    }
+
+    fn play(
+        mut self,
+        scenario: &Scenario,
         mut before: impl FnMut(&mut Rig, &Sim, &micring::sim::Packet),
     ) -> (Rig, Sim) {
-        let mut rig = Rig::new(config);
+        let rig = &mut self;
         let mut sim = Sim::new(scenario);
         let mut payload = Vec::new();
         while let Some(packet) = sim.next() {
             rig.wait_until(packet.arrival, &sim);
-            before(&mut rig, &sim, &packet);
+            before(rig, &sim, &packet);
             sim.payload(&packet, &mut payload);
             let d = Datagram {
                 mic: packet.mic,
@@ -92,10 +109,13 @@ impl Rig {
                 len: payload.len(),
             };
             rig.feed(&d, packet.arrival, &sim);
+            if !rig.keeps {
+                sim.drain_withheld();
+            }
         }
         let end = rig.now + Span::from_secs(1);
         rig.wait_until(end, &sim);
-        (rig, sim)
+        (self, sim)
     }
 
     /// One turn that reads one datagram.
@@ -168,10 +188,10 @@ impl Rig {
             *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
         }
         if !self.engine.is_shared() {
-            if cycle.mic_samples.iter().any(|&n| n > 0 && n < cycle.frames) {
+            if self.keeps && cycle.mic_samples.iter().any(|&n| n > 0 && n < cycle.frames) {
                 self.partial.insert(self.seen.len());
             }
-            self.seen.push(Seen { first: cycle.first_frame, truth });
+            self.keep(Seen { first: cycle.first_frame, truth });
             self.slowest = self.slowest.max(cycle.emitted - *cycle.arrival.iter().flatten().min().expect("heard"));
             self.last = Some(*cycle);
             return;
@@ -184,7 +204,7 @@ impl Rig {
         if self.offsets.last().is_none_or(|&(_, last)| last != offset) {
             self.offsets.push((cycle.id, offset));
         }
-        self.seen.push(Seen { first: cycle.first_frame, truth });
+        self.keep(Seen { first: cycle.first_frame, truth });
         let wall = cycle.arrival.iter().flatten();
         let (first, newest) = (wall.clone().min(), wall.max());
         if cycle.mic_samples.iter().all(|&n| n > 0) {
@@ -192,6 +212,12 @@ impl Rig {
         }
         self.slowest = self.slowest.max(cycle.emitted - *first.expect("heard"));
         self.last = Some(*cycle);
+    }
+
+    fn keep(&mut self, seen: Seen) {
+        if self.keeps {
+            self.seen.push(seen);
+        }
     }
 
     pub fn lost(&self) -> [u64; MICS] {

@@ -13,7 +13,8 @@ use crate::MICS;
 use crate::capture::{Datagram, Statistics, clock_step};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::figures::PAIRS;
-use crate::engine::{self, Config, Engine, Output};
+use crate::engine::skew::Placed;
+use crate::engine::{self, Config, Engine, Output, Verdict};
 use crate::stats::stability::Stability;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -27,6 +28,8 @@ const STEP_BACK: Span = Span::from_millis(100);
 const MOST_GAPS: usize = 1_000;
 /// Ports that are told apart where none of the microphones' is in the file.
 const MOST_PORTS: usize = 64;
+/// A cell of the timeline, to begin with: about a cycle.
+const FIRST_CELL: Span = Span::from_millis(12);
 /// A longer hole in the positions says nothing more about stability.
 const LONGEST_HOLE: i64 = 10_000_000;
 
@@ -39,6 +42,16 @@ pub struct Gap {
     pub frames: i64,
     /// When the first of the cycles left.
     pub at: KernelTime,
+}
+
+/// Where a microphone's samples stand in time.
+#[derive(Clone, Copy, Debug)]
+struct Phase {
+    placed: Placed,
+    /// Sample time and arrivals are counted from here.
+    origin: Placed,
+    /// Arrival minus sample time, from the origin.
+    error_ns: f64,
 }
 
 /// Ordered by stamp, then as they stood in the file.
@@ -76,8 +89,10 @@ pub struct Run {
     wall_ahead: Span,
     now: MonoTime,
     next_frame: Option<FramePos>,
-    /// Where sample time and arrivals are counted from.
-    origin: Option<(FramePos, MonoTime)>,
+    /// Frames in each microphone's newest packet.
+    packet_frames: [i64; MICS],
+    /// What each microphone's newest placed packet was, and its time error.
+    phase: [Option<Phase>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
     drops_before: [u64; MICS],
@@ -87,8 +102,10 @@ pub struct Run {
 impl Run {
     /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
     pub fn new(config: Config, ports: Option<[u16; MICS]>) -> Run {
+        let mut engine = Engine::new(config);
+        engine.meter_mut().trace();
         Run {
-            engine: Engine::new(config),
+            engine,
             stability: Default::default(),
             pair_stability: Default::default(),
             timeline: None,
@@ -105,7 +122,8 @@ impl Run {
             wall_ahead: Span::ZERO,
             now: MonoTime::from_nanos(0),
             next_frame: None,
-            origin: None,
+            packet_frames: [0; MICS],
+            phase: [None; MICS],
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
             drops_before: [0; MICS],
@@ -196,7 +214,9 @@ impl Run {
         self.turn(at);
         let datagram =
             engine::Datagram { mic: held.mic, stamp: held.stamp, sender: held.from, bytes: &held.bytes, len: held.len };
-        self.engine.handle_datagram(&datagram);
+        if let Verdict::Accepted(accepted) = self.engine.handle_datagram(&datagram) {
+            self.packet_frames[held.mic] = i64::from(accepted.samples);
+        }
         self.engine.handle_timeout();
         self.drain();
         self.spare.push(held.bytes);
@@ -228,6 +248,7 @@ impl Run {
     }
 
     fn drain(&mut self) {
+        self.note_phases();
         while let Some(output) = self.engine.poll_output() {
             if let Output::Cycle(cycle) = output {
                 self.cycle(&cycle);
@@ -242,40 +263,33 @@ impl Run {
         if skipped > 0 {
             self.gap(None, expected, skipped, cycle.emitted);
             for _ in 0..(skipped / frames).min(LONGEST_HOLE) {
-                self.stability.iter_mut().chain(&mut self.pair_stability).for_each(|stability| stability.push(None));
+                self.pair_stability.iter_mut().for_each(|stability| stability.push(None));
             }
         }
         self.next_frame = Some(cycle.first_frame + i64::from(cycle.frames));
 
-        let rate = i128::from(self.engine.config().sample_rate);
         let arrivals =
             cycle.arrival.map(|stamp| stamp.map(|stamp| MonoTime::from_nanos((stamp - self.wall_ahead).as_nanos())));
         let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
-        let (first_frame, start) = *self.origin.get_or_insert((cycle.first_frame, at));
-        // A skip that proved false stays in the axis of positions, but was no sample of any microphone.
-        let corrected = self.engine.counters().mics.iter().map(|mic| mic.corrected).max().unwrap_or(0);
-        let taken_back = corrected as i64 * frames;
-        let timeline = self
-            .timeline
-            .get_or_insert_with(|| Timeline::new(start, Span::of_frames(frames, rate as u32) + Span::from_millis(1)));
-        for (mic, arrival) in arrivals.into_iter().enumerate() {
+        let shared = self.engine.is_shared();
+        let errors = self.phase.map(|phase| phase.map(|phase| phase.error_ns));
+        let timeline = self.timeline(at);
+        for (mic, arrival) in arrivals.iter().enumerate() {
             timeline.channel(mic, at, arrival.is_some());
-            let error_ns = arrival.map(|arrival| {
-                let emitted = cycle.first_frame - first_frame + i64::from(cycle.mic_samples[mic]);
-                let samples = i128::from(emitted - taken_back);
-                (i128::from((arrival - start).as_nanos()) - samples * 1_000_000_000 / rate) as f64
-            });
-            if let Some(ns) = error_ns {
-                timeline.delay(mic, at, ns / 1e3);
-            }
-            self.stability[mic].push(error_ns.map(|ns| ns / 1e9));
         }
-        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
-            let skew = arrivals[first].zip(arrivals[second]).map(|(first, second)| second - first);
+        let skews = PAIRS.map(|(first, second)| arrivals[first].zip(arrivals[second]).map(|(a, b)| b - a));
+        for (pair, skew) in skews.into_iter().enumerate() {
             if let Some(skew) = skew {
                 timeline.skew(pair, at, skew.as_micros_f64());
             }
-            self.pair_stability[pair].push(skew.map(Span::as_secs_f64));
+        }
+        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+            // Packets of free boards end anywhere in a cycle, and at another place the next time: there the difference of
+            // the boards' own time errors is what is steady.
+            let difference_s = skews[pair].and_then(|skew| {
+                if shared { Some(skew.as_secs_f64()) } else { Some((errors[second]? - errors[first]?) / 1e9) }
+            });
+            self.pair_stability[pair].push(difference_s);
         }
         for mic in 0..MICS {
             let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
@@ -283,6 +297,48 @@ impl Run {
                 self.gap(Some(mic), cycle.first_frame + i64::from(cycle.mic_samples[mic]), missing, cycle.emitted);
             }
         }
+    }
+
+    /// Packets that were placed since it was last asked, each on its microphone's own axis.
+    fn note_phases(&mut self) {
+        while let Some(placed) = self.engine.meter_mut().take_placed() {
+            self.note_phase(placed);
+        }
+    }
+
+    fn note_phase(&mut self, placed: Placed) {
+        let mic = placed.mic;
+        let before = self.phase[mic];
+        let same_axis = before.filter(|before| before.placed.restarts == placed.restarts);
+        let (origin, error_ns) = match (same_axis, before) {
+            (Some(before), _) => (before.origin, self.error_ns(before.origin, placed)),
+            // What the offset was before is unknown now: it goes on as it stood.
+            (None, before) => {
+                let error_ns = before.map_or(0.0, |before| before.error_ns);
+                (Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
+            }
+        };
+        self.phase[mic] = Some(Phase { placed, origin, error_ns });
+        let steps = same_axis.map_or(1, |before| {
+            let frames = self.packet_frames[mic].max(1);
+            // Positions go back when an insertion is taken back; time does not.
+            ((placed.end - before.placed.end) / frames).clamp(1, LONGEST_HOLE)
+        });
+        for _ in 1..steps {
+            self.stability[mic].push(None);
+        }
+        self.stability[mic].push(Some(error_ns / 1e9));
+        self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
+    }
+
+    fn error_ns(&self, origin: Placed, placed: Placed) -> f64 {
+        let rate = i128::from(self.engine.config().sample_rate);
+        let arrival = i128::from((placed.arrival - origin.arrival).as_nanos());
+        (arrival - i128::from(placed.end - origin.end) * 1_000_000_000 / rate) as f64
+    }
+
+    fn timeline(&mut self, start: MonoTime) -> &mut Timeline {
+        self.timeline.get_or_insert_with(|| Timeline::new(start, FIRST_CELL))
     }
 
     fn gap(&mut self, mic: Option<usize>, first_frame: FramePos, frames: i64, at: KernelTime) {

@@ -131,6 +131,7 @@ export class Model {
         BAD_INPUT.forEach((kind, i) => this.bad.add(now, i, diagnostics.loss[key][kind] - since.loss[key][kind]));
       }
     }
+    for (const level of this.levels) level.miss(now);
     this.missed.advance(now);
     this.skew.advance(now);
     PAIR_KEYS.forEach((key, pair) => {
@@ -186,7 +187,8 @@ export class Model {
     const received10 = fate("arrived");
     const lost10 = fate("lost");
     const sum = (list) => list.reduce((a, b) => a + b, 0);
-    const silentS = perMic((mic) => (d.silent_s[`mic${mic}`] === null ? null : d.silent_s[`mic${mic}`] + sinceFigures));
+    // As of the answer: what has come since then is not known, and a page that asks late must not call it silence.
+    const silentS = perMic((mic) => d.silent_s[`mic${mic}`]);
     const anyHeard = silentS.some((s) => s !== null && s < 1);
     const lastEvent = Math.max(this.eventTime ?? -Infinity, this.streamSince ?? -Infinity);
     const newestSkew = PAIRS.map((_, pair) => this.skew.median(0, 10, pair));

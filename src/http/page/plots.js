@@ -116,7 +116,8 @@ export function drawWave({ ctx, width, height }, colours, wave, mic, close) {
       if (i < 0) continue;
       const top = middle - (wave.max[i] / size) * (middle - 3);
       const bottom = middle - (wave.min[i] / size) * (middle - 3);
-      ctx.fillRect(width - (age + 1) * step, top, Math.max(step, 1), Math.max(1, bottom - top));
+      const x = Math.floor(width - (age + 1) * step);
+      ctx.fillRect(x, top, Math.max(1, Math.floor(width - age * step) - x), Math.max(1, bottom - top));
     }
     ctx.fillStyle = colours.fates.lost;
     for (let age = 0; age < columns; age++) {
@@ -169,16 +170,18 @@ export function drawStrip({ ctx, width, height }, colours, fates, mic) {
     const counts = FATES.map((_, i) => fates.sum[fates.at(from, lane + i)]);
     const whole = counts.reduce((a, b) => a + b, 0);
     if (whole === 0) continue;
-    const x = width - (age + 1) * step;
+    // Whole pixels: seams between columns would look like losses.
+    const x = Math.floor(width - (age + 1) * step);
+    const wide = Math.floor(width - age * step) - x;
     ctx.fillStyle = colours.fates.arrived;
-    ctx.fillRect(x, 0, step + 0.5, height);
+    ctx.fillRect(x, 0, wide, height);
     let y = 0;
     for (let i = FATES.length - 1; i > 0; i--) {
       if (counts[i] === 0) continue;
       // One lost packet of twenty must not be a hair: at least a third of the strip.
       const part = Math.max(height / 3, (counts[i] / whole) * height);
       ctx.fillStyle = colours.fates[FATES[i]];
-      ctx.fillRect(x, y, Math.max(step, 2), part);
+      ctx.fillRect(x, y, Math.max(wide, 2), part);
       y = Math.min(y + part, height);
     }
   }

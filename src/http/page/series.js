@@ -215,9 +215,16 @@ export class Level {
     this.meanSquare = null;
     this.peak = 0;
     this.peakTime = -Infinity;
+    this.heardTime = -Infinity;
+  }
+
+  /** Nothing was heard now: after half a second the level is unknown, not the last one. */
+  miss(nowMs) {
+    if (nowMs - this.heardTime > 500) this.meanSquare = null;
   }
 
   add(meanSquare, peak, seconds, nowMs) {
+    this.heardTime = nowMs;
     const keep = Math.exp(-seconds / 0.125);
     this.meanSquare = this.meanSquare === null ? meanSquare : keep * this.meanSquare + (1 - keep) * meanSquare;
     if (peak >= this.peak || nowMs - this.peakTime > 1500) {

@@ -1,0 +1,179 @@
+//! The program's pieces on the bench, without sockets: an engine that is fed cycles in virtual time, and the HTTP machine
+//! with subscribers, for `micro` and for counting allocations.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use bytes::Bytes;
+use micring::MICS;
+use micring::cycle::{Clocks, Cycle};
+use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
+use micring::http::{Action, ConnId, HttpConfig, LocalTime, Server, Source};
+use micring::time::{FramePos, KernelTime, MonoTime, Span};
+
+use crate::load::fill;
+
+const PERIOD: Span = Span::from_nanos(10_666_667);
+const START_NS: i64 = 1_795_345_500_000_000_000;
+
+/// An engine that gets three packets a cycle, on time.
+pub struct Fed {
+    pub engine: Engine,
+    packets: [Vec<u8>; MICS],
+    cycle: i64,
+}
+
+impl Default for Fed {
+    fn default() -> Fed {
+        Fed::new()
+    }
+}
+
+impl Fed {
+    pub fn new() -> Fed {
+        let config = Config {
+            sample_rate: 48_000,
+            clock: ClockChoice::Auto,
+            hold: Hold::Auto,
+            history: Span::from_secs(5),
+            max_datagram: 8192,
+        };
+        Fed { engine: Engine::new(config), packets: [const { Vec::new() }; MICS], cycle: 0 }
+    }
+
+    pub fn clocks(&self) -> Clocks {
+        let passed = PERIOD.mul_ratio(self.cycle, 1) + Span::from_micros(300);
+        Clocks { mono: MonoTime::from_nanos(0) + passed, wall: KernelTime::from_nanos(START_NS) + passed }
+    }
+
+    /// One cycle; the one that left, when one did.
+    pub fn cycle(&mut self) -> Option<Cycle> {
+        for (mic, packet) in self.packets.iter_mut().enumerate() {
+            packet.resize(2048, 0);
+            fill(packet, mic, self.cycle * 512);
+        }
+        let clocks = self.clocks();
+        self.engine.begin_turn(clocks);
+        let mut left = None;
+        for mic in 0..MICS {
+            let stamp = clocks.wall - Span::from_micros(300 - 100 * mic as i64);
+            let sender = SocketAddr::from(([127, 0, 0, 1], 4000));
+            let bytes = &self.packets[mic];
+            self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
+            while let Some(output) = self.engine.poll_output() {
+                if let Output::Cycle(cycle) = output {
+                    left = Some(cycle);
+                }
+            }
+        }
+        self.engine.handle_timeout();
+        self.cycle += 1;
+        left
+    }
+}
+
+/// What HTTP sees: an engine's history, and bodies that do not matter here.
+pub struct Stage<'a>(pub &'a Engine);
+
+impl Source for Stage<'_> {
+    fn diagnostics_sync(&mut self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn diagnostics(&mut self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn latest(&mut self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn metrics(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn health(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    fn sample_rate(&self) -> u32 {
+        48_000
+    }
+    fn span(&self) -> Range<FramePos> {
+        self.0.history().span()
+    }
+    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]> {
+        self.0.history().frames(from, max)
+    }
+    fn cycle(&self, id: u64) -> Option<Cycle> {
+        self.0.history().cycle(id).copied()
+    }
+    fn cycle_ids(&self) -> Range<u64> {
+        self.0.history().ids()
+    }
+    fn local_time(&self, _: KernelTime) -> LocalTime {
+        LocalTime(*b"2026-11-22 11:05:00")
+    }
+}
+
+/// The HTTP machine, with so many subscribers of the cycles whose sockets take everything at once.
+pub struct Web {
+    pub server: Server,
+}
+
+impl Web {
+    pub fn new(subscribers: usize, fed: &mut Fed) -> Web {
+        let server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let mut web = Web { server };
+        for _ in 0..subscribers {
+            let id = web.connect(fed);
+            web.server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", fed.clocks());
+            web.drain(fed);
+        }
+        web
+    }
+
+    /// A connection that has asked for nothing yet.
+    pub fn connect(&mut self, fed: &mut Fed) -> ConnId {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 4001));
+        let id = self.server.accept(peer, fed.clocks()).expect("there is room");
+        self.drain(fed);
+        id
+    }
+
+    /// A cycle to all subscribers, and its sends; bytes sent.
+    pub fn publish(&mut self, cycle: &Cycle, fed: &mut Fed) -> usize {
+        self.server.publish_cycle(cycle, fed.clocks(), &Stage(&fed.engine));
+        self.drain(fed)
+    }
+
+    /// Carries all actions out; bytes sent.
+    pub fn drain(&mut self, fed: &mut Fed) -> usize {
+        let clocks = fed.clocks();
+        let mut sent = 0;
+        while let Some(action) = self.server.poll_action(&mut Stage(&fed.engine)) {
+            if let Action::Send(id, bytes) = action {
+                sent += bytes.len();
+                self.server.sent(id, bytes.len(), clocks);
+            }
+        }
+        sent
+    }
+
+    /// One request of a connection that is kept alive.
+    pub fn request(&mut self, id: ConnId, fed: &mut Fed) -> usize {
+        const REQUEST: &[u8] =
+            b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:5000\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+        self.server.receive(id, REQUEST, fed.clocks());
+        self.drain(fed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_reaches_every_subscriber_whole() {
+        let mut fed = Fed::new();
+        let mut web = Web::new(3, &mut fed);
+        let cycle = (0..200).find_map(|_| fed.cycle()).expect("cycles leave");
+        let sent = web.publish(&cycle, &mut fed);
+        assert!(sent > 3 * 6144 * 4 / 3, "three events with 6144 bytes of samples in base64: {sent}");
+    }
+}

@@ -1,0 +1,52 @@
+//! The Python peer: its interpreter, with flask where that can be had.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::process::Process;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/old_server.py");
+
+/// A Python that runs the old design.
+pub struct Python {
+    interpreter: PathBuf,
+    /// `flask`, or `http.server` where flask cannot be had.
+    pub framework: &'static str,
+}
+
+fn has_flask(interpreter: &Path) -> bool {
+    let mut command = Command::new(interpreter);
+    command.args(["-c", "import flask"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+impl Python {
+    /// Finds python3, and installs flask into a virtual environment under the build directory when it is not there yet.
+    pub fn find() -> Result<Python> {
+        let target = env::current_exe()?.parent().and_then(Path::parent).context("a build directory")?.join("bench");
+        let venv = target.join("venv");
+        let own = venv.join("bin/python3");
+        if !has_flask(&own) {
+            let quiet = |command: &mut Command| {
+                command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+            };
+            let made = quiet(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+            if made {
+                quiet(Command::new(&own).args(["-m", "pip", "install", "--quiet", "--timeout", "10", "flask"]));
+            }
+        }
+        let interpreter = if own.exists() { own } else { PathBuf::from("python3") };
+        let framework = if has_flask(&interpreter) { "flask" } else { "http.server" };
+        Ok(Python { interpreter, framework })
+    }
+
+    /// `receive` or `serve`.
+    pub fn start(&self, mode: &str, core: usize, flags: &[&str]) -> Result<Process> {
+        let mut command = Command::new(&self.interpreter);
+        command.args([SCRIPT, mode, "--core", &core.to_string()]).args(flags);
+        Process::start(command)
+    }
+}

@@ -1,0 +1,104 @@
+//! The bare loop: micring's ring, no engine, no HTTP but a fixed head. What the rest of micring costs is the difference.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use bytes::Bytes;
+use micring::sys::ring::{Completion, Ring, RingOptions};
+use micring::sys::tcp;
+use micring::sys::token::Handle;
+
+use super::{Assembler, HEAD};
+use crate::receivers::{announce, bind};
+
+struct Client {
+    handle: Handle,
+    queue: VecDeque<Bytes>,
+    sending: Option<Bytes>,
+    asked: bool,
+}
+
+/// Sends handed over between two looks at the microphones (README: chunks of sends).
+const CHUNK: usize = 16;
+
+pub fn run() -> Result<()> {
+    let sockets = bind()?;
+    let listener = tcp::listen("127.0.0.1:0".parse()?)?;
+    announce(&sockets, Some(listener.local_addr()?))?;
+    let mut ring = Ring::new(RingOptions::default(), sockets)?;
+    ring.listen(listener);
+    let mut assembler = Assembler::default();
+    let mut clients: Vec<Client> = Vec::new();
+    let mut ready: VecDeque<usize> = VecDeque::new();
+    let mut completions = Vec::with_capacity(8192);
+    while assembler.stopped.contains(&false) {
+        ring.arm_mics();
+        ring.arm_accept();
+        if ready.is_empty() {
+            ring.wait(None)?
+        } else {
+            ring.poll()?
+        }
+        ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            match completion {
+                Completion::Datagram(datagram) => {
+                    let stamp = datagram.stamp.map_or(0, |stamp| stamp.as_nanos());
+                    let wanted = clients.iter().any(|client| client.asked);
+                    let event = assembler.packet(datagram.mic, ring.payload(&datagram), stamp, wanted);
+                    ring.recycle(datagram);
+                    let Some(event) = event else { continue };
+                    for (index, client) in clients.iter_mut().enumerate().filter(|(_, client)| client.asked) {
+                        if client.queue.len() < 64 {
+                            client.queue.push_back(event.clone());
+                            ready.push_back(index);
+                        }
+                    }
+                }
+                Completion::Accepted { handle, .. } => {
+                    clients.push(Client { handle, queue: VecDeque::new(), sending: None, asked: false });
+                    ring.receive(handle);
+                }
+                Completion::Received { handle, lease } => {
+                    ring.recycle_received(lease);
+                    if let Some(index) = clients.iter().position(|client| client.handle == handle) {
+                        clients[index].asked = true;
+                        clients[index].queue.push_back(Bytes::from_static(HEAD.as_bytes()));
+                        ready.push_back(index);
+                        ring.receive(handle);
+                    }
+                }
+                Completion::Sent { handle, count } => {
+                    if let Some(index) = clients.iter().position(|client| client.handle == handle) {
+                        let rest = clients[index].sending.take().map(|bytes| bytes.slice(count..));
+                        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                            clients[index].queue.push_front(rest);
+                        }
+                        if !clients[index].queue.is_empty() {
+                            ready.push_back(index);
+                        }
+                    }
+                }
+                Completion::Finished(handle) | Completion::Failed { handle, .. } => {
+                    if let Some(client) = clients.iter_mut().find(|client| client.handle == handle) {
+                        client.asked = false;
+                        client.queue.clear();
+                    }
+                    ring.close(handle);
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..CHUNK {
+            let Some(index) = ready.pop_front() else { break };
+            let client = &mut clients[index];
+            if client.sending.is_none()
+                && let Some(bytes) = client.queue.pop_front()
+            {
+                client.sending = Some(bytes.clone());
+                ring.send(client.handle, bytes);
+            }
+        }
+    }
+    Ok(())
+}
