@@ -321,6 +321,11 @@ impl Engine {
         }
     }
 
+    /// The host's clocks, and their steps.
+    pub fn host_clock(&self) -> &HostClock {
+        &self.host
+    }
+
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
         matches!(self.aligner, Aligner::Shared(_))

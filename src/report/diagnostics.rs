@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{BufferPackets, Drift, LatestPacket, Snapshot, Totals};
+use super::{BufferPackets, Drift, LatestPacket, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
 use crate::engine::figures::{Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
 use crate::engine::window::WINDOW;
@@ -115,6 +115,8 @@ struct Sheet<'a> {
     /// Seconds since each microphone's newest packet.
     silent_s: PerMic<Option<f64>>,
     clock_steps: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<RecordingFigures>,
 }
 
 impl<'a> Sheet<'a> {
@@ -126,7 +128,7 @@ impl<'a> Sheet<'a> {
         mic_drift: [&'a Drift; MICS],
         pair_drift: [&'a Drift; PAIRS.len()],
     ) -> Sheet<'a> {
-        let Totals { engine, stream, ring } = totals;
+        let Totals { engine, stream, ring, recording } = totals;
         let [drift0, drift1, drift2] = mic_drift.map(DriftOf::new);
         let [drift01, drift02, drift12] = pair_drift.map(DriftOf::new);
         Sheet {
@@ -205,6 +207,7 @@ impl<'a> Sheet<'a> {
             },
             silent_s: PerMic::from(snapshot.silent_for.map(|silent| silent.map(seconds))),
             clock_steps: engine.clock_steps,
+            recording: *recording,
         }
     }
 }

@@ -5,9 +5,11 @@
 
 mod diagnostics;
 mod metrics;
+mod recording;
 
 pub use diagnostics::{diagnostics, diagnostics_sync, latest};
 pub use metrics::Exporter;
+pub use recording::RecordingFigures;
 
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
@@ -91,6 +93,8 @@ pub struct Totals {
     pub engine: Counters,
     pub stream: StreamFigures,
     pub ring: RingFigures,
+    /// `None` where nothing is recorded.
+    pub recording: Option<RecordingFigures>,
 }
 
 impl Totals {
@@ -126,6 +130,7 @@ impl Totals {
                 control_truncated: r.control_truncated - o.control_truncated,
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
             },
+            recording: self.recording.map(|now| now.since(&earlier.recording.unwrap_or_default())),
         }
     }
 }
