@@ -5,9 +5,11 @@
 
 mod diagnostics;
 mod metrics;
+mod summaries;
 
-pub use diagnostics::{diagnostics, diagnostics_sync, latest};
+pub use diagnostics::diagnostics_sync;
 pub use metrics::Exporter;
+pub use summaries::{diagnostics, latest};
 
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
