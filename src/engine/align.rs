@@ -348,7 +348,6 @@ impl SharedAligner {
             self.floor_since.get_or_insert(at);
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
-            sink.meter.on_placed(mic, own_end, at);
         }
     }
 

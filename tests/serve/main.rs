@@ -6,4 +6,5 @@ mod clients;
 mod costs;
 mod faults;
 mod host;
+mod peers;
 mod rig;
