@@ -4,6 +4,7 @@ mod abuse;
 mod audio;
 mod clients;
 mod costs;
+mod drift;
 mod faults;
 mod host;
 mod peers;
