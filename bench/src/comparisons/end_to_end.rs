@@ -9,7 +9,7 @@ use super::{Outcome, delay};
 use crate::client::{one, subscribe};
 use crate::load::cycles::Board;
 use crate::process::Process;
-use crate::rig::Rig;
+use crate::rig::{CLIENT, Rig};
 use crate::stats::{Claim, Sheet, distribution};
 
 pub const SERVERS: [&str; 5] = ["micring serve", "bare loop", "epoll", "axum", "python"];
@@ -42,7 +42,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
                 let mut stream = subscribe(process.http.context("an HTTP server")?)?;
                 stream.set_read_timeout(Some(Duration::from_millis(400)))?;
                 let check = rig.quick;
-                let reader = rig.on_load(move || one::read(&mut stream, check));
+                let reader = rig.on_load(Some(CLIENT), move || one::read(&mut stream, check));
                 let cycles = rig.board(Board::usual(rig.seconds(6.0)), process.mics)?;
                 let seen = reader.join().expect("the client")?;
                 ensure!(seen.events == cycles, "{name}: {} events of {cycles} cycles", seen.events);
