@@ -2,6 +2,7 @@
 
 mod host;
 mod http;
+mod record;
 mod simulate;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
+pub use self::record::RecordArgs;
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
 use crate::engine::{ClockChoice, Hold};
@@ -126,6 +128,8 @@ pub struct ServeArgs {
     pub host: HostArgs,
     #[command(flatten)]
     pub web: HttpArgs,
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// UDP ports of the microphones.

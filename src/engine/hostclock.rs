@@ -99,6 +99,11 @@ impl HostClock {
         if was_before { before } else { at }
     }
 
+    /// The newest step: new offset minus old.
+    pub fn last_step(&self) -> Option<Span> {
+        self.last_step.map(|step| step.by)
+    }
+
     /// Steps of CLOCK_REALTIME noticed since start.
     pub fn steps(&self) -> u64 {
         self.steps

@@ -73,6 +73,9 @@ impl Exporter {
         skew(&mut text, snapshot, histograms);
         http(&mut text, snapshot);
         ring(&mut text, snapshot);
+        if let Some(recording) = &snapshot.totals.recording {
+            recording.render(&mut text);
+        }
         process_figures(&mut text, process);
         text.0
     }
@@ -233,7 +236,8 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-struct Text(String);
+/// A body while it is written.
+pub(super) struct Text(String);
 
 impl Text {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -250,19 +254,19 @@ impl Text {
         self.line(format_args!("{name}{{{labels}}} {value}"));
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "counter", help);
         self.line(format_args!("{name} {value}"));
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: Option<impl Display>) {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.family(name, "gauge", help);
             self.line(format_args!("{name} {value}"));
         }
     }
 
-    fn per_mic(&mut self, name: &str, kind: &str, help: &str, values: [Option<impl Display>; MICS]) {
+    pub(super) fn per_mic(&mut self, name: &str, kind: &str, help: &str, values: [Option<impl Display>; MICS]) {
         self.family(name, kind, help);
         for (mic, value) in values.into_iter().enumerate() {
             if let Some(value) = value {

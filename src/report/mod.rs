@@ -5,9 +5,13 @@
 
 mod diagnostics;
 mod metrics;
+mod recording;
+mod summaries;
 
-pub use diagnostics::{diagnostics, diagnostics_sync, latest};
+pub use diagnostics::diagnostics_sync;
 pub use metrics::Exporter;
+pub use recording::RecordingFigures;
+pub use summaries::{diagnostics, latest};
 
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
@@ -91,6 +95,8 @@ pub struct Totals {
     pub engine: Counters,
     pub stream: StreamFigures,
     pub ring: RingFigures,
+    /// `None` where nothing is recorded.
+    pub recording: Option<RecordingFigures>,
 }
 
 impl Totals {
@@ -126,6 +132,7 @@ impl Totals {
                 control_truncated: r.control_truncated - o.control_truncated,
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
             },
+            recording: self.recording.map(|now| now.since(&earlier.recording.unwrap_or_default())),
         }
     }
 }

@@ -200,6 +200,12 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// A write beyond RLIMIT_FSIZE fails with EFBIG, instead of ending the process by SIGXFSZ (setrlimit(2)).
+pub fn survive_file_size_limit() {
+    // SAFETY: ignoring a signal installs no handler of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// SIGINT and SIGTERM as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.
 pub struct Signals(OwnedFd);
 

@@ -1,4 +1,4 @@
-//! The ring: one io_uring that carries three microphones, HTTP, signals and log lines, and one system call a turn.
+//! The ring: one io_uring that carries three microphones, HTTP, signals, log lines and a recording; one system call a turn.
 //!
 //! Idea: everything that may wait is a submission; [`Ring::wait`] is the only place where the program sleeps; [`Ring::reap`]
 //! turns completions into plain values. Receives of microphones and the accept are *multishot*: one submission, many
@@ -6,7 +6,7 @@
 //!
 //! The set-up follows what was measured (README, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
 //! appear only when this thread enters for events, never by interrupting it), R_DISABLED with restrictions (the ring can do
-//! nothing but what stands in `OPCODES`, whoever takes over the process).
+//! nothing but what stands in `OPCODES`, and in `file::OPCODES` where it records, whoever takes over the process).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +18,7 @@ use io_uring::types::{Fd, RecvMsgOut};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::cmsg;
+use super::file::{self, FileOp, FileSlot};
 use super::host::Signals;
 use super::pool::{BufferPool, Lease};
 use super::tcp;
@@ -41,7 +42,7 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 const ENTER_NO_IOWAIT: u32 = 128;
 
-/// All that this ring may ever be asked for.
+/// All that this ring may ever be asked for, but for a file to record into.
 const OPCODES: [u8; 7] = [
     opcode::RecvMsgMulti::CODE,
     opcode::AcceptMulti::CODE,
@@ -61,11 +62,13 @@ pub struct RingOptions {
     pub mic_buffers: u16,
     /// Longest payload kept whole, in bytes.
     pub max_datagram: usize,
+    /// Whether files may be created and removed, see [`Ring::file`].
+    pub files: bool,
 }
 
 impl Default for RingOptions {
     fn default() -> RingOptions {
-        RingOptions { submissions: 4096, completions: 8192, mic_buffers: 256, max_datagram: 8192 }
+        RingOptions { submissions: 4096, completions: 8192, mic_buffers: 256, max_datagram: 8192, files: false }
     }
 }
 
@@ -131,6 +134,11 @@ pub enum Completion {
     },
     Signal,
     LogWritten(Result<usize, i32>),
+    /// A file operation ended, with a count or an errno.
+    FileDone {
+        op: FileOp,
+        result: Result<usize, i32>,
+    },
 }
 
 /// What the ring itself did, since start.
@@ -184,6 +192,7 @@ pub struct Ring {
     free: Vec<u32>,
     signals: Option<Signals>,
     log: Option<Bytes>,
+    file: FileSlot,
     no_iowait: bool,
     counters: RingCounters,
 }
@@ -217,7 +226,8 @@ impl Ring {
             ports.push(Mic { socket, pool, header, armed: false });
         }
         let http_pool = BufferPool::register(&submitter, HTTP_GROUP, HTTP_BUFFERS, HTTP_BUFFER)?;
-        let mut rules: Vec<Restriction> = OPCODES.iter().map(|&code| Restriction::sqe_op(code)).collect();
+        let files = if options.files { &file::OPCODES[..] } else { &[] };
+        let mut rules: Vec<Restriction> = OPCODES.iter().chain(files).map(|&code| Restriction::sqe_op(code)).collect();
         rules.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
         submitter.register_restrictions(&mut rules)?;
         submitter.register_enable_rings()?;
@@ -232,6 +242,7 @@ impl Ring {
             free: Vec::new(),
             signals: None,
             log: None,
+            file: FileSlot::default(),
             no_iowait,
             counters: RingCounters::default(),
         })
@@ -364,6 +375,18 @@ impl Ring {
 
     pub fn log_busy(&self) -> bool {
         self.log.is_some()
+    }
+
+    /// Starts an operation on the file; at most one is in flight. Needs [`RingOptions::files`].
+    pub fn file(&mut self, op: FileOp) {
+        let entry = self.file.submit(op);
+        // SAFETY: what the entry points to stays in `self.file` until the operation's completion is reaped, and outlives the
+        // ring (field order).
+        unsafe { self.push(entry, Token::File) };
+    }
+
+    pub fn file_busy(&self) -> bool {
+        self.file.is_busy()
     }
 
     fn cancel(&mut self, token: Token) {
@@ -525,6 +548,10 @@ impl Ring {
                 Some(Token::Log) => {
                     self.log = None;
                     out.push(Completion::LogWritten(usize::try_from(result).map_err(|_| -result)));
+                }
+                Some(Token::File) => {
+                    let (op, result) = self.file.complete(result);
+                    out.push(Completion::FileDone { op, result });
                 }
                 Some(Token::Cancel) => {}
                 None => panic!("every submission carries a token: {:#x}", entry.user_data()),

@@ -15,6 +15,7 @@ pub enum Token {
     Accept,
     Signal,
     Log,
+    File,
     Cancel,
     Recv(Handle),
     Send(Handle),
@@ -34,6 +35,7 @@ impl Token {
             Token::Cancel => (5, 0, 0),
             Token::Recv(handle) => (6, handle.slot, handle.generation),
             Token::Send(handle) => (7, handle.slot, handle.generation),
+            Token::File => (8, 0, 0),
         };
         assert!(u64::from(slot) <= SLOT_MASK, "a slot fits 24 bits: the connection limit is far below");
         kind << 56 | u64::from(slot) << 32 | u64::from(generation)
@@ -51,6 +53,7 @@ impl Token {
             5 => Token::Cancel,
             6 => Token::Recv(handle),
             7 => Token::Send(handle),
+            8 => Token::File,
             _ => return None,
         })
     }
@@ -69,6 +72,7 @@ mod tests {
             Token::Accept,
             Token::Signal,
             Token::Log,
+            Token::File,
             Token::Cancel,
             Token::Recv(handle),
             Token::Send(handle),

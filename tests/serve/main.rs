@@ -8,5 +8,6 @@ mod clients;
 mod costs;
 mod faults;
 mod host;
+mod peers;
 mod rig;
 mod storms;

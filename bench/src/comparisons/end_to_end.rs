@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use micring::sys::latency::WakeUpRequest;
 
 use super::{Outcome, delay};
 use crate::client::{one, subscribe};
 use crate::load::cycles::Board;
-use crate::os::AwakeCores;
 use crate::process::Process;
 use crate::rig::Rig;
 use crate::stats::{Claim, Sheet, distribution};
@@ -15,7 +15,7 @@ use crate::stats::{Claim, Sheet, distribution};
 pub const SERVERS: [&str; 5] = ["micring serve", "bare loop", "epoll", "axum", "python"];
 
 /// Starts a server; `None` where it cannot be had here.
-pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process, Option<AwakeCores>)>> {
+pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process, Option<WakeUpRequest>)>> {
     let core = rig.under_test;
     if name == "micring serve" {
         return delay::micring(core, low_latency, false);
@@ -27,7 +27,7 @@ pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process
         ("bare loop", _) => Process::peer("serve", "ring", core, flags)?,
         _ => Process::peer("serve", name, core, flags)?,
     };
-    let awake = if low_latency { Some(AwakeCores::hold()?) } else { None };
+    let awake = if low_latency { Some(WakeUpRequest::hold()?) } else { None };
     Ok(Some((process, awake)))
 }
 

@@ -1,11 +1,15 @@
 //! `micring serve`: binds everything, then runs the loop until a signal ends it.
 //!
 //! [`turn`] is the loop; [`merge`] puts three sockets in one order; [`view`] is what HTTP sees of the program; [`log`] the
-//! way to standard error; [`standing`] what is asked of the host and given up to it. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`standing`] what is asked of the host and
+//! given up to it. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
 mod log;
 mod merge;
+mod record;
+mod recorder;
+mod shelf;
 mod standing;
 mod turn;
 mod view;
@@ -24,6 +28,7 @@ use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
 use crate::sys::udp::MicSocket;
+use record::Recording;
 use turn::Loop;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
@@ -60,7 +65,8 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
-    let options = RingOptions { max_datagram: args.max_datagram, ..RingOptions::default() };
+    let recording = Recording::begin(&args.record, addresses)?;
+    let options = RingOptions { max_datagram: args.max_datagram, files: recording.is_some(), ..RingOptions::default() };
     let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
     ring.arm_mics();
     ring.listen(listener);
@@ -78,6 +84,13 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let notify = Notify::from_environment(host::mono());
     let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);
     run.probe().map_err(|error| ring_failure(&error))?;
+    if let Some(recording) = recording {
+        run.record(recording);
+        if let Some(folder) = &args.record.record {
+            let megabytes = args.record.record_max_bytes / 1_000_000;
+            run.say(format_args!("recording into {}, {megabytes} MB at most, the oldest go first", folder.display()));
+        }
+    }
     if receive_buffer < 2 * RECEIVE_BUFFER {
         run.say(format_args!(
             "the kernel grants {} KiB of receive buffer a microphone, not {}: raise it with sysctl -w net.core.rmem_max={}",
@@ -92,7 +105,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
     }
     ready(&addresses)?;
-    let _asked = standing::take(&args.host, &mut run);
+    let _asked = standing::take(&args.host, args.record.record.as_deref(), &mut run);
     announce(&addresses);
     run.notify("READY=1");
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))

@@ -3,6 +3,7 @@
 //! Nothing here is needed to serve: each part that the host refuses is said in one line, with what would mend it.
 
 use std::io;
+use std::path::Path;
 
 use super::plain;
 use super::turn::Loop;
@@ -12,7 +13,8 @@ use crate::sys::latency::{self, Locked, WakeUpRequest};
 use crate::sys::sandbox;
 
 /// Asks first, gives up after: the requests need the privileges. What is returned has to live as long as the loop.
-pub(super) fn take(args: &HostArgs, run: &mut Loop) -> Option<WakeUpRequest> {
+/// `record`: the folder that stays open to writing.
+pub(super) fn take(args: &HostArgs, record: Option<&Path>, run: &mut Loop) -> Option<WakeUpRequest> {
     let parts = args.low_latency.unwrap_or_default();
     let asked = ask(parts, args.busy_poll, run);
     // glibc reads the time zone's file at the first use; later no file can be opened.
@@ -24,7 +26,7 @@ pub(super) fn take(args: &HostArgs, run: &mut Loop) -> Option<WakeUpRequest> {
             Ok(how) => format!("{layer} ({how})"),
             Err(why) => format!("NOT by {layer} ({why})"),
         };
-        let layers: Vec<String> = sandbox::confine(None).into_iter().map(text).collect();
+        let layers: Vec<String> = sandbox::confine(record).into_iter().map(text).collect();
         run.say(format_args!("confined by {}", layers.join(", ")));
     }
     asked

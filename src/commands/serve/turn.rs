@@ -5,14 +5,15 @@
 //! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
 //! 4. feed timers, once nothing older can still come;
 //! 5. feed HTTP, at most [`HTTP_SHARE`] actions, so that no load of it delays audio;
-//! 6. hand over log lines; all that was queued is submitted by the next turn's wait.
+//! 6. hand over log lines and what is recorded; all that was queued is submitted by the next turn's wait.
 
 use std::fmt::Display;
 use std::io;
 
 use super::log::Log;
 use super::merge::{Merge, Noted};
-use super::view::{Shared, View};
+use super::record::Recording;
+use super::view::{Drops, Shared, View};
 use crate::MICS;
 use crate::cycle::Clocks;
 use crate::engine::window::Past;
@@ -60,6 +61,7 @@ pub(super) struct Loop {
     shared: Shared,
     past: Past<Totals>,
     log: Log,
+    recording: Option<Recording>,
     merge: Merge<MicDatagram>,
     ready: Vec<(usize, KernelTime, MicDatagram)>,
     completions: Vec<Completion>,
@@ -89,6 +91,7 @@ impl Loop {
             shared: Shared::new(core, host::clocks()),
             past: Past::new(),
             log: Log::default(),
+            recording: None,
             merge: Merge::new(1024),
             ready: Vec::with_capacity(1024),
             completions: Vec::with_capacity(8192),
@@ -117,6 +120,10 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    pub fn record(&mut self, recording: Recording) {
+        self.recording = Some(recording);
     }
 
     pub fn say(&mut self, text: impl Display) {
@@ -170,7 +177,11 @@ impl Loop {
         // 5. HTTP.
         self.feed_http(clocks);
 
-        // 6. Log lines; the next wait submits.
+        // 6. What is recorded, and log lines; the next wait submits.
+        if let Some(recording) = &mut self.recording {
+            recording.submit(&mut self.ring, &mut self.log, clocks.mono);
+            self.shared.recording = Some(recording.figures());
+        }
         if !self.ring.log_busy()
             && let Some(bytes) = self.log.next()
         {
@@ -187,6 +198,9 @@ impl Loop {
         let mut heard = [false; MICS];
         let web = self.web.len();
         self.engine.begin_turn(clocks);
+        if let Some(recording) = &mut self.recording {
+            recording.observe(&self.engine, self.shared.drops.map(Drops::total), clocks);
+        }
         for completion in self.completions.drain(..) {
             match completion {
                 Completion::Datagram(datagram) => {
@@ -201,6 +215,9 @@ impl Loop {
                         None => {
                             self.engine.note_unstamped(datagram.mic);
                             self.shared.unstamped = Some(datagram.mic);
+                            if let Some(recording) = &mut self.recording {
+                                recording.unstamped(datagram.mic);
+                            }
                             self.ring.recycle(datagram);
                         }
                     }
@@ -244,6 +261,9 @@ impl Loop {
     fn feed(&mut self, mic: usize, stamp: KernelTime, datagram: &MicDatagram, clocks: Clocks) {
         let Some(sender) = datagram.sender else { return };
         let bytes = self.ring.payload(datagram);
+        if let Some(recording) = &mut self.recording {
+            recording.datagram(datagram, stamp, sender, bytes, clocks);
+        }
         let verdict = self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: datagram.len });
         if let Verdict::Accepted(packet) = verdict
             && self.server.wants_packets()
@@ -343,9 +363,17 @@ impl Loop {
                     self.ring.stop_accepting();
                     self.server.begin_shutdown();
                     self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
+                    if let Some(recording) = &mut self.recording {
+                        recording.finish(clocks);
+                    }
                 }
             }
             Completion::LogWritten(result) => self.log.written(result),
+            Completion::FileDone { op, result } => {
+                if let Some(recording) = &mut self.recording {
+                    recording.done(op, result, clocks.mono);
+                }
+            }
             Completion::Datagram(_) | Completion::MicEnded { .. } => {
                 unreachable!("microphones are fed before HTTP, in the round that reaped them")
             }
@@ -371,13 +399,15 @@ impl Loop {
             self.accept_at,
             self.stop_at,
             self.notify.next_feed(),
+            self.recording.as_ref().and_then(Recording::next_timeout),
         ];
         timers.into_iter().flatten().chain(rearm).min()
     }
 
     fn finished(&self, now: MonoTime) -> bool {
         let Some(stop_at) = self.stop_at else { return false };
-        let drained = self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
+        let recorded = self.recording.as_ref().is_none_or(Recording::is_drained);
+        let drained = recorded && self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
         drained || now >= stop_at
     }
 }

@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::engine::window::Past;
 use crate::http::{LocalTime, Server, Source};
 use crate::report::{
-    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RingFigures, ServerInfo, Snapshot, StreamFigures,
-    Totals,
+    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo, Snapshot,
+    StreamFigures, Totals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
@@ -38,6 +38,10 @@ impl Drops {
             self.total += u64::from(step);
         }
     }
+
+    pub fn total(self) -> u64 {
+        self.total
+    }
 }
 
 /// What the loop knows beside engine, server and ring.
@@ -46,6 +50,7 @@ pub(super) struct Shared {
     pub drops: [Drops; MICS],
     pub control_cut: u64,
     pub unstamped: Option<usize>,
+    pub recording: Option<RecordingFigures>,
     stream: (MonoTime, StreamFigures),
     log_dropped: u64,
     core: Option<usize>,
@@ -76,6 +81,7 @@ impl Shared {
             drops: [Drops::default(); MICS],
             control_cut: 0,
             unstamped: None,
+            recording: None,
             stream: (started.mono, StreamFigures::default()),
             log_dropped: 0,
             core,
@@ -147,6 +153,7 @@ impl Shared {
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
             },
+            recording: self.recording,
         }
     }
 }

@@ -1,0 +1,125 @@
+//! `--record`: the recorder beside the loop, its operations on the ring and its lines in the log.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::log::Log;
+use super::plain;
+use super::recorder::{Recorder, Settings};
+use crate::MICS;
+use crate::cli::RecordArgs;
+use crate::commands::Failure;
+use crate::cycle::Clocks;
+use crate::engine::Engine;
+use crate::report::RecordingFigures;
+use crate::sys::file::FileOp;
+use crate::sys::host;
+use crate::sys::ring::{MicDatagram, Ring};
+use crate::time::{KernelTime, MonoTime};
+
+/// A recording that is going on.
+pub(super) struct Recording {
+    recorder: Recorder,
+    finishing: bool,
+}
+
+impl Recording {
+    /// `None` where nothing is to be recorded. Makes the folder if need be, and looks at what is in it.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, read or written.
+    pub fn begin(args: &RecordArgs, mics: [SocketAddr; MICS]) -> Result<Option<Recording>, Failure> {
+        let Some(folder) = &args.record else { return Ok(None) };
+        let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
+        fs::create_dir_all(folder).map_err(failure)?;
+        let stored = recordings(folder).map_err(failure)?;
+        // Rather now than in a log line that nobody reads.
+        let probe = folder.join(format!(".micring-{}", std::process::id()));
+        fs::File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(failure)?;
+        host::survive_file_size_limit();
+        let settings = Settings {
+            folder: folder.clone(),
+            snap: args.record_snap,
+            rotate_bytes: args.record_rotate_bytes,
+            rotate_age: args.record_rotate_age,
+            max_bytes: args.record_max_bytes,
+        };
+        let recorder = Recorder::new(settings, mics, host::kernel_release(), stored, host::clocks());
+        Ok(Some(Recording { recorder, finishing: false }))
+    }
+
+    pub fn datagram(
+        &mut self,
+        datagram: &MicDatagram,
+        stamp: KernelTime,
+        from: SocketAddr,
+        bytes: &[u8],
+        clocks: Clocks,
+    ) {
+        if self.finishing {
+            return;
+        }
+        self.recorder.datagram(datagram.mic, stamp, from, bytes, datagram.len, clocks);
+    }
+
+    pub fn unstamped(&mut self, mic: usize) {
+        self.recorder.unstamped(mic);
+    }
+
+    /// At the start of a round, before its datagrams.
+    pub fn observe(&mut self, engine: &Engine, drops: [u64; MICS], clocks: Clocks) {
+        let host = engine.host_clock();
+        self.recorder.observe(drops, host.steps(), host.last_step(), clocks);
+    }
+
+    /// At the end of a turn: the next operation goes to the ring, lines to the log.
+    pub fn submit(&mut self, ring: &mut Ring, log: &mut Log, now: MonoTime) {
+        if let Some(op) = self.recorder.next_op(now) {
+            ring.file(op);
+        }
+        while let Some(line) = self.recorder.next_line() {
+            log.line(&line);
+        }
+    }
+
+    pub fn done(&mut self, op: FileOp, result: Result<usize, i32>, now: MonoTime) {
+        self.recorder.done(op, result, now);
+    }
+
+    /// Ends the file with its last statistics; what comes after is not recorded.
+    pub fn finish(&mut self, clocks: Clocks) {
+        if !self.finishing {
+            self.finishing = true;
+            self.recorder.finish(clocks);
+        }
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.recorder.is_drained()
+    }
+
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        self.recorder.next_timeout()
+    }
+
+    pub fn figures(&self) -> RecordingFigures {
+        self.recorder.figures()
+    }
+}
+
+/// Our own recordings in a folder, oldest first, with their sizes.
+fn recordings(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("micring-") && name.ends_with(".pcapng") {
+            found.push((entry.path(), entry.metadata()?.len()));
+        }
+    }
+    // The name begins with the time.
+    found.sort_unstable();
+    Ok(found)
+}
