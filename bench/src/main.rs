@@ -28,6 +28,9 @@ struct Cli {
     /// Factor on the length of every measurement.
     #[arg(long, global = true, default_value_t = 1.0)]
     stretch: f64,
+    /// Throughput (ingest, fanout, growth) with all that is under test in SCHED_FIFO: for a machine that is not quiet.
+    #[arg(long, global = true)]
+    isolate: bool,
     /// Where results.json and the plots go; default: target/bench.
     #[arg(long, global = true)]
     out: Option<PathBuf>,
@@ -121,6 +124,7 @@ fn rig(cli: &Cli) -> Result<Rig> {
         rounds: if quick { 1 } else { cli.rounds.max(1) },
         stretch: cli.stretch,
         quick,
+        isolate: cli.isolate,
         python,
         out,
     })
@@ -142,9 +146,10 @@ fn run(cli: &Cli) -> Result<()> {
     let rig = rig(cli)?;
     let date = String::from_utf8_lossy(&host::local_time(host::clocks().wall)).into_owned();
     let head = format!(
-        "{date}, Linux {}, {} rounds, under test: core {}, load: core {}",
+        "{date}, Linux {}, {} rounds{}, under test: core {}, load: core {}",
         host::kernel_release(),
         rig.rounds,
+        if rig.isolate { ", throughput in SCHED_FIFO" } else { "" },
         rig.under_test,
         rig.load
     );

@@ -11,6 +11,7 @@ use crate::load::Mics;
 use crate::load::cycles::{self, Board};
 use crate::load::flood::{self, Flood, Sent};
 use crate::os;
+use crate::process::Process;
 use crate::python::Python;
 
 /// SCHED_FIFO priorities on the load's core: a board's packets leave on time, whatever the client does.
@@ -28,6 +29,8 @@ pub struct Rig {
     pub stretch: f64,
     /// Small, and with answers checked: a test that it runs.
     pub quick: bool,
+    /// Throughput is measured before whatever else runs on this machine: for one that is not quiet.
+    pub isolate: bool,
     pub python: Option<Python>,
     /// Where plots and the JSON go.
     pub out: std::path::PathBuf,
@@ -70,9 +73,23 @@ impl Rig {
         })
     }
 
+    /// Where asked for, puts all threads of a process under test into SCHED_FIFO: other programs then take nothing from it.
+    /// Beyond 95 % of a core the kernel throttles it, every peer alike.
+    pub fn isolate(&self, process: &Process) -> Result<()> {
+        if self.isolate {
+            // Threads that are made right after the ready line.
+            settle();
+            for task in std::fs::read_dir(format!("/proc/{}/task", process.pid()))? {
+                let task = task?.file_name().to_string_lossy().parse()?;
+                os::set_fifo(task, 10).context("SCHED_FIFO for a process under test")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Floods from the load's core, to the end.
     pub fn flood(&self, flood: Flood, mics: Mics) -> Result<Sent> {
-        self.on_load(None, move || flood::run(flood, mics, &AtomicBool::new(false))).join().expect("the sender")
+        self.on_load(self.isolate.then_some(BOARD), move || flood::run(flood, mics, &AtomicBool::new(false))).join().expect("the sender")
     }
 
     /// A board on the load's core, to the end; the cycles sent.

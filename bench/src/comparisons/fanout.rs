@@ -42,6 +42,7 @@ impl Trial {
 /// `subscribers` of a running server for so many seconds of cycles.
 pub fn trial(rig: &Rig, process: &Process, subscribers: usize, board: Board) -> Result<Trial> {
     let address = process.http.context("an HTTP server")?;
+    rig.isolate(process)?;
     let done = Arc::new(AtomicBool::new(false));
     let many = Many::connect(address, subscribers)?;
     let flag = done.clone();

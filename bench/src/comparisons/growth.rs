@@ -21,6 +21,7 @@ fn board(times: u32, seconds: f64) -> (Board, u32) {
 fn packet_rate(rig: &Rig, times: u32) -> Result<(f64, f64, f64, f64)> {
     let (board, rate) = board(times, rig.seconds(2.0));
     let process = Process::micring(rig.under_test, &["--sample-rate", &rate.to_string()])?;
+    rig.isolate(&process)?;
     let before = process.cpu_s()?;
     let cycles = rig.board(board, process.mics)?;
     settle();

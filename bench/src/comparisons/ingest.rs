@@ -45,6 +45,7 @@ fn start(rig: &Rig, name: &str) -> Result<Option<Process>> {
 
 fn trial(rig: &Rig, name: &str, flood: Flood) -> Result<Option<Taken>> {
     let Some(process) = start(rig, name)? else { return Ok(None) };
+    rig.isolate(&process)?;
     let before = process.cpu_s()?;
     let sent = rig.flood(flood, process.mics)?;
     settle();
