@@ -119,7 +119,7 @@ fn tshark(path: &Path, fields: &[&str]) -> Vec<Vec<String>> {
 #[test]
 fn tshark_sees_what_serve_received() {
     let folder = Folder::new("tshark");
-    let mut serve = Serve::start(&["--record", folder.path()]);
+    let mut serve = Serve::start(&["--record", folder.path(), "--queue", "4096"]);
     let mut events = serve.events("/api/stream");
     // The kernel's stamps, as the stream of packets tells them until the end.
     let reader = std::thread::spawn(move || {

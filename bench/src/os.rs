@@ -1,13 +1,12 @@
 //! What the measurements need of the system beyond the library's `sys`: clocks by name, CPU time of another process,
 //! scheduling classes, the PM QoS file, and the three batch calls that peers are made of.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use micring::sys::cmsg;
 
 /// Nanoseconds of a clock, by its number in `libc`.
@@ -59,17 +58,6 @@ pub fn set_fifo(pid: u32, priority: i32) -> io::Result<()> {
     match unsafe { libc::sched_setscheduler(pid as libc::pid_t, libc::SCHED_FIFO, &param) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// While this lives, idle cores stay awake (Documentation/power/pm_qos_interface.rst).
-pub struct AwakeCores(#[allow(dead_code)] File);
-
-impl AwakeCores {
-    pub fn hold() -> Result<AwakeCores> {
-        let mut file = OpenOptions::new().write(true).open("/dev/cpu_dma_latency").context("/dev/cpu_dma_latency")?;
-        file.write_all(&0_i32.to_ne_bytes()).context("/dev/cpu_dma_latency")?;
-        Ok(AwakeCores(file))
     }
 }
 

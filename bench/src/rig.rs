@@ -1,7 +1,6 @@
 //! The machine and the plan: which core is whose, how many rounds, how long; and running a load on its core.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,7 +10,12 @@ use micring::sys::host;
 use crate::load::Mics;
 use crate::load::cycles::{self, Board};
 use crate::load::flood::{self, Flood, Sent};
+use crate::os;
 use crate::python::Python;
+
+/// SCHED_FIFO priorities on the load's core: a board's packets leave on time, whatever the client does.
+const BOARD: i32 = 3;
+pub const CLIENT: i32 = 2;
 
 /// What every comparison needs.
 pub struct Rig {
@@ -48,56 +52,36 @@ impl Rig {
         (0..count).map(|n| (n + round) % count).collect()
     }
 
-    /// A thread on the load's core.
-    pub fn on_load<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    /// A thread on the load's core. Boards and clients are instruments: where that is allowed they go before whatever else
+    /// runs there, so that what is measured is the other core's doing. Floods do not: they never sleep.
+    pub fn on_load<T: Send + 'static>(
+        &self,
+        priority: Option<i32>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         let core = self.load;
         thread::spawn(move || {
             host::pin_to(core).expect("the load's core is allowed");
+            if let Some(priority) = priority {
+                // Refused without CAP_SYS_NICE: then they take turns with the rest, for every peer alike.
+                let _ = os::set_fifo(0, priority);
+            }
             work()
         })
     }
 
     /// Floods from the load's core, to the end.
     pub fn flood(&self, flood: Flood, mics: Mics) -> Result<Sent> {
-        self.on_load(move || flood::run(flood, mics, &AtomicBool::new(false))).join().expect("the sender")
+        self.on_load(None, move || flood::run(flood, mics, &AtomicBool::new(false))).join().expect("the sender")
     }
 
     /// A board on the load's core, to the end; the cycles sent.
     pub fn board(&self, board: Board, mics: Mics) -> Result<u64> {
-        self.on_load(move || cycles::run(board, mics, &AtomicBool::new(false))).join().expect("the sender")
-    }
-
-    /// A board that runs until it is dropped.
-    pub fn start_board(&self, board: Board, mics: Mics) -> Running {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        Running { stop, thread: Some(self.on_load(move || cycles::run(board, mics, &flag))) }
+        self.on_load(Some(BOARD), move || cycles::run(board, mics, &AtomicBool::new(false))).join().expect("the sender")
     }
 
     pub fn progress(&self, text: std::fmt::Arguments<'_>) {
         eprintln!("  {text}");
-    }
-}
-
-/// A load in the background.
-pub struct Running {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<u64>>>,
-}
-
-impl Running {
-    /// Waits for its own end.
-    pub fn join(mut self) -> Result<u64> {
-        self.thread.take().expect("joined once").join().expect("the sender")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

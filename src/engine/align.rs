@@ -175,7 +175,7 @@ impl SharedAligner {
             Judgement::Delayed => {
                 self.settle_delayed();
                 if doubt_is_long {
-                    self.restart_clocks();
+                    self.restart_clocks(sink);
                 }
             }
             Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, doubt_is_long, sink),
@@ -348,7 +348,6 @@ impl SharedAligner {
             self.floor_since.get_or_insert(at);
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
-            sink.meter.on_placed(mic, own_end, at);
         }
     }
 
@@ -364,7 +363,7 @@ impl SharedAligner {
         self.released = false;
         self.skips.push(since, frames, lost);
         if long {
-            self.restart_clocks();
+            self.restart_clocks(sink);
         }
         self.judge_again(sink);
     }
@@ -414,7 +413,8 @@ impl SharedAligner {
         self.settle_delayed();
     }
 
-    fn restart_clocks(&mut self) {
+    fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
+        (0..MICS).for_each(|mic| sink.meter.on_restart(mic));
         self.late.forget_level();
         self.clock.restart();
         self.floor_since = None;

@@ -47,11 +47,11 @@ pub(super) struct Boards {
     ties: [Option<Tie>; MICS],
     /// The offset of a microphone before it fell silent, where its board went on counting.
     silent: [Option<i64>; MICS],
+    /// From the start of the positions.
     grid: Option<Grid>,
     /// The common axis at a moment.
     axis: Option<(MonoTime, f64)>,
     first_heard: Option<MonoTime>,
-    started: bool,
     max_open: i64,
 }
 
@@ -66,7 +66,6 @@ impl Boards {
             grid: None,
             axis: None,
             first_heard: None,
-            started: false,
             max_open,
         }
     }
@@ -88,14 +87,13 @@ impl Boards {
             return Placed::Duplicate;
         }
         self.first_heard.get_or_insert(a.at);
-        let grid = self.grid.get_or_insert_with(|| Grid::new(i64::from(a.packet.samples()), sink.history));
         let tie = &mut self.ties[a.mic];
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
             let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
             sink.meter.on_placed(a.mic, end, d.at);
-            if let Some(tie) = tie.as_mut().filter(|_| self.started) {
+            if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, sink));
             }
         };
@@ -112,19 +110,17 @@ impl Boards {
     }
 
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        self.grid.as_ref().filter(|_| self.started)?.next_timeout(self.hold())
+        self.grid.as_ref()?.next_timeout(self.hold())
     }
 
     /// The offset of a microphone starts anew; what still waits is placed as it stands.
     fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
+        sink.meter.on_restart(a.mic);
         let (Some(grid), Some(tie)) = (&mut self.grid, &mut self.ties[a.mic]) else {
             return self.streams[a.mic].restart(&mut |_| {});
         };
-        let started = self.started;
         self.streams[a.mic].restart(&mut |d| {
-            if started {
-                tie.place(a.mic, &d, a.at, grid, sink);
-            }
+            tie.place(a.mic, &d, a.at, grid, sink);
         });
         self.silent[a.mic] = self.ties[a.mic].take().map(|tie| tie.offset).filter(|_| !a.new_sender);
     }
@@ -141,8 +137,8 @@ impl Boards {
                 self.tie(mic, now, sink);
             }
         }
-        if !self.started {
-            self.start(now);
+        if self.grid.is_none() {
+            self.start(now, sink);
         }
         if let Some((mic, slip)) = slip_for(&places)
             && let Some(tie) = self.ties[mic].as_mut().filter(|tie| tie.slip == 0)
@@ -170,13 +166,14 @@ impl Boards {
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
-    fn start(&mut self, now: MonoTime) {
+    fn start(&mut self, now: MonoTime, sink: &Sink<'_>) {
         let waiting = (0..MICS).any(|mic| self.ties[mic].is_none() && self.streams[mic].last_heard().is_some());
         let first = self.first_heard.expect("a packet was heard");
         if self.ties.iter().all(Option::is_none) || (waiting && now - first < LEARN + LEARN) {
             return;
         }
-        self.started = true;
+        let nominal = self.streams.iter().map(Stream::nominal).max().expect("three streams");
+        self.grid = Some(Grid::new(nominal, self.sample_rate, self.max_open, sink.history));
         // The next packet of each begins where its newest ended; the last of these is position 0.
         let ends = self.streams.iter().zip(&self.ties).filter_map(|(s, t)| Some(s.end().0 + t.as_ref()?.offset));
         let origin = ends.max().expect("one is tied");
@@ -219,7 +216,7 @@ impl Boards {
         let live = std::array::from_fn(|mic| {
             self.ties[mic].is_some() && self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE)
         });
-        if let Some(grid) = self.grid.as_mut().filter(|_| self.started) {
+        if let Some(grid) = &mut self.grid {
             grid.emit_ready(live, hold, self.max_open, now, sink);
         }
     }

@@ -27,6 +27,8 @@ const LEFT_KEPT: usize = 512;
 struct Record {
     samples: [u32; MICS],
     newest: [Option<Newest>; MICS],
+    /// When it was first filled.
+    opened: Option<MonoTime>,
     passed: [Option<MonoTime>; MICS],
     left: bool,
     id: Option<u64>,
@@ -47,6 +49,9 @@ pub(super) struct Grid {
     /// Where the grid's position 0 stands: free boards may follow a shared one.
     base: FramePos,
     frames: i64,
+    period: Span,
+    /// Open cycles at most; a jump further ahead skips.
+    max_open: i64,
     /// The cycle that `records` begins with.
     first: i64,
     records: VecDeque<Record>,
@@ -61,12 +66,14 @@ pub(super) struct Grid {
 
 impl Grid {
     /// Cycles of `frames`, after what `history` holds.
-    pub fn new(frames: i64, history: &History) -> Grid {
+    pub fn new(frames: i64, sample_rate: u32, max_open_frames: i64, history: &History) -> Grid {
         Grid {
             base: history.span().end,
             frames,
+            period: Span::of_frames(frames, sample_rate),
+            max_open: max_open_frames / frames + 1,
             first: 0,
-            records: VecDeque::with_capacity(LEFT_KEPT + 64),
+            records: VecDeque::with_capacity(2 * LEFT_KEPT),
             next: 0,
             next_id: history.ids().end,
             ends: [0; MICS],
@@ -101,6 +108,7 @@ impl Grid {
         sink: &mut Sink<'_>,
     ) -> bool {
         let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
+        self.make_room((end - 1).div_euclid(self.frames), now, sink);
         let mut late = 0;
         let mut at = pos.max(self.first * self.frames).max(0);
         while at < end {
@@ -109,6 +117,7 @@ impl Grid {
             let part = &samples[(at - pos) as usize * SAMPLE_BYTES..(until - pos) as usize * SAMPLE_BYTES];
             let frames = self.frames as u32;
             let record = self.record(cycle);
+            record.opened.get_or_insert(now);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
             record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
             let record = *record;
@@ -125,6 +134,20 @@ impl Grid {
         }
         self.pass(mic, end, now);
         2 * late > end - pos
+    }
+
+    /// Lets cycles go until `cycle` is not too far ahead: after a silence of everybody there is nothing between.
+    fn make_room(&mut self, cycle: i64, now: MonoTime, sink: &mut Sink<'_>) {
+        while cycle - self.next > self.max_open && self.next < self.first + self.records.len() as i64 {
+            self.leave(now, sink);
+        }
+        let empty = cycle - self.next - self.max_open;
+        if empty > 0 {
+            sink.counters.cycles.skipped += empty as u64;
+            self.next += empty;
+            self.first = self.next;
+            self.records.clear();
+        }
     }
 
     /// A microphone's samples up to `end` are known: there, or lost.
@@ -145,25 +168,26 @@ impl Grid {
 
     /// When the oldest open cycle has waited for `hold`.
     pub fn next_timeout(&self, hold: Span) -> Option<MonoTime> {
-        self.first_passed(self.next).map(|at| at + hold)
+        self.waits_since(self.next).map(|at| at + hold)
     }
 
     /// Cycles that all of `live` have passed, or that have waited long enough, leave.
     pub fn emit_ready(&mut self, live: [bool; MICS], hold: Span, max_open: i64, now: MonoTime, sink: &mut Sink<'_>) {
-        while let Some(first_passed) = self.first_passed(self.next) {
+        while let Some(since) = self.waits_since(self.next) {
             let i = (self.next - self.first) as usize;
             let passed = |mic: usize| self.records[i].passed[mic].is_some();
             let all = (0..MICS).all(|mic| !live[mic] || passed(mic));
-            if !(all || now - first_passed >= hold || self.open_frames() > max_open) {
+            if !(all || now - since >= hold || self.open_frames() > max_open) {
                 return;
             }
             self.leave(now, sink);
         }
     }
 
-    fn first_passed(&self, cycle: i64) -> Option<MonoTime> {
+    /// Since the first microphone passed; where all fell silent inside the cycle, since one should have.
+    fn waits_since(&self, cycle: i64) -> Option<MonoTime> {
         let record = self.records.get(usize::try_from(cycle - self.first).ok()?)?;
-        record.passed.iter().flatten().min().copied()
+        record.passed.iter().flatten().min().copied().or(record.opened.map(|at| at + self.period))
     }
 
     fn leave(&mut self, now: MonoTime, sink: &mut Sink<'_>) {

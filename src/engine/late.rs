@@ -323,4 +323,18 @@ mod tests {
         assert_eq!(said.iter().filter(|&&j| j == Judgement::Delayed).count(), 1);
         assert!(!said.iter().any(|j| matches!(j, Judgement::Lost(_))));
     }
+
+    #[test]
+    fn no_doubt_lasts_longer_than_a_quarter_of_a_second() {
+        // Contract: an independent stream decides within 0.25 s. Whatever packets a period apart show, in 1.3 periods each
+        // at most, 2 x 8 of them end it.
+        for level_us in (10_700..60_000).step_by(37) {
+            let mut l = LateOrLost::default();
+            let last = (0..).find(|&k| {
+                let r = Span::from_micros(level_us + k * 7_919 % 2_000);
+                !matches!(l.judge(r, at(k * 10_667), P, false), Judgement::Doubtful)
+            });
+            assert!(last.expect("it ends") * 10_667 < 250_000, "{level_us} us");
+        }
+    }
 }

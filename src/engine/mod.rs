@@ -159,6 +159,8 @@ pub struct Engine {
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
+    /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
+    rates_due: MonoTime,
 }
 
 impl Engine {
@@ -182,6 +184,7 @@ impl Engine {
         };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
+            rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
             max_open: open as i64,
@@ -208,6 +211,14 @@ impl Engine {
         if self.host.steps() > self.counters.clock_steps {
             self.counters.clock_steps = self.host.steps();
             self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
+        }
+        if clocks.mono >= self.rates_due {
+            self.rates_due = clocks.mono + Span::from_secs(1);
+            for mic in 0..MICS {
+                if let Ok(rate) = self.clock(mic).rate() {
+                    self.meter.follow_rate(mic, rate.ppm.0);
+                }
+            }
         }
     }
 

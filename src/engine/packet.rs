@@ -45,7 +45,17 @@ impl<'a> Packet<'a> {
 
     /// Root mean square, in sample units: 0 to 2147483648.
     pub fn rms(&self) -> f64 {
-        let sum: f64 = self.bytes.chunks_exact(SAMPLE_BYTES).map(|s| f64::from(sample(s)).powi(2)).sum();
+        // Eight sums side by side: one alone waits for each addition before the next.
+        let (samples, _) = self.bytes.as_chunks();
+        let (eights, rest) = samples.as_chunks::<8>();
+        let square = |s: &[u8; SAMPLE_BYTES]| f64::from(i32::from_le_bytes(*s)).powi(2);
+        let mut sums = [0.0; 8];
+        for eight in eights {
+            for (sum, s) in sums.iter_mut().zip(eight) {
+                *sum += square(s);
+            }
+        }
+        let sum = sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>();
         (sum / f64::from(self.samples())).sqrt()
     }
 
@@ -54,10 +64,6 @@ impl<'a> Packet<'a> {
         let first = &self.bytes[..SAMPLE_BYTES];
         self.bytes.chunks_exact(SAMPLE_BYTES).all(|s| s == first)
     }
-}
-
-fn sample(s: &[u8]) -> i32 {
-    i32::from_le_bytes([s[0], s[1], s[2], s[3]])
 }
 
 #[cfg(test)]
@@ -80,6 +86,10 @@ mod tests {
         let bytes: Vec<u8> = [3, -3, 3, -3].iter().flat_map(|s: &i32| s.to_le_bytes()).collect();
         let packet = Packet::parse(&bytes, 16, 64).expect("four samples");
         assert_eq!(packet.rms(), 3.0);
+        // 1, 2, ... 19: eight at a time, and three left over. The sum of squares is n (n + 1) (2 n + 1) / 6 = 2470.
+        let bytes: Vec<u8> = (1..=19_i32).flat_map(i32::to_le_bytes).collect();
+        let packet = Packet::parse(&bytes, 76, 76).expect("nineteen samples");
+        assert_eq!(packet.rms(), (2470.0_f64 / 19.0).sqrt());
         assert!(!packet.is_constant());
     }
 }

@@ -363,6 +363,12 @@ impl Tail {
         if complete {
             self.nominal = entry.frames;
         }
+        // Where a packet stands is certain now, also one that was in doubt: delay variation has to see the long delays too.
+        for (mic, slot) in entry.slots.iter().enumerate() {
+            if let Some(slot) = slot {
+                sink.meter.on_placed(mic, entry.own_end(slot.samples), slot.at);
+            }
+        }
         if let Some(id) = id {
             let cycle = Cycle {
                 id,

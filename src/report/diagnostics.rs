@@ -1,4 +1,4 @@
-//! The JSON bodies of `/api/diagnostics_sync`, `/api/diagnostics` and `/api/latest`.
+//! The JSON body of `/api/diagnostics_sync`.
 //!
 //! The structs below are the bodies: a field is a key, in the order in which it is written. The first keys are those of the server
 //! that micring replaces, with its number types (integers, and floats where the name ends in `_ms`); clients read them
@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::{BufferPackets, Drift, LatestPacket, RecordingFigures, Snapshot, Totals};
+use super::{Drift, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
 use crate::engine::figures::{Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
 use crate::engine::window::WINDOW;
@@ -41,45 +41,8 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
     json(&Body { since_start, window })
 }
 
-/// The body of `/api/diagnostics`; `timestamp` is the server's local time.
-pub fn diagnostics(
-    timestamp: &str,
-    totals: &Totals,
-    latest: &[Option<LatestPacket>; MICS],
-    buffer_packets: &BufferPackets,
-) -> String {
-    let mics = &totals.engine.mics;
-    json(&Summary {
-        timestamp,
-        packet_counters: with_total(std::array::from_fn(|mic| mics[mic].received)),
-        packet_errors: with_total(packet_errors(&totals.engine)),
-        latest_packets: PerMic::from(std::array::from_fn(|mic| {
-            let packet = latest[mic].as_ref();
-            LatestSize { last_update: packet.map(|p| p.timestamp.as_str()), size: packet.map_or(0, |p| p.bytes) }
-        })),
-        buffer_size: buffer_packets.iter().sum(),
-        subscribers: totals.stream.subscribers,
-    })
-}
-
-/// The body of `/api/latest`; before a microphone's first packet, nulls and 0.
-pub fn latest(latest: &[Option<LatestPacket>; MICS], sample_rate: u32) -> String {
-    const DEVICES: [&str; MICS] = ["udp-mic0", "udp-mic1", "udp-mic2"];
-    json(&PerMic::from(std::array::from_fn(|mic| {
-        let packet = latest[mic].as_ref();
-        Latest {
-            device_id: packet.map(|_| DEVICES[mic]),
-            sample_rate: packet.map(|_| sample_rate),
-            channels: packet.map(|_| 1),
-            bits: packet.map(|_| 32),
-            timestamp: packet.map(|p| p.timestamp.as_str()),
-            byte_count: packet.map_or(0, |p| p.bytes),
-            rms: packet.map_or(0.0, |p| p.rms),
-        }
-    })))
-}
-
-fn json(body: &impl Serialize) -> String {
+/// A body as text.
+pub(super) fn json(body: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(BODY_BYTES);
     serde_json::to_writer(&mut bytes, body).expect("a struct with string keys, written to memory, serializes");
     String::from_utf8(bytes).expect("JSON is UTF-8")
@@ -212,8 +175,9 @@ impl<'a> Sheet<'a> {
     }
 }
 
+/// One of each microphone.
 #[derive(Serialize)]
-struct PerMic<T> {
+pub(super) struct PerMic<T> {
     mic0: T,
     mic1: T,
     mic2: T,
@@ -492,47 +456,9 @@ struct Rearms {
     error: u64,
 }
 
-#[derive(Serialize)]
-struct Summary<'a> {
-    timestamp: &'a str,
-    packet_counters: WithTotal,
-    packet_errors: WithTotal,
-    latest_packets: PerMic<LatestSize<'a>>,
-    buffer_size: u32,
-    subscribers: u64,
-}
-
-#[derive(Serialize)]
-struct WithTotal {
-    #[serde(flatten)]
-    mics: PerMic<u64>,
-    total: u64,
-}
-
-#[derive(Serialize)]
-struct LatestSize<'a> {
-    last_update: Option<&'a str>,
-    size: usize,
-}
-
-#[derive(Serialize)]
-struct Latest<'a> {
-    device_id: Option<&'a str>,
-    sample_rate: Option<u32>,
-    channels: Option<u32>,
-    bits: Option<u32>,
-    timestamp: Option<&'a str>,
-    byte_count: usize,
-    rms: f64,
-}
-
 /// What section 5 of the contract calls `packet_errors`: bad packets from the sender that is followed.
-fn packet_errors(counters: &Counters) -> [u64; MICS] {
+pub(super) fn packet_errors(counters: &Counters) -> [u64; MICS] {
     counters.mics.map(|mic| mic.malformed + mic.truncated)
-}
-
-fn with_total(mics: [u64; MICS]) -> WithTotal {
-    WithTotal { total: mics.iter().sum(), mics: PerMic::from(mics) }
 }
 
 /// Seconds with three digits behind the point.
@@ -698,32 +624,5 @@ mod tests {
         assert_eq!(body["span_s"], json!(61.5));
         assert_eq!(body["window"]["span_s"], json!(10.0));
         assert_eq!(body["packet_stats"]["packet_errors"], json!([7, 7, 7]), "3 malformed and 4 truncated");
-    }
-
-    #[test]
-    fn the_old_summaries() {
-        let snapshot = full();
-        let packet = LatestPacket { timestamp: "2026-11-22 11:05:00".to_owned(), bytes: 2048, rms: 123.5 };
-        let packets = [Some(packet), None, None];
-        let body = parse(&diagnostics("2026-11-22 11:05:01", &snapshot.totals, &packets, &[3, 2, 1]));
-        assert_eq!(body["timestamp"], json!("2026-11-22 11:05:01"));
-        assert_eq!(body["packet_counters"], json!({"mic0": 100, "mic1": 100, "mic2": 100, "total": 300}));
-        assert_eq!(body["packet_errors"]["total"], json!(21));
-        assert_eq!(body["latest_packets"]["mic0"], json!({"last_update": "2026-11-22 11:05:00", "size": 2048}));
-        assert_eq!(body["latest_packets"]["mic1"], json!({"last_update": null, "size": 0}));
-        assert_eq!(body["buffer_size"], json!(6));
-        assert_eq!(body["subscribers"], json!(2));
-
-        let body = parse(&latest(&packets, 48_000));
-        assert_eq!(
-            body["mic0"],
-            json!({"device_id": "udp-mic0", "sample_rate": 48000, "channels": 1, "bits": 32,
-                   "timestamp": "2026-11-22 11:05:00", "byte_count": 2048, "rms": 123.5})
-        );
-        assert_eq!(
-            body["mic2"],
-            json!({"device_id": null, "sample_rate": null, "channels": null, "bits": null,
-                   "timestamp": null, "byte_count": 0, "rms": 0.0})
-        );
     }
 }

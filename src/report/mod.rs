@@ -6,10 +6,12 @@
 mod diagnostics;
 mod metrics;
 mod recording;
+mod summaries;
 
-pub use diagnostics::{diagnostics, diagnostics_sync, latest};
+pub use diagnostics::diagnostics_sync;
 pub use metrics::Exporter;
 pub use recording::RecordingFigures;
+pub use summaries::{diagnostics, latest};
 
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};

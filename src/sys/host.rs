@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::cycle::Clocks;
-use crate::time::{KernelTime, MonoTime};
+use crate::time::{KernelTime, MonoTime, Span};
 
 /// The CPUs that this thread may run on, ascending.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
@@ -54,9 +54,9 @@ pub fn mono() -> MonoTime {
     MonoTime::from_nanos(read_clock(libc::CLOCK_MONOTONIC_RAW))
 }
 
-/// Both clocks at one moment: the narrowest of three RAW, REALTIME, RAW brackets, so that being preempted between two
-/// reads does not pass for a step of the host's clock.
-pub fn clocks() -> Clocks {
+/// Both clocks at one moment, and how far apart the reads around it were: the narrowest of three RAW, REALTIME, RAW
+/// brackets, so that being preempted between two reads does not pass for a step of the host's clock.
+pub fn clocks_within() -> (Clocks, Span) {
     let mut best = (i64::MAX, 0, 0);
     for _ in 0..3 {
         let before = read_clock(libc::CLOCK_MONOTONIC_RAW);
@@ -66,7 +66,13 @@ pub fn clocks() -> Clocks {
             best = (after - before, before + (after - before) / 2, wall);
         }
     }
-    Clocks { mono: MonoTime::from_nanos(best.1), wall: KernelTime::from_nanos(best.2) }
+    let clocks = Clocks { mono: MonoTime::from_nanos(best.1), wall: KernelTime::from_nanos(best.2) };
+    (clocks, Span::from_nanos(best.0))
+}
+
+/// Both clocks at one moment.
+pub fn clocks() -> Clocks {
+    clocks_within().0
 }
 
 /// `2026-11-22 11:05:00` in the server's time zone. glibc reads the zone's file once, at the first call.
@@ -253,7 +259,6 @@ impl AsRawFd for Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
 
     #[test]
     fn both_clocks_advance_together() {

@@ -44,8 +44,17 @@ pub fn real_time() -> io::Result<()> {
 /// EPERM or ENOMEM: the limit of locked memory is too low.
 pub fn lock_memory() -> io::Result<Locked> {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the kernel reads `unlimited`.
-    let raised = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) } == 0;
+    let mut limit = unlimited;
+    // SAFETY: the kernel reads, or writes, one rlimit of ours.
+    let raised = unsafe {
+        let raised = libc::setrlimit(libc::RLIMIT_MEMLOCK, &unlimited) == 0;
+        if !raised && libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            // As far as it goes: mlockall says whether that is enough.
+            libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit);
+        }
+        raised
+    };
     let (flags, locked) =
         if raised { (libc::MCL_CURRENT | libc::MCL_FUTURE, Locked::All) } else { (libc::MCL_CURRENT, Locked::Present) };
     // SAFETY: mlockall takes flags and moves nothing.

@@ -127,7 +127,7 @@ pub fn clock_state() -> io::Result<ClockState> {
     })
 }
 
-/// A soft limit of this process; `None` is unlimited.
+/// A limit of this process, as far as it may raise it itself; `None` is unlimited.
 pub fn limit(resource: Limit) -> Option<u64> {
     let resource = match resource {
         Limit::LockedMemory => libc::RLIMIT_MEMLOCK,
@@ -138,7 +138,7 @@ pub fn limit(resource: Limit) -> Option<u64> {
     // SAFETY: the kernel writes one rlimit into ours.
     let result = unsafe { libc::getrlimit(resource, &mut limit) };
     assert_eq!(result, 0, "these three limits exist on every Linux");
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    (limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max)
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -71,19 +71,6 @@ const CALLS: [i64; 35] = [
     libc::SYS_exit_group,
 ];
 
-/// What writing files into the recording folder needs beside [`CALLS`]; Landlock says where.
-const RECORDING_CALLS: [i64; 9] = [
-    libc::SYS_openat,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_fstatfs,
-    libc::SYS_getdents64,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-];
-
 /// Never asked for by a library behind our back.
 const FATAL: [i64; 20] = [
     libc::SYS_execve,
@@ -108,7 +95,7 @@ const FATAL: [i64; 20] = [
     libc::SYS_io_uring_setup,
 ];
 
-/// Confines the calling thread for good; files may be written below `record` only. What a layer needed is done even where
+/// Confines the calling thread for good; files may be written below `record` only, and through the ring only. What a layer needed is done even where
 /// another could not be had.
 pub fn confine(record: Option<&Path>) -> Vec<Layer> {
     let text = |result: io::Result<&str>| result.map(str::to_owned).map_err(|error| error.to_string());
@@ -116,7 +103,7 @@ pub fn confine(record: Option<&Path>) -> Vec<Layer> {
         ("no new privileges", text(no_new_privileges().map(|()| "set"))),
         ("landlock", close_files(record)),
         ("capabilities", text(drop_capabilities())),
-        ("seccomp", filter_calls(record.is_some())),
+        ("seccomp", filter_calls()),
     ]
 }
 
@@ -196,8 +183,8 @@ fn drop_capabilities() -> io::Result<&'static str> {
     Ok(if bounded { "all dropped, the bounding set too" } else { "all dropped" })
 }
 
-fn filter_calls(recording: bool) -> Result<String, String> {
-    let rules = allowed(recording).map_err(|error| error.to_string())?;
+fn filter_calls() -> Result<String, String> {
+    let rules = allowed().map_err(|error| error.to_string())?;
     let count = rules.len();
     let fatal = FATAL.map(|call| (call, Vec::new())).into_iter().collect();
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
@@ -219,7 +206,7 @@ fn install(
 }
 
 /// Call to conditions, of which one must hold; none: always allowed.
-fn allowed(recording: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let when = |argument: u8, operator: SeccompCmpOp, value: u64| {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?;
         SeccompRule::new(vec![condition])
@@ -227,9 +214,6 @@ fn allowed(recording: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompil
     let not_executable = || when(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
     let own_pid = std::process::id().into();
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.map(|call| (call, Vec::new())).into_iter().collect();
-    if recording {
-        rules.extend(RECORDING_CALLS.map(|call| (call, Vec::new())));
-    }
     rules.insert(libc::SYS_mmap, vec![not_executable()?]);
     rules.insert(libc::SYS_mprotect, vec![not_executable()?]);
     // Limits may be read, not set.
@@ -249,10 +233,9 @@ mod tests {
     use super::*;
 
     /// What `act` gives on a thread that is confined.
-    fn confined<T: Send + 'static>(record: Option<&Path>, act: impl FnOnce() -> T + Send + 'static) -> T {
-        let record = record.map(Path::to_owned);
+    fn confined<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
         let run = move || {
-            let layers = confine(record.as_deref());
+            let layers = confine(None);
             assert!(layers.iter().all(|(_, held)| held.is_ok()), "this kernel has all four: {layers:?}");
             act()
         };
@@ -279,7 +262,7 @@ mod tests {
 
     #[test]
     fn files_cannot_be_opened_and_privileges_are_gone() {
-        let (opened, limit, status) = confined(None, || {
+        let (opened, limit, status) = confined(|| {
             let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
             // SAFETY: the kernel would read `limit`.
             let limited = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
@@ -298,7 +281,7 @@ mod tests {
                 libc::mmap(std::ptr::null_mut(), 4096, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
             }
         };
-        let (plain, executable) = confined(None, move || {
+        let (plain, executable) = confined(move || {
             (map(libc::PROT_READ) != libc::MAP_FAILED, map(libc::PROT_READ | libc::PROT_EXEC) != libc::MAP_FAILED)
         });
         assert!(plain && !executable);
@@ -312,10 +295,13 @@ mod tests {
         fs::create_dir_all(&elsewhere).unwrap();
         fs::write(elsewhere.join("old"), "old").unwrap();
         let (inside, outside) = (folder.clone(), elsewhere.clone());
-        let (written, beside, read) = confined(Some(&folder), move || {
+        // Landlock alone: with the filter, only the ring could open a file.
+        let act = move || {
+            close_files(Some(&inside)).unwrap();
             let read = fs::read(outside.join("old")).map(drop);
             (fs::write(inside.join("a"), "a"), fs::write(outside.join("b"), "b"), read)
-        });
+        };
+        let (written, beside, read) = std::thread::spawn(act).join().unwrap();
         let kept = fs::read(folder.join("a"));
         fs::remove_dir_all(&folder).unwrap();
         fs::remove_dir_all(&elsewhere).unwrap();
@@ -345,14 +331,14 @@ mod tests {
 
     #[test]
     fn a_panic_still_says_its_words() {
-        let caught = confined(None, || std::panic::catch_unwind(|| panic!("in words")).is_err());
+        let caught = confined(|| std::panic::catch_unwind(|| panic!("in words")).is_err());
         assert!(caught);
     }
 
     #[test]
     fn no_call_is_both_allowed_and_fatal() {
-        let rules = allowed(true).unwrap();
+        let rules = allowed().unwrap();
         assert!(FATAL.iter().all(|call| !rules.contains_key(call)));
-        assert_eq!(rules.len(), CALLS.len() + RECORDING_CALLS.len() + 5, "each stands once");
+        assert_eq!(rules.len(), CALLS.len() + 5, "each stands once");
     }
 }

@@ -31,7 +31,7 @@ export function cycleEvent(id, { lag = [0, 0, 0], missing = [] } = {}) {
 }
 
 /** The figures after `cycles` cycles. */
-export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.004, 0.004], clock = "shared" } = {}) {
+export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.004, 0.004], clock = "shared", ppm = (a, b) => 0.01 * (a - b) } = {}) {
   const perMic = (of) => ({ mic0: of(0), mic1: of(1), mic2: of(2) });
   const perPair = (of) => ({ mic0_vs_mic1: of(0, 1), mic0_vs_mic2: of(0, 2), mic1_vs_mic2: of(1, 2) });
   const received = [0, 1, 2].map((mic) => cycles - lost[mic]);
@@ -56,7 +56,7 @@ export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.0
     jitter_us: perMic((mic) => 40 + 10 * mic + 6 * Math.sin(uptime / 3 + mic)),
     clock_drift_ppm: {
       ...perMic((mic) => ({ ppm: 12.3 + mic / 50, uncertainty_ppm: 0.4, span_s: uptime })),
-      ...perPair((a, b) => ({ ppm: 0.01 * (a - b), uncertainty_ppm: 0.03 + 3 / (uptime + 1), span_s: uptime })),
+      ...perPair((a, b) => ({ ppm: ppm(a, b), uncertainty_ppm: 0.03 + 3 / (uptime + 1), span_s: uptime })),
     },
     loss: perMic((mic) => ({
       lost: lost[mic], late: 0, duplicate: 0, foreign: 0, truncated: 0, malformed: 0, kernel_dropped: 0, sender_changes: 0, slips: 0, corrected: 0, unstamped: 0,

@@ -44,12 +44,22 @@ test("a lag shows within 2 s, and that it grows when it does", () => {
   assert.match(growing.verdict(now).headline, /^Mic 2 is 14\.\d ms behind and getting slower$/);
 });
 
-test("boards that run free: only a change against the usual counts", () => {
+test("boards that run free: neither where their edges lie nor a slip of a period counts, a lag does", () => {
+  const free = { clock: "independent" };
   const model = new Model();
-  const now = run(model, 3, () => ({ clock: "independent" }));
+  let now = run(model, 10, () => ({ ...free, lag: [0, 7000, 3000] }));
   assert.equal(model.verdict(now).headline, "Healthy");
-  const later = run(model, 1, () => ({ clock: "independent", lag: [0, 9000, 0] }), 3);
-  assert.match(model.verdict(later).headline, /^Mic 1 is 9\.00 ms behind$/);
+  now = run(model, 4, () => ({ ...free, lag: [0, 7000 - 10_667, 3000] }), 10);
+  assert.equal(model.verdict(now).headline, "Healthy");
+  now = run(model, 1, () => ({ ...free, lag: [0, 7000, 3000 + 14_000] }), 14);
+  assert.match(model.verdict(now).headline, /^Mic 2 is 14\.0 ms behind/);
+});
+
+test("boards that run free: what their clocks drift apart is no lag", () => {
+  const model = new Model();
+  // Mic 0 is 100 ppm faster: mic 1 comes 100 µs later every second.
+  const now = run(model, 125, (s) => ({ clock: "independent", lag: [0, s * 100, 0], ppm: (a, b) => (a === 0 && b === 1 ? 100 : a === 1 ? -100 : 0) }));
+  assert.equal(model.verdict(now).headline, "Healthy");
 });
 
 test("a loss burst and a silent microphone show", () => {

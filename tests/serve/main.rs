@@ -1,9 +1,14 @@
 //! The whole program on loopback: real processes, real UDP, real kernel timestamps, a plain TCP client.
 
+#![allow(clippy::disallowed_methods, reason = "what is tested here runs in real time")]
+
 mod abuse;
 mod audio;
 mod clients;
 mod costs;
+mod drift;
 mod faults;
 mod host;
+mod peers;
 mod rig;
+mod storms;

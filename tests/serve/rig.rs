@@ -159,7 +159,11 @@ impl Serve {
 
     /// A board of our own.
     pub fn board(&self) -> Board {
-        Board { socket: UdpSocket::bind("127.0.0.1:0").unwrap(), mics: self.mics, next: Instant::now(), position: 0 }
+        self.board_from("127.0.0.1:0")
+    }
+
+    pub fn board_from(&self, address: &str) -> Board {
+        Board { socket: UdpSocket::bind(address).unwrap(), mics: self.mics, next: Instant::now(), position: 0 }
     }
 }
 
@@ -362,7 +366,11 @@ impl Board {
     }
 
     pub fn send(&self, mic: usize, bytes: &[u8]) {
-        self.socket.send_to(bytes, self.mics[mic]).unwrap();
+        self.try_send(mic, bytes).unwrap();
+    }
+
+    pub fn try_send(&self, mic: usize, bytes: &[u8]) -> std::io::Result<usize> {
+        self.socket.send_to(bytes, self.mics[mic])
     }
 
     /// Sleeps until the next period begins.

@@ -92,10 +92,10 @@ struct Row {
 fn row(model: &'static str, loss: Loss) -> Row {
     // What is lost before the first position exists cannot be held against the positions.
     let network = Network { delay: delay(model), loss, ..Network::default() };
-    let scenario = Scenario { clean_cycles: 200, ..free(5, 600, network) };
+    let scenario = Scenario { clean_cycles: 200, ..free(5, if cfg!(debug_assertions) { 240 } else { 600 }, network) };
     let (rig, sim, captures) = run(&scenario);
     assert!(!rig.engine.is_shared(), "three addresses are three boards");
-    let spreads = spreads(&rig, &captures, 94 * 120);
+    let spreads = spreads(&rig, &captures, 94 * 60);
     let at = |q: f64| spreads[((spreads.len() - 1) as f64 * q) as usize];
     let (withheld, right, moves) = gaps(&rig, &sim);
     let right = if withheld == 0 { 1.0 } else { right as f64 / withheld as f64 };
@@ -125,7 +125,7 @@ fn free_boards_stay_within_a_sample_and_their_losses_leave_gaps_in_the_right_pla
         [("exp1", 1.0, 0.9999), ("exp2", 1.0, 0.994), ("wifi", 1.0, 0.994), ("ramp", 3.0, 0.999)]
     {
         let r = row(model, Loss::Independent(0.01));
-        assert!(r.withheld > 1_000 && r.right >= right, "{} {}", r.model, r.right);
+        assert!(r.withheld > 500 && r.right >= right, "{} {}", r.model, r.right);
         assert_eq!(r.lost, r.truly_lost, "{}", r.model);
         assert!(r.spread_p999 <= spread, "{} {}", r.model, r.spread_p999);
     }
@@ -188,8 +188,9 @@ fn a_path_that_becomes_16_ms_longer_for_good_is_waited_for_within_three_seconds(
     let lag = Lag { mic: 2, from: Span::from_secs(60), to: Span::from_secs(1_000), by: Span::from_millis(16) };
     let scenario = Scenario { lags: vec![lag], ..free(61, 120, Network::default()) };
     let (rig, _, _) = run(&scenario);
+    // The last one is cut short by the end of the run.
     let missing: Vec<usize> =
-        (0..rig.seen.len()).filter(|&k| rig.seen[k].truth[2].is_none() || rig.partial.contains(&k)).collect();
+        (0..rig.seen.len() - 1).filter(|&k| rig.seen[k].truth[2].is_none() || rig.partial.contains(&k)).collect();
     println!("{} cycles left without all of it, hold now {:?}", missing.len(), rig.engine.hold());
     assert_eq!(rig.lost(), [0; MICS], "a delay, not a loss");
     assert!(missing.iter().all(|&k| (94 * 57..94 * 63).contains(&k)), "{missing:?}");
@@ -206,4 +207,17 @@ fn a_free_board_that_is_dead_holds_nobody_up() {
     let m = rig.engine.counters().mics;
     assert!((1_875 - 3..=1_875 + 3).contains(&m[1].lost), "twenty seconds of it: {}", m[1].lost);
     assert_eq!((m[0].lost, m[2].lost), (0, 0));
+}
+
+#[test]
+fn an_hour_of_silence_is_skipped_in_bounded_memory() {
+    let silence = |mic| Mute { mic, from: Span::from_secs(10), to: Span::from_secs(3_610) };
+    let mutes = (0..MICS).map(silence).collect();
+    let (rig, _, _) = run(&Scenario { mutes, ..free(81, 3_620, Network::default()) });
+    let c = rig.engine.counters().cycles;
+    let hour = 3_600 * 48_000 / 512;
+    // Within the second in which each offset is learnt anew.
+    assert!((hour..hour + 200).contains(&c.skipped), "{} of {hour}", c.skipped);
+    let last = rig.last.expect("the stream goes on");
+    assert!((last.first_frame.0 - 3_619 * 48_000).abs() < 48_000, "time stays true: {:?}", last.first_frame);
 }

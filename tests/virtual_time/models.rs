@@ -67,7 +67,7 @@ fn run(seed: u64, delay: Delay, loss: Loss, cycle_loss: Loss, minutes: i64) -> R
 
 #[test]
 fn table_of_one_board() {
-    let minutes = 10;
+    let minutes = if cfg!(debug_assertions) { 2 } else { 10 };
     println!("{minutes} minutes a cell, seed {SEED}");
     println!(
         "{:>6} {:>8} {:>9} {:>10} {:>9} {:>7} {:>8} {:>9}",

@@ -2,11 +2,12 @@
 //! array's own rate: quiet, beside a hog on each core, spinning, and with what a low-latency deployment sets.
 
 use anyhow::{Result, ensure};
+use micring::sys::latency::WakeUpRequest;
 
 use super::Outcome;
 use crate::load::cycles::Board;
 use crate::load::hogs::Hogs;
-use crate::os::{self, AwakeCores};
+use crate::os;
 use crate::process::Process;
 use crate::rig::{Rig, settle};
 use crate::stats::{Claim, Sheet};
@@ -59,7 +60,7 @@ pub fn own_option(name: &'static str) -> Result<Option<&'static str>> {
 
 /// `micring serve` as a low-latency deployment runs it: by its own option, else from outside. The cores are kept awake for
 /// as long as the second value lives.
-pub fn micring(core: usize, low_latency: bool, spin: bool) -> Result<Option<(Process, Option<AwakeCores>)>> {
+pub fn micring(core: usize, low_latency: bool, spin: bool) -> Result<Option<(Process, Option<WakeUpRequest>)>> {
     let mut flags = Vec::new();
     if spin {
         match own_option("--busy-poll")? {
@@ -72,7 +73,7 @@ pub fn micring(core: usize, low_latency: bool, spin: bool) -> Result<Option<(Pro
     let process = Process::micring(core, &flags)?;
     if low_latency && own.is_none() {
         os::set_fifo(process.pid(), 50)?;
-        return Ok(Some((process, Some(AwakeCores::hold()?))));
+        return Ok(Some((process, Some(WakeUpRequest::hold()?))));
     }
     Ok(Some((process, None)))
 }
@@ -108,7 +109,7 @@ fn measure(rig: &Rig, name: &str, condition: Condition) -> Result<Option<serde_j
         ("micring ring, bare", _) => Process::peer("receive", "ring", core, &flags)?,
         _ => Process::peer("receive", name, core, &flags)?,
     };
-    let _awake = if condition.low_latency() { Some(AwakeCores::hold()?) } else { None };
+    let _awake = if condition.low_latency() { Some(WakeUpRequest::hold()?) } else { None };
     let _hogs = condition.hogs().then(|| Hogs::on(&[rig.load, core]));
     let cycles = rig.board(board, process.mics)?;
     settle();

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use micring::sys::latency::WakeUpRequest;
 
 use super::{Outcome, delay};
 use crate::client::{one, subscribe};
 use crate::load::cycles::Board;
-use crate::os::AwakeCores;
 use crate::process::Process;
-use crate::rig::Rig;
+use crate::rig::{CLIENT, Rig};
 use crate::stats::{Claim, Sheet, distribution};
 
 pub const SERVERS: [&str; 5] = ["micring serve", "bare loop", "epoll", "axum", "python"];
 
 /// Starts a server; `None` where it cannot be had here.
-pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process, Option<AwakeCores>)>> {
+pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process, Option<WakeUpRequest>)>> {
     let core = rig.under_test;
     if name == "micring serve" {
         return delay::micring(core, low_latency, false);
@@ -27,7 +27,7 @@ pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process
         ("bare loop", _) => Process::peer("serve", "ring", core, flags)?,
         _ => Process::peer("serve", name, core, flags)?,
     };
-    let awake = if low_latency { Some(AwakeCores::hold()?) } else { None };
+    let awake = if low_latency { Some(WakeUpRequest::hold()?) } else { None };
     Ok(Some((process, awake)))
 }
 
@@ -42,7 +42,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
                 let mut stream = subscribe(process.http.context("an HTTP server")?)?;
                 stream.set_read_timeout(Some(Duration::from_millis(400)))?;
                 let check = rig.quick;
-                let reader = rig.on_load(move || one::read(&mut stream, check));
+                let reader = rig.on_load(Some(CLIENT), move || one::read(&mut stream, check));
                 let cycles = rig.board(Board::usual(rig.seconds(6.0)), process.mics)?;
                 let seen = reader.join().expect("the client")?;
                 ensure!(seen.events == cycles, "{name}: {} events of {cycles} cycles", seen.events);

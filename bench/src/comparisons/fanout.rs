@@ -12,7 +12,7 @@ use super::{Outcome, end_to_end};
 use crate::client::many::{Fared, Many};
 use crate::load::cycles::Board;
 use crate::process::Process;
-use crate::rig::{Rig, settle};
+use crate::rig::{CLIENT, Rig, settle};
 use crate::stats::{Claim, Sheet};
 
 const SERVERS: [&str; 4] = ["micring serve", "bare loop", "epoll", "axum"];
@@ -46,7 +46,7 @@ pub fn trial(rig: &Rig, process: &Process, subscribers: usize, board: Board) -> 
     let many = Many::connect(address, subscribers)?;
     let flag = done.clone();
     let limit = board.cycles as f64 * board.period_ns as f64 / 1e9 + 3.0;
-    let reader = rig.on_load(move || many.read(limit, &flag));
+    let reader = rig.on_load(Some(CLIENT), move || many.read(limit, &flag));
     let before = process.cpu_s()?;
     let sent = rig.board(board, process.mics);
     done.store(true, Ordering::Relaxed);

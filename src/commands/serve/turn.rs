@@ -194,10 +194,10 @@ impl Loop {
     fn round(&mut self) -> Clocks {
         self.ring.reap(&mut self.completions);
         let pending = self.ring.has_pending_work();
-        let clocks = host::clocks();
+        let (clocks, bracket) = host::clocks_within();
         let mut heard = [false; MICS];
         let web = self.web.len();
-        self.engine.begin_turn(clocks);
+        self.engine.begin_turn_read_within(clocks, bracket);
         if let Some(recording) = &mut self.recording {
             recording.observe(&self.engine, self.shared.drops.map(Drops::total), clocks);
         }

@@ -35,6 +35,11 @@ const HISTOGRAM_COPIES = 11;
 
 /** A lag that changes by less than this between stretches of 2 s is no trend, in microseconds. */
 const TREND_LEAST_US = 300;
+/** What is usual for boards that run free is known from older steps than these, and from as many at least. */
+const USUAL_FROM = 15;
+const USUAL_LEAST = 50;
+/** So near to whole periods, a change of the skew is a slip's and no lag. */
+const SLIP_US = 600;
 
 export class Model {
   #decoder = new SampleDecoder();
@@ -57,6 +62,7 @@ export class Model {
     this.eventTime = null;
     this.streamSince = null;
     this.sampleRate = 48000;
+    this.periodUs = 512e6 / 48000;
     /** Counted by the page itself. */
     this.own = { events: 0, missed: 0, undecodable: 0, restarts: 0 };
   }
@@ -80,6 +86,7 @@ export class Model {
     this.own.events += 1;
     this.eventTime = now;
     this.sampleRate = event.sample_rate;
+    this.periodUs = (event.frames * 1e6) / event.sample_rate;
     if (this.eventId !== null && id > this.eventId + 1) {
       this.own.missed += id - this.eventId - 1;
       this.missed.add(now, 0, id - this.eventId - 1);
@@ -222,21 +229,40 @@ export class Model {
 
   /** The microphone that stands apart, by how much, and whether that goes on growing. */
   #offsets() {
-    const worst = furthest(this.#offsetsOf(0, 10, 3));
+    const usual = this.#usualSkew();
+    const worst = furthest(this.#offsetsOf(0, 10, 3, usual));
     if (worst === null) return null;
     // Three stretches of 2 s, older to newer, and the halves of the newest.
     const stretches = [[40, 60], [20, 40], [0, 20], [10, 20], [0, 10]];
-    const medians = stretches.map(([from, to]) => this.#offsetsOf(from, to, (to - from) / 2)[worst.mic]);
+    const medians = stretches.map(([from, to]) => this.#offsetsOf(from, to, (to - from) / 2, usual)[worst.mic]);
     return { ...worst, trend: direction(medians, TREND_LEAST_US) };
   }
 
-  /** Arrival of each microphone after mic 0, in microseconds, over steps of the skew's picture. */
-  #offsetsOf(from, to, least) {
-    const skew = PAIRS.map((_, pair) => this.skew.median(from, to, pair, least));
-    const independent = this.diagnostics.server.clock === "independent";
-    // Boards that run free have their packets' edges anywhere in a period: what counts is the change since the start.
-    const usual = PAIR_KEYS.map((key) => (independent ? this.diagnostics.arrival_skew_us[key].p50 ?? 0 : 0));
-    const [one, two, between] = skew.map((us, pair) => (us === null ? null : us - usual[pair]));
+  /**
+   * The skew of each pair that counts as none, in microseconds. One board sends its packets together: 0. Boards that run free
+   * have the edges of their packets anywhere in a period, moving as their clocks do: what the last two minutes lead to. Null while
+   * that is not known.
+   */
+  #usualSkew() {
+    const { server, clock_drift_ppm } = this.diagnostics;
+    if (server.clock !== "independent") return PAIRS.map(() => 0);
+    return PAIR_KEYS.map((key, pair) => {
+      // Microseconds a second: the pair's drift is that of the first minus the second, so the second falls behind.
+      const slope = clock_drift_ppm[key].ppm ?? 0;
+      return this.skew.median(USUAL_FROM, SKEW_STEPS, pair, USUAL_LEAST, (age) => (slope * age * SKEW_STEP_MS) / 1000);
+    });
+  }
+
+  /** Arrival of each microphone after mic 0 beyond what is usual, in microseconds, over steps of the skew's picture. */
+  #offsetsOf(from, to, least, usual) {
+    const [one, two, between] = PAIRS.map((_, pair) => {
+      const us = this.skew.median(from, to, pair, least);
+      if (us === null || usual[pair] === null) return null;
+      // A slip moves the edge of a packet over that of a cycle: the newest packet is then another, a whole period away.
+      const beyond = us - usual[pair];
+      const periods = Math.round(beyond / this.periodUs);
+      return usual[pair] !== 0 && Math.abs(beyond - periods * this.periodUs) < SLIP_US ? beyond - periods * this.periodUs : beyond;
+    });
     if (one === null && two === null && between !== null) return [null, 0, between];
     return [one === null && two === null ? null : 0, one, two];
   }

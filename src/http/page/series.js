@@ -78,12 +78,12 @@ export class Buckets {
     return total;
   }
 
-  /** Median of the means of the steps of ages `from` up to `to` (exclusive); null where fewer than `least` have values. */
-  median(from, to, lane, least = 1) {
+  /** Median of the means of the steps of ages `from` up to `to` (exclusive), each plus `correction` of its age; null where fewer than `least` have values. */
+  median(from, to, lane, least = 1, correction = () => 0) {
     const means = [];
     for (let age = from; age < Math.min(to, this.length); age++) {
       const mean = this.mean(age, lane);
-      if (mean !== null) means.push(mean);
+      if (mean !== null) means.push(mean + correction(age));
     }
     if (means.length < least) return null;
     means.sort((a, b) => a - b);

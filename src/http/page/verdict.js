@@ -53,14 +53,15 @@ export class Calm {
   }
 }
 
-function healthy({ spreadUs, expected10 }) {
-  const within = spreadUs === null ? "" : `Packets of a cycle arrive within ${duration(spreadUs)} of each other. `;
+function healthy({ spreadUs, expected10, clock }) {
+  const free = clock === "independent";
+  const within = spreadUs === null ? "" : `Packets of a cycle arrive within ${duration(spreadUs)} of each other${free ? ", steadily" : ""}. `;
   return {
     level: "good",
     kind: "healthy",
     headline: "Healthy",
     figure: `${within}None of ${count(expected10)} packets was lost in the last 10 s.`,
-    normal: "Normal: within 1 ms for one board, and nothing lost.",
+    normal: free ? "Normal: steady (boards of their own send at any moment of a period), and nothing lost." : "Normal: within 1 ms for one board, and nothing lost.",
     others: [],
   };
 }
@@ -193,7 +194,7 @@ function lag({ offsets, clock, holdUs }) {
 
 function lagNormal(clock) {
   return clock === "independent"
-    ? "Normal: steady, within 5 ms of where it was since the start."
+    ? "Normal: steady, within 5 ms of the last two minutes."
     : "Normal: within 1 ms for one board; above 5 ms the old guide calls it significant.";
 }
 
