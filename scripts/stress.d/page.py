@@ -54,9 +54,9 @@ def section(result):
     apart = [[(c[0], max(abs(v) for v in c[2] if v is not None)) for c in cycles if c[2] and any(v is not None for v in c[2])]]
     lost = [[(at, look["loss"][f"mic{mic}"]["lost"]) for at, look in looks] for mic in range(3)]
     plots = (
-        plot(result, skews, "arrival skew of mic 1 and 2 against mic 0, µs")
-        + plot(result, apart, "largest misalignment within a frame, samples")
-        + plot(result, lost, "lost so far, as told, mic 0, 1, 2")
+        plot(result, skews, "arrival skew against mic 0, µs", ("mic 1", "mic 2"))
+        + plot(result, apart, "largest misalignment within a frame, samples", ())
+        + plot(result, lost, "lost so far, as told", ("mic 0", "mic 1", "mic 2"))
     )
     shown = {name: value for name, value in result["found"].items() if name in ("true", "told", "drift", "step", "plain")}
     facts = "".join(f"<tr><th>{name}<td><code>{escape(str(value))}</code></tr>" for name, value in shown.items())
@@ -78,7 +78,7 @@ def thin(points, buckets=400):
     return kept
 
 
-def plot(result, lines, caption):
+def plot(result, lines, caption, names):
     """Lines over time; what happened while the impairment acted stands on grey."""
     everything = [value for line in lines for _, value in line] or [0]
     low, high = min(0, min(everything)), max(everything)
@@ -96,4 +96,5 @@ def plot(result, lines, caption):
     for line, colour in zip(lines, COLOURS):
         points = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in thin(line))
         drawn.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.3'/>")
-    return f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' width='{WIDTH}' height='{HEIGHT}'>{''.join(drawn)}</svg><figcaption>{escape(caption)}</figcaption></figure>"
+    legend = "".join(f" <b style='color:{colour}'>{name}</b>" for name, colour in zip(names, COLOURS))
+    return f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' width='{WIDTH}' height='{HEIGHT}'>{''.join(drawn)}</svg><figcaption>{escape(caption)}{legend}</figcaption></figure>"
