@@ -263,6 +263,11 @@ impl Tail {
     /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
     /// move. Returns what was counted lost.
     pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> [u64; MICS] {
+        if cycles < 1 {
+            // Nothing was lost after all: what was in doubt stays where it is.
+            self.settle();
+            return [0; MICS];
+        }
         let nominal = i64::from(self.nominal());
         let doubtful = |e: &Entry| e.slots.iter().flatten().any(|s| s.doubtful);
         let from = self.entries.iter().position(doubtful).unwrap_or(self.entries.len());
@@ -281,10 +286,13 @@ impl Tail {
         let stays = self.entries.get(from).is_some_and(|e| e.has_left() || e.slots.iter().any(Option::is_some));
         let mut skipped = cycles;
         let mut first_moved = from;
+        // One that stays and is longer than a normal cycle pushes the others on: its positions are used once.
+        let mut longer = 0;
         if stays {
             let head = self.entries[from];
             let own = Entry { slots: [None; MICS], left: None, ..head };
             self.entries.insert(from + 1, own);
+            longer = (i64::from(head.frames) - nominal).max(0);
             first_moved += 1;
             skipped -= 1;
         }
@@ -294,7 +302,7 @@ impl Tail {
         let before = self.entries.get(first_moved).map_or(i64::MAX, |e| e.ordinal);
         for entry in self.entries.iter_mut().skip(first_moved) {
             entry.ordinal += cycles;
-            entry.first = entry.first + cycles * nominal;
+            entry.first = entry.first + cycles * nominal + longer;
             entry.own_first = entry.own_first + cycles * nominal;
         }
         for (ordinal, mic, slot, samples) in moving {

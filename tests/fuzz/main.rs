@@ -3,6 +3,7 @@
 //!
 //! A run is bounded by PROPTEST_CASES and begun anew by PROPTEST_RNG_SEED: `scripts/fuzz` runs for long.
 
+mod engine;
 mod mutate;
 mod parsers;
 #[allow(dead_code, reason = "the whole of the other tests' world; a fuzz target needs a part of it")]
