@@ -89,7 +89,7 @@ pub struct Read {
 const CONTROL: usize = 64;
 
 fn stamp(header: &libc::msghdr, control: &[u8; CONTROL]) -> i64 {
-    let parsed = cmsg::parse(&control[..(header.msg_controllen as usize).min(CONTROL)]);
+    let parsed = cmsg::parse(&control[..header.msg_controllen.min(CONTROL)]);
     parsed.stamp.map_or(0, |stamp| stamp.as_nanos())
 }
 

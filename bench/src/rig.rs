@@ -89,7 +89,9 @@ impl Rig {
 
     /// Floods from the load's core, to the end.
     pub fn flood(&self, flood: Flood, mics: Mics) -> Result<Sent> {
-        self.on_load(self.isolate.then_some(BOARD), move || flood::run(flood, mics, &AtomicBool::new(false))).join().expect("the sender")
+        self.on_load(self.isolate.then_some(BOARD), move || flood::run(flood, mics, &AtomicBool::new(false)))
+            .join()
+            .expect("the sender")
     }
 
     /// A board on the load's core, to the end; the cycles sent.

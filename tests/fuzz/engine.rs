@@ -50,7 +50,7 @@ proptest! {
         let (mut next_frame, mut next_id) = (i64::MIN, 0);
         let mut fed = [0_u64; 3];
         for one in &all {
-            now = now + Span::from_micros(one.after);
+            now += Span::from_micros(one.after);
             latest = latest.max(now);
             // The kernel's stamp may lie before what was read already; the loop's clock goes on.
             let clocks = Clocks { mono: MonoTime::from_nanos(0) + latest, wall: wall + latest };

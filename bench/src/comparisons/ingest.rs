@@ -50,14 +50,16 @@ fn trial(rig: &Rig, name: &str, flood: Flood) -> Result<Option<Taken>> {
     let sent = rig.flood(flood, process.mics)?;
     settle();
     let mut cpu_s = process.cpu_s()?;
-    while name == "python" {
+    if name == "python" {
         // It works off what its sockets hold; a second of it is enough.
-        settle();
-        let now = process.cpu_s()?;
-        if now - cpu_s < 0.002 {
-            break;
+        loop {
+            settle();
+            let now = process.cpu_s()?;
+            if now - cpu_s < 0.002 {
+                break;
+            }
+            cpu_s = now;
         }
-        cpu_s = now;
     }
     let cpu_s = cpu_s - before;
     let received = if name == "micring serve" {
