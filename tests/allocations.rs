@@ -92,6 +92,7 @@ fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
         sample_rate: 48_000,
         clock: ClockChoice::Shared,
         hold: Hold::Auto,
+        resample: false,
         history: Span::from_secs(5),
         max_datagram: 8192,
     };
