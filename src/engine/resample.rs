@@ -203,3 +203,66 @@ impl Track {
         self.out.extend_from_slice(&(value.round_ties_even() as i32).to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAMES: i64 = 512;
+
+    /// A slow ramp: sample `p` is 1000 p.
+    fn packet(first: i64) -> Vec<u8> {
+        (first..first + FRAMES).flat_map(|p| (1000 * p as i32).to_le_bytes()).collect()
+    }
+
+    fn values((first, bytes): (i64, &[u8])) -> Vec<(i64, f64)> {
+        let (words, _) = bytes.as_chunks();
+        (first..).zip(words.iter().map(|w| f64::from(i32::from_le_bytes(*w)) / 1000.0)).collect()
+    }
+
+    #[test]
+    fn positions_have_the_samples_that_the_offset_gives_them() {
+        let (kernel, mut track) = (Kernel::new(), Track::default());
+        let mut seen = Vec::new();
+        for k in 0..100 {
+            // The offset grows by 50 ppm from 100.3.
+            let wanted = 100.3 + ((k + 1) * FRAMES) as f64 * 50e-6;
+            seen.extend(values(track.push(&kernel, k * FRAMES, &packet(k * FRAMES), wanted)));
+        }
+        assert!(seen.windows(2).all(|w| w[1].0 == w[0].0 + 1), "every position once");
+        assert_eq!(seen[0].0, 100, "whose nearest sample is the first");
+        assert_eq!(seen.len() as i64, (100.0 * 512.0 * (1.0 + 50e-6)) as i64 - HALF);
+        // The first packet starts where its end should be; from then on the ramp is followed, half a filter behind.
+        for &(p, value) in &seen[600..] {
+            let own = (p as f64 - 100.3) / (1.0 + 50e-6);
+            assert!((value - own).abs() < 0.005, "{p}: {value} for {own}");
+        }
+    }
+
+    #[test]
+    fn a_gap_keeps_its_place_and_its_length() {
+        let (kernel, mut track) = (Kernel::new(), Track::default());
+        let mut seen = Vec::new();
+        for k in [0, 1, 2, 4, 5] {
+            if track.breaks_at(k * FRAMES) {
+                seen.extend(values(track.flush(&kernel)));
+            }
+            seen.extend(values(track.push(&kernel, k * FRAMES, &packet(k * FRAMES), 0.4)));
+        }
+        let missing: Vec<i64> =
+            seen.windows(2).filter(|w| w[1].0 != w[0].0 + 1).flat_map(|w| [w[0].0, w[1].0]).collect();
+        assert_eq!(missing, [3 * FRAMES - 1, 4 * FRAMES], "position p is own position p - 0.4: nearest sample p");
+        for &(p, value) in &seen {
+            let from_gap = (p - 3 * FRAMES).abs().min((p - 4 * FRAMES).abs()).min(p);
+            assert!(from_gap <= HALF || (value - (p as f64 - 0.4)).abs() < 0.01, "{p}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_offset_that_jumps_is_followed_within_a_thousandth() {
+        let (kernel, mut track) = (Kernel::new(), Track::default());
+        track.push(&kernel, 0, &packet(0), 0.0);
+        let seen = values(track.push(&kernel, FRAMES, &packet(FRAMES), 40.0));
+        assert!(seen.windows(2).all(|w| (w[1].1 - w[0].1 - (1.0 - MAX_BEND)).abs() < 0.01), "no click");
+    }
+}
