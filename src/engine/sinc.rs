@@ -19,7 +19,9 @@ const BETA: f64 = 11.16;
 /// The filter, for each fraction of a sample.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    rows: Vec<[f64; TAPS]>,
+    /// Single precision: the error stays that of the filter (measured, -106 dB at 21 kHz and less below, as in double
+    /// precision), 24-bit samples are exact in it, and it costs two fifths.
+    rows: Vec<[f32; TAPS]>,
 }
 
 impl Kernel {
@@ -28,13 +30,13 @@ impl Kernel {
     }
 
     /// The value `fraction` (0 to 1) behind the sample `samples[HALF - 1]`.
-    pub fn at(&self, samples: &[f64], fraction: f64) -> f64 {
+    pub fn at(&self, samples: &[f32], fraction: f64) -> f32 {
         let place = fraction * ROWS as f64;
         let row = (place as usize).min(ROWS - 1);
-        let along = place - row as f64;
-        let samples: &[f64; TAPS] = samples.try_into().expect("as many samples as taps");
+        let along = (place - row as f64) as f32;
+        let samples: &[f32; TAPS] = samples.try_into().expect("as many samples as taps");
         // Sums side by side: one alone waits for each addition before the next.
-        let (mut here, mut next) = ([0.0; 8], [0.0; 8]);
+        let (mut here, mut next) = ([0.0_f32; 8], [0.0_f32; 8]);
         let rows = self.rows[row].chunks_exact(8).zip(self.rows[row + 1].chunks_exact(8));
         for (s, (a, b)) in samples.chunks_exact(8).zip(rows) {
             for i in 0..8 {
@@ -42,22 +44,21 @@ impl Kernel {
                 next[i] += s[i] * b[i];
             }
         }
-        let (here, next) = (here.iter().sum::<f64>(), next.iter().sum::<f64>());
+        let (here, next) = (here.iter().sum::<f32>(), next.iter().sum::<f32>());
         here + (next - here) * along
     }
 }
 
 /// One row: what each sample contributes to the value `fraction` behind the middle. Their sum is 1.
-fn coefficients(fraction: f64) -> [f64; TAPS] {
-    let mut row = std::array::from_fn(|tap| {
+fn coefficients(fraction: f64) -> [f32; TAPS] {
+    let row: [f64; TAPS] = std::array::from_fn(|tap| {
         let t = tap as f64 - (HALF - 1) as f64 - fraction;
         let x = t / HALF as f64;
         let window = bessel_i0(BETA * (1.0 - x * x).max(0.0).sqrt()) / bessel_i0(BETA);
         window * sinc(t)
     });
     let sum = row.iter().sum::<f64>();
-    row.iter_mut().for_each(|c| *c /= sum);
-    row
+    row.map(|c| (c / sum) as f32)
 }
 
 fn sinc(t: f64) -> f64 {
@@ -89,12 +90,12 @@ mod tests {
     fn error_db(kernel: &Kernel, hz: f64) -> f64 {
         let turns = hz / 48_000.0;
         let tone = |at: f64| FULL_SCALE * (std::f64::consts::TAU * (turns * at).fract()).sin();
-        let samples: Vec<f64> = (0..4096).map(|at| tone(f64::from(at)).round()).collect();
+        let samples: Vec<f32> = (0..4096).map(|at| tone(f64::from(at)) as i32 as f32).collect();
         let mut worst = 0.0_f64;
         for k in 0..4000 {
             let fraction = (f64::from(k) * 0.618_034).fract();
             let value = kernel.at(&samples[k as usize..k as usize + TAPS], fraction);
-            worst = worst.max((value - tone(f64::from(k) + (HALF - 1) as f64 + fraction)).abs());
+            worst = worst.max((f64::from(value) - tone(f64::from(k) + (HALF - 1) as f64 + fraction)).abs());
         }
         20.0 * (worst / FULL_SCALE).log10()
     }
@@ -113,7 +114,8 @@ mod tests {
     #[test]
     fn at_the_samples_themselves_nothing_changes() {
         let kernel = Kernel::new();
-        let samples: Vec<f64> = (0..TAPS as i32).map(|at| f64::from(at.wrapping_mul(0x6789_abcd))).collect();
+        // 24 bits, left-justified.
+        let samples: Vec<f32> = (0..TAPS as i32).map(|at| (at.wrapping_mul(0x6789_abcd) & !0xff) as f32).collect();
         assert_eq!(kernel.at(&samples, 0.0), samples[HALF as usize - 1]);
         assert_eq!(kernel.at(&samples, 1.0), samples[HALF as usize]);
     }
