@@ -87,6 +87,9 @@ pub struct AnalyzeArgs {
     /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
     #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
     pub hold: Hold,
+    /// Free boards: resample continuously instead of letting whole samples slip.
+    #[arg(long)]
+    pub resample: bool,
     /// How much audio the history keeps; decides which late packets still find their place.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
     pub history: Span,
@@ -115,6 +118,9 @@ pub struct ServeArgs {
     /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
     #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
     pub hold: Hold,
+    /// Free boards: resample continuously instead of letting whole samples slip.
+    #[arg(long)]
+    pub resample: bool,
     /// How much audio the history keeps.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
     pub history: Span,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::http::{Action, HttpConfig, LocalTime, Server, Source};
-use micring::sim::{Scenario, Sim};
+use micring::sim::{Rate, Scenario, Sim};
 use micring::time::{FramePos, KernelTime, Span};
 
 struct Counting;
@@ -86,15 +86,53 @@ fn carry_out(server: &mut Server, engine: &Engine, clocks: Clocks) {
     }
 }
 
+/// Allocations and cycles of free boards that are resampled, from the twentieth second on.
+fn resampled() -> (u64, u64) {
+    let config = Config {
+        sample_rate: 48_000,
+        clock: ClockChoice::Independent,
+        hold: Hold::Auto,
+        resample: true,
+        history: Span::from_secs(5),
+        max_datagram: 8192,
+    };
+    let mut engine = Engine::new(config);
+    let rates = [20.0, -15.0, 3.0].map(Rate::Constant);
+    let mut sim = Sim::new(&Scenario { rates, ..Scenario::three_boards(Span::from_secs(40)) });
+    let mut payload = Vec::new();
+    let (mut packets, mut cycles, mut counted) = (0_u64, 0_u64, 0_u64);
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        let (sender, len) = (sim.sender(&packet), payload.len());
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        engine.begin_turn(sim.clocks(packet.arrival));
+        engine.handle_datagram(&Datagram { mic: packet.mic, stamp: packet.stamp, sender, bytes: &payload, len });
+        engine.handle_timeout();
+        packets += 1;
+        while engine.poll_output().is_some() {
+            cycles += u64::from(packets > 3 * 94 * 20);
+        }
+        if packets > 3 * 94 * 20 {
+            counted += ALLOCATIONS.load(Ordering::Relaxed) - before;
+        }
+    }
+    (counted, cycles)
+}
+
 #[test]
 fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
     let config = Config {
         sample_rate: 48_000,
         clock: ClockChoice::Shared,
         hold: Hold::Auto,
+        resample: false,
         history: Span::from_secs(5),
         max_datagram: 8192,
     };
+    let (counted, cycles) = resampled();
+    println!("resampled: {counted} allocations in {cycles} cycles");
+    assert!(cycles > 1500);
+    assert_eq!(counted, 0, "nor does one that is resampled");
     for subscribers in [0_u16, 1, 20] {
         let mut engine = Engine::new(config.clone());
         let mut server = Server::new(HttpConfig::new("127.0.0.1:5000".parse().unwrap()));

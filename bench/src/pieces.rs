@@ -35,6 +35,7 @@ impl Fed {
             sample_rate: 48_000,
             clock: ClockChoice::Auto,
             hold: Hold::Auto,
+            resample: false,
             history: Span::from_secs(5),
             max_datagram: 8192,
         };

@@ -8,11 +8,15 @@
 //! see them at one moment, lie further apart than with one of them a sample further on, that one slips by a sample. Of
 //! three arbitrary phases on a circle of one sample two lie at most 2/3 apart, so no reference is needed, and channels stay
 //! within a sample of each other.
+//!
+//! With resampling nothing slips: see `resample`.
 
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
 use super::grid::{Grid, Newest};
 use super::packet::SAMPLE_BYTES;
+use super::resample::Resampling;
+use super::sinc;
 use super::stream::{Decided, Stream};
 use super::tail::Sink;
 use crate::MICS;
@@ -51,12 +55,14 @@ pub(super) struct Boards {
     grid: Option<Grid>,
     /// The common axis at a moment.
     axis: Option<(MonoTime, f64)>,
+    /// `None`: whole samples slip.
+    resampling: Option<Resampling>,
     first_heard: Option<MonoTime>,
     max_open: i64,
 }
 
 impl Boards {
-    pub fn new(sample_rate: u32, fixed_hold: Option<Span>, max_open: i64) -> Boards {
+    pub fn new(sample_rate: u32, fixed_hold: Option<Span>, max_open: i64, resampling: Option<Resampling>) -> Boards {
         Boards {
             sample_rate,
             fixed_hold,
@@ -65,6 +71,7 @@ impl Boards {
             silent: [None; MICS],
             grid: None,
             axis: None,
+            resampling,
             first_heard: None,
             max_open,
         }
@@ -94,7 +101,7 @@ impl Boards {
             let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
             sink.meter.on_placed(a.mic, end, d.at);
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
-                late += u64::from(tie.place(a.mic, &d, a.at, grid, sink));
+                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
             }
         };
         self.streams[a.mic].offer(a.at, a.stamp, a.packet.bytes(), &mut counters, &mut place);
@@ -120,8 +127,11 @@ impl Boards {
             return self.streams[a.mic].restart(&mut |_| {});
         };
         self.streams[a.mic].restart(&mut |d| {
-            tie.place(a.mic, &d, a.at, grid, sink);
+            tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
         });
+        if let Some(resampling) = &mut self.resampling {
+            resampling.untie(a.mic, a.at, grid, sink);
+        }
         self.silent[a.mic] = self.ties[a.mic].take().map(|tie| tie.offset).filter(|_| !a.new_sender);
     }
 
@@ -129,7 +139,8 @@ impl Boards {
     fn follow(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         let places: [Option<f64>; MICS] = std::array::from_fn(|mic| self.place_now(mic, now));
         let known = places.iter().flatten().count();
-        if known > 0 {
+        // Resampled, the axis stays that of the host's clock.
+        if known > 0 && self.resampling.is_none() {
             self.axis = Some((now, places.iter().flatten().sum::<f64>() / known as f64));
         }
         for mic in 0..MICS {
@@ -140,7 +151,8 @@ impl Boards {
         if self.grid.is_none() {
             self.start(now, sink);
         }
-        if let Some((mic, slip)) = slip_for(&places)
+        if self.resampling.is_none()
+            && let Some((mic, slip)) = slip_for(&places)
             && let Some(tie) = self.ties[mic].as_mut().filter(|tie| tie.slip == 0)
         {
             tie.slip = slip;
@@ -176,9 +188,13 @@ impl Boards {
         self.grid = Some(Grid::new(nominal, self.sample_rate, self.max_open, sink.history));
         // The next packet of each begins where its newest ended; the last of these is position 0.
         let ends = self.streams.iter().zip(&self.ties).filter_map(|(s, t)| Some(s.end().0 + t.as_ref()?.offset));
-        let origin = ends.max().expect("one is tied");
+        let waits = if self.resampling.is_some() { sinc::HALF } else { 0 };
+        let origin = ends.max().expect("one is tied") - waits;
         self.ties.iter_mut().flatten().for_each(|tie| tie.offset -= origin);
         self.axis = self.axis.map(|(at, position)| (at, position - origin as f64));
+        if let Some(resampling) = &mut self.resampling {
+            resampling.start(self.axis);
+        }
     }
 
     /// Where on its own axis a microphone's clock is at `now`.
@@ -208,7 +224,10 @@ impl Boards {
             && a.at - tie.newest_at < half
             && self.streams[a.mic].is_impossible(samples, a.at)
             && !a.packet.is_constant()
-            && self.grid.as_ref().is_some_and(|g| g.holds(a.mic, pos, a.packet.bytes(), sink.history))
+            && match &self.resampling {
+                Some(resampling) => resampling.has_just_heard(a.mic, a.packet.bytes()),
+                None => self.grid.as_ref().is_some_and(|g| g.holds(a.mic, pos, a.packet.bytes(), sink.history)),
+            }
     }
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
@@ -224,9 +243,24 @@ impl Boards {
 
 impl Tie {
     /// Puts a decided packet on the common axis. True when it came too late for its cycle.
-    fn place(&mut self, mic: usize, d: &Decided<'_>, now: MonoTime, grid: &mut Grid, sink: &mut Sink<'_>) -> bool {
-        let slip = std::mem::take(&mut self.slip);
+    fn place(
+        &mut self,
+        mic: usize,
+        d: &Decided<'_>,
+        now: MonoTime,
+        grid: &mut Grid,
+        resampling: Option<&mut Resampling>,
+        sink: &mut Sink<'_>,
+    ) -> bool {
         let newest = Newest { at: d.at, stamp: d.stamp, delay: sink.wall - d.stamp };
+        if let Some(resampling) = resampling {
+            let (late, offset) = resampling.place(mic, d, newest, now, grid, sink);
+            self.offset = offset;
+            self.newest = Some((d.first.0 + offset, (d.samples.len() / SAMPLE_BYTES) as i64));
+            self.newest_at = d.at;
+            return late;
+        }
+        let slip = std::mem::take(&mut self.slip);
         let mut samples = d.samples;
         let first = d.first.0 + self.offset;
         self.offset += slip;

@@ -17,6 +17,8 @@ pub mod hostclock;
 pub mod intake;
 mod late;
 pub mod packet;
+mod resample;
+mod sinc;
 pub mod skew;
 mod skips;
 mod spread;
@@ -28,6 +30,7 @@ pub mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::MICS;
 use crate::cycle::{Clocks, Cycle};
@@ -40,6 +43,8 @@ use history::History;
 use hostclock::HostClock;
 use intake::Follow;
 use packet::Packet;
+use resample::Resampling;
+use sinc::Kernel;
 use skew::SkewMeter;
 use tail::Sink;
 
@@ -50,6 +55,8 @@ pub struct Config {
     pub sample_rate: u32,
     pub clock: ClockChoice,
     pub hold: Hold,
+    /// Independent boards are resampled continuously, instead of letting whole samples slip.
+    pub resample: bool,
     /// How much audio the history keeps.
     pub history: Span,
     /// Longest datagram payload taken, in bytes; longer ones are counted `truncated`.
@@ -155,6 +162,8 @@ pub struct Engine {
     latest: [Option<Latest>; MICS],
     aligner: Aligner,
     fixed_hold: Option<Span>,
+    /// Made at the start: it takes milliseconds.
+    kernel: Option<Arc<Kernel>>,
     max_open: i64,
     history: History,
     outputs: VecDeque<Output>,
@@ -173,9 +182,11 @@ impl Engine {
             Hold::Auto => None,
             Hold::Fixed(hold) => Some(hold),
         };
+        let kernel = config.resample.then(|| Arc::new(Kernel::new()));
         let aligner = match config.clock {
             ClockChoice::Independent => {
-                Aligner::Independent(Box::new(Boards::new(config.sample_rate, fixed, open as i64)))
+                let resampling = kernel.clone().map(|kernel| Resampling::new(kernel, config.sample_rate));
+                Aligner::Independent(Box::new(Boards::new(config.sample_rate, fixed, open as i64, resampling)))
             }
             ClockChoice::Auto | ClockChoice::Shared => {
                 let hold = fixed.unwrap_or(LONGEST_HOLD);
@@ -187,6 +198,7 @@ impl Engine {
             rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
+            kernel,
             max_open: open as i64,
             history: History::new(keep.max(1), ahead),
             config,
@@ -382,7 +394,9 @@ impl Engine {
             };
             shared.finish(at, &mut sink);
         }
-        let boards = Boards::new(self.config.sample_rate, self.fixed_hold, self.max_open);
+        let rate = self.config.sample_rate;
+        let resampling = self.kernel.clone().map(|kernel| Resampling::new(kernel, rate));
+        let boards = Boards::new(rate, self.fixed_hold, self.max_open, resampling);
         self.aligner = Aligner::Independent(Box::new(boards));
     }
 }

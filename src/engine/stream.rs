@@ -25,6 +25,8 @@ pub(super) struct Decided<'a> {
     pub at: MonoTime,
     pub stamp: KernelTime,
     pub samples: &'a [u8],
+    /// When its end should have arrived, on the line for alignment; `None` before there is one.
+    pub phase: Option<MonoTime>,
 }
 
 /// A packet that waits.
@@ -183,9 +185,11 @@ impl Stream {
         counters: &mut MicCounters,
         place: &mut impl FnMut(Decided<'_>),
     ) {
-        self.learn((samples.len() / SAMPLE_BYTES) as i64, at, counters);
-        place(Decided { first: self.next, at, stamp, samples });
-        self.next = self.next + (samples.len() / SAMPLE_BYTES) as i64;
+        let frames = (samples.len() / SAMPLE_BYTES) as i64;
+        self.learn(frames, at, counters);
+        let phase = self.clock.phase_at(self.next + frames);
+        place(Decided { first: self.next, at, stamp, samples, phase });
+        self.next = self.next + frames;
     }
 
     /// The oldest waiting packet is certain.
@@ -199,8 +203,10 @@ impl Stream {
     fn place_pending(&mut self, place: &mut impl FnMut(Decided<'_>)) {
         while let Some(pending) = self.pending.pop_front() {
             let samples = &pending.samples[..];
-            place(Decided { first: self.next, at: pending.at, stamp: pending.stamp, samples });
-            self.next = self.next + (samples.len() / SAMPLE_BYTES) as i64;
+            let end = self.next + (samples.len() / SAMPLE_BYTES) as i64;
+            let phase = self.clock.phase_at(end);
+            place(Decided { first: self.next, at: pending.at, stamp: pending.stamp, samples, phase });
+            self.next = end;
             self.free.push(pending.samples);
         }
     }

@@ -4,5 +4,6 @@ mod boards;
 mod day;
 mod inputs;
 mod models;
+mod resampled;
 mod rig;
 mod shared;

@@ -17,6 +17,7 @@ pub fn config() -> Config {
         sample_rate: 48_000,
         clock: ClockChoice::Auto,
         hold: Hold::Auto,
+        resample: false,
         history: Span::from_secs(5),
         max_datagram: 8192,
     }

@@ -48,6 +48,7 @@ pub fn with_engine(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter>
         sample_rate: 48_000,
         clock: ClockChoice::Auto,
         hold: Hold::Auto,
+        resample: false,
         history: Span::from_secs(5),
         max_datagram: 8192,
     });

@@ -58,6 +58,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
             sample_rate: args.sample_rate,
             clock: args.clock,
             hold: args.hold,
+            resample: args.resample,
             history: args.history,
             max_datagram: args.max_datagram,
         },

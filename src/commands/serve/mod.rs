@@ -76,6 +76,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         sample_rate: args.sample_rate,
         clock: args.clock,
         hold: args.hold,
+        resample: args.resample,
         history: args.history,
         max_datagram: args.max_datagram,
     });
