@@ -236,7 +236,8 @@ mod tests {
         // The first packet starts where its end should be; from then on the ramp is followed, half a filter behind.
         for &(p, value) in &seen[600..] {
             let own = (p as f64 - 100.3) / (1.0 + 50e-6);
-            assert!((value - own).abs() < 0.005, "{p}: {value} for {own}");
+            // Single precision: some units of 50 million, 160 dB below full scale; a value is a thousand units.
+            assert!((value - own).abs() < 0.02, "{p}: {value} for {own}");
         }
     }
 
