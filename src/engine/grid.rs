@@ -31,7 +31,18 @@ struct Record {
     opened: Option<MonoTime>,
     passed: [Option<MonoTime>; MICS],
     left: bool,
+    /// Its arrivals count in the spread.
+    noted: bool,
     id: Option<u64>,
+}
+
+impl Record {
+    /// From the first board's filling the cycle to the last's, by arrival, once it is full.
+    fn arrivals(&self, frames: u32) -> Option<Span> {
+        let full = self.samples.iter().all(|&n| n == frames);
+        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.at)) else { return None };
+        full.then(|| a.max(b).max(c) - a.min(b).min(c))
+    }
 }
 
 /// The newest packet that filled a channel.
@@ -120,7 +131,13 @@ impl Grid {
             record.opened.get_or_insert(now);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
             record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
+            // How far apart the packets came, not when they were understood; what follows a loss comes a period later and
+            // says nothing about the path.
+            let spread = record.arrivals(frames).filter(|_| !std::mem::replace(&mut record.noted, true));
             let record = *record;
+            if let Some(spread) = spread {
+                self.spread.note(spread);
+            }
             if !record.left || record.id.is_some() {
                 sink.history.write(mic, self.base + at, part);
             }
@@ -155,13 +172,7 @@ impl Grid {
         let from = (self.ends[mic] / self.frames).max(self.first);
         for cycle in from..end / self.frames {
             let record = self.record(cycle);
-            if record.passed[mic].is_none() {
-                record.passed[mic] = Some(now);
-                let passed = record.passed;
-                if let [Some(a), Some(b), Some(c)] = passed {
-                    self.spread.note(a.max(b).max(c) - a.min(b).min(c));
-                }
-            }
+            record.passed[mic].get_or_insert(now);
         }
         self.ends[mic] = self.ends[mic].max(end);
     }
