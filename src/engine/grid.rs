@@ -108,7 +108,8 @@ impl Grid {
         self.ends.iter().max().expect("three microphones") - self.next * self.frames
     }
 
-    /// Puts decided samples at `pos`. True when most of them came after their cycle had left.
+    /// Puts decided samples at `pos`. True when most of them came after their cycle had left, or after the microphone had
+    /// passed: where a skip was taken back, its positions have been used.
     pub fn fill(
         &mut self,
         mic: usize,
@@ -120,8 +121,8 @@ impl Grid {
     ) -> bool {
         let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
-        let mut late = 0;
-        let mut at = pos.max(self.first * self.frames).max(0);
+        let mut at = pos.max(self.first * self.frames).max(self.ends[mic]);
+        let mut late = (at - pos).min(end - pos);
         while at < end {
             let cycle = at / self.frames;
             let until = end.min((cycle + 1) * self.frames);
