@@ -82,7 +82,7 @@ pub(super) struct SharedAligner {
     /// Since when the board's floor is being learnt.
     floor_since: Option<MonoTime>,
     last_heard: Option<MonoTime>,
-    skips: Skips<[u64; MICS]>,
+    skips: Skips<MICS>,
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }

@@ -31,7 +31,18 @@ struct Record {
     opened: Option<MonoTime>,
     passed: [Option<MonoTime>; MICS],
     left: bool,
+    /// Its arrivals count in the spread.
+    noted: bool,
     id: Option<u64>,
+}
+
+impl Record {
+    /// From the first board's filling the cycle to the last's, by arrival, once it is full.
+    fn arrivals(&self, frames: u32) -> Option<Span> {
+        let full = self.samples.iter().all(|&n| n == frames);
+        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.at)) else { return None };
+        full.then(|| a.max(b).max(c) - a.min(b).min(c))
+    }
 }
 
 /// The newest packet that filled a channel.
@@ -97,7 +108,8 @@ impl Grid {
         self.ends.iter().max().expect("three microphones") - self.next * self.frames
     }
 
-    /// Puts decided samples at `pos`. True when most of them came after their cycle had left.
+    /// Puts decided samples at `pos`. True when most of them came after their cycle had left, or after the microphone had
+    /// passed: where a skip was taken back, its positions have been used.
     pub fn fill(
         &mut self,
         mic: usize,
@@ -109,8 +121,8 @@ impl Grid {
     ) -> bool {
         let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
-        let mut late = 0;
-        let mut at = pos.max(self.first * self.frames).max(0);
+        let mut at = pos.max(self.first * self.frames).max(self.ends[mic]);
+        let mut late = (at - pos).min(end - pos);
         while at < end {
             let cycle = at / self.frames;
             let until = end.min((cycle + 1) * self.frames);
@@ -120,7 +132,13 @@ impl Grid {
             record.opened.get_or_insert(now);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
             record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
+            // How far apart the packets came, not when they were understood; what follows a loss comes a period later and
+            // says nothing about the path.
+            let spread = record.arrivals(frames).filter(|_| !std::mem::replace(&mut record.noted, true));
             let record = *record;
+            if let Some(spread) = spread {
+                self.spread.note(spread);
+            }
             if !record.left || record.id.is_some() {
                 sink.history.write(mic, self.base + at, part);
             }
@@ -155,13 +173,7 @@ impl Grid {
         let from = (self.ends[mic] / self.frames).max(self.first);
         for cycle in from..end / self.frames {
             let record = self.record(cycle);
-            if record.passed[mic].is_none() {
-                record.passed[mic] = Some(now);
-                let passed = record.passed;
-                if let [Some(a), Some(b), Some(c)] = passed {
-                    self.spread.note(a.max(b).max(c) - a.min(b).min(c));
-                }
-            }
+            record.passed[mic].get_or_insert(now);
         }
         self.ends[mic] = self.ends[mic].max(end);
     }

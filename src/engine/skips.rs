@@ -23,22 +23,23 @@ const NEAR: Span = Span::from_micros(300);
 const TOGETHER: Span = Span::from_secs(2);
 /// So long the clock does not learn from early packets.
 const DISPUTE: Span = Span::from_secs(30);
-const KEPT: usize = 16;
+/// Every single loss of three minutes at 3 %.
+const KEPT: usize = 512;
 
 /// Positions that were skipped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Skip<L> {
+pub(super) struct Skip<const STREAMS: usize> {
     /// Arrival of the first packet behind it.
     pub since: MonoTime,
     pub frames: i64,
-    /// What was counted lost for it.
-    pub lost: L,
+    /// What was counted lost for it, of each stream.
+    pub lost: [u64; STREAMS],
 }
 
 /// The newest skips.
 #[derive(Debug)]
-pub(super) struct Skips<L = u64> {
-    skips: VecDeque<Skip<L>>,
+pub(super) struct Skips<const STREAMS: usize> {
+    skips: VecDeque<Skip<STREAMS>>,
     dispute: Option<Dispute>,
     disputed: bool,
 }
@@ -52,14 +53,14 @@ struct Dispute {
     recent: [Span; RECENT],
 }
 
-impl<L> Default for Skips<L> {
-    fn default() -> Skips<L> {
+impl<const STREAMS: usize> Default for Skips<STREAMS> {
+    fn default() -> Skips<STREAMS> {
         Skips { skips: VecDeque::with_capacity(KEPT), dispute: None, disputed: false }
     }
 }
 
-impl<L> Skips<L> {
-    pub fn push(&mut self, since: MonoTime, frames: i64, lost: L) {
+impl<const STREAMS: usize> Skips<STREAMS> {
+    pub fn push(&mut self, since: MonoTime, frames: i64, lost: [u64; STREAMS]) {
         if self.skips.len() == KEPT {
             self.skips.pop_front();
         }
@@ -77,8 +78,15 @@ impl<L> Skips<L> {
     }
 
     /// A packet `r` above the floor; returns the skip that it disproves: the newest of as many frames as it is early, or
-    /// the newest. `period` is that of `nominal` frames, `jitter` the mean residual.
-    pub fn hear(&mut self, r: Option<Span>, at: MonoTime, period: Span, nominal: i64, jitter: Span) -> Option<Skip<L>> {
+    /// the newest, or as much of that as it is early. `period` is that of `nominal` frames, `jitter` the mean residual.
+    pub fn hear(
+        &mut self,
+        r: Option<Span>,
+        at: MonoTime,
+        period: Span,
+        nominal: i64,
+        jitter: Span,
+    ) -> Option<Skip<STREAMS>> {
         self.disputed = false;
         let r = r.filter(|&r| r < EARLY && self.stands(at))?;
         let together = self.dispute.filter(|d| at - d.last < TOGETHER);
@@ -97,9 +105,18 @@ impl<L> Skips<L> {
             return None;
         }
         self.dispute = None;
-        let fits = |s: &Skip<L>| s.frames == periods * nominal && at - s.since < WITHIN;
+        let early = periods * nominal;
+        let fits = |s: &Skip<STREAMS>| s.frames == early && at - s.since < WITHIN;
         let i = self.skips.iter().rposition(fits).unwrap_or(self.skips.len() - 1);
-        self.skips.remove(i)
+        let skip = &mut self.skips[i];
+        if skip.frames <= early {
+            return self.skips.remove(i);
+        }
+        // So many were lost there, but not all of them.
+        let lost = skip.lost.map(|lost| lost.min(periods as u64));
+        skip.frames -= early;
+        skip.lost.iter_mut().zip(lost).for_each(|(all, false_ones)| *all -= false_ones);
+        Some(Skip { frames: early, lost, ..*skip })
     }
 
     /// The packet just heard was early, and until it is known why, it teaches nothing.
@@ -123,20 +140,31 @@ mod tests {
     fn early_packets_disprove_a_recent_skip_of_as_many_periods() {
         let early = Some(Span::from_micros(-10_600));
         let mut skips = Skips::default();
-        skips.push(at(0), 512, 1);
-        skips.push(at(1), 1024, 2);
+        skips.push(at(0), 512, [1]);
+        skips.push(at(1), 1024, [2]);
         assert!(skips.hear(early, at(30), P, 512, JITTER).is_none() && skips.is_disputed());
         assert!(skips.hear(early, at(40), P, 512, JITTER).is_none());
         let skip = skips.hear(early, at(50), P, 512, JITTER).expect("disproved");
-        assert_eq!((skip.frames, skip.lost), (512, 1), "early by a period: not the newest, of two");
+        assert_eq!((skip.frames, skip.lost), (512, [1]), "early by a period: not the newest, of two");
         assert!((0..9).all(|k| skips.hear(early, at(180_100 + k), P, 512, JITTER).is_none()), "too long ago");
+    }
+
+    #[test]
+    fn of_a_skip_of_three_the_one_that_was_false_is_taken_back() {
+        let early = Some(Span::from_micros(-10_600));
+        let mut skips = Skips::default();
+        skips.push(at(0), 3 * 512, [3]);
+        let said: Vec<_> = (0..6).map(|k| skips.hear(early, at(30 + 10 * k), P, 512, JITTER)).collect();
+        let took = |s: &Option<Skip<1>>| s.map(|s| (s.frames, s.lost));
+        assert_eq!(said.iter().filter_map(took).collect::<Vec<_>>(), [(512, [1]), (512, [1])]);
+        assert_eq!(skips.skips[0].frames, 512);
     }
 
     #[test]
     fn a_path_that_became_shorter_disproves_nothing_and_is_learnt_later() {
         let early = Some(Span::from_millis(-5));
         let mut skips = Skips::default();
-        skips.push(at(0), 512, 1);
+        skips.push(at(0), 512, [1]);
         for k in 0..2_000 {
             assert!(skips.hear(early, at(20 * k), P, 512, JITTER).is_none());
             assert_eq!(skips.is_disputed(), k < 1_500, "for 30 s");

@@ -14,7 +14,7 @@ const STALL: Span = Span::from_millis(60);
 /// Spans before the observation is trusted, and between two looks at it: a third of a second.
 const EVERY: usize = 32;
 
-/// Spread of the moments at which the boards complete a cycle.
+/// Spread of the arrivals that fill a cycle.
 #[derive(Debug)]
 pub(super) struct Spread {
     spans: Vec<Span>,
@@ -28,7 +28,7 @@ impl Spread {
         Spread { spans: Vec::with_capacity(KEPT), next: 0, since: 0, hold: LIMITS.1 }
     }
 
-    /// From the first board's completing a cycle to the last's.
+    /// From the arrival that filled the first board's channel to the last's.
     pub fn note(&mut self, span: Span) {
         if span > STALL {
             return;

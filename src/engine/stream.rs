@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::clock::ClockModel;
+use super::clock::{ClockModel, Frozen};
 use super::figures::MicCounters;
 use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
@@ -17,6 +17,11 @@ use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
 const MAX_PENDING: usize = 128;
+
+/// How well the rate must be known for a floor of minutes ago to judge by: 5 ppm are 0.9 ms in three minutes.
+const ANCHOR_PPM: f64 = 5.0;
+/// The older of two anchors is so old at least, once there are two.
+const ANCHOR_AGE: Span = Span::from_secs(90);
 
 /// A packet whose place on the stream's own axis is known.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +56,10 @@ pub(super) struct Stream {
     offset_since: Option<MonoTime>,
     pending: VecDeque<Pending>,
     free: Vec<Vec<u8>>,
-    skips: Skips,
+    skips: Skips<1>,
+    /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
+    /// along, and no packet is early any more, but against this one.
+    anchors: [Option<(MonoTime, Frozen)>; 2],
 }
 
 impl Stream {
@@ -67,6 +75,7 @@ impl Stream {
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
             skips: Skips::default(),
+            anchors: [None; 2],
         }
     }
 
@@ -101,6 +110,7 @@ impl Stream {
         self.late.forget_level();
         self.clock.restart();
         self.skips.clear();
+        self.anchors = [None; 2];
         self.offset_since = None;
     }
 
@@ -172,9 +182,14 @@ impl Stream {
 
     fn insert(&mut self, lost: i64, since: MonoTime, counters: &mut MicCounters) {
         let frames = lost * self.nominal;
+        if self.anchors[1].is_none_or(|(then, _)| since - then > ANCHOR_AGE)
+            && let Some(floor) = self.clock.freeze(ANCHOR_PPM)
+        {
+            self.anchors = [self.anchors[1].or(Some((since, floor))), Some((since, floor))];
+        }
         self.next = self.next + frames;
         counters.lost += lost as u64;
-        self.skips.push(since, frames, lost as u64);
+        self.skips.push(since, frames, [lost as u64]);
     }
 
     fn place(
@@ -221,13 +236,22 @@ impl Stream {
     /// A certain packet teaches the clock; early ones speak against the last skip.
     fn learn(&mut self, frames: i64, at: MonoTime, counters: &mut MicCounters) {
         let end = self.next + frames;
-        let r = self.clock.residual(end, at);
+        let anchor = self.anchors[0].map(|(_, floor)| floor);
+        let pulled = anchor.filter(|&a| self.clock.residual_on(a, end, at) < self.period().mul_ratio(-1, 2));
+        let r = pulled.map(|a| self.clock.residual_on(a, end, at)).or(self.clock.residual(end, at));
         match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
             Some(skip) => {
                 self.next = self.next + -skip.frames;
-                self.clock.renumber(skip.since, -skip.frames);
-                counters.lost -= skip.lost;
-                counters.corrected += skip.lost;
+                match pulled {
+                    Some(anchor) => {
+                        self.clock.restore(anchor);
+                        self.anchors = [None; 2];
+                    }
+                    None => self.clock.renumber(skip.since, -skip.frames),
+                }
+                let [lost] = skip.lost;
+                counters.lost -= lost;
+                counters.corrected += lost;
             }
             None if self.skips.is_disputed() => {}
             None => self.clock.observe(end, at),

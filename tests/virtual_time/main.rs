@@ -2,6 +2,7 @@
 
 mod boards;
 mod day;
+mod free;
 mod inputs;
 mod models;
 mod resampled;

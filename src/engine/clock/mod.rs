@@ -55,6 +55,10 @@ impl Envelope {
     }
 }
 
+/// The floor as it was believed at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Frozen(Envelope);
+
 /// Arrivals of one microphone -> the floor of its arrival times, and its rate.
 ///
 /// Memory is fixed (about 40 KB). A packet costs a comparison; once a second, a packet costs the fits.
@@ -112,6 +116,24 @@ impl ClockModel {
     /// How much later than the floor a packet arrived; negative: earlier than was thought possible.
     pub fn residual(&self, pos: FramePos, at: MonoTime) -> Option<Span> {
         self.floor_at(pos).map(|floor| at - floor)
+    }
+
+    /// The floor as it is believed now, where the rate is known to `ppm` at least: only then does it hold for minutes.
+    pub fn freeze(&self, ppm: f64) -> Option<Frozen> {
+        self.rate().ok().filter(|rate| rate.uncertainty_95.0 < ppm)?;
+        self.floor.map(Frozen)
+    }
+
+    /// The residual against a floor of earlier.
+    pub fn residual_on(&self, frozen: Frozen, pos: FramePos, at: MonoTime) -> Span {
+        at - self.arrival_on(frozen.0, pos)
+    }
+
+    /// What was observed since `frozen` was numbered wrongly: floor and alignment go on from there.
+    pub fn restore(&mut self, frozen: Frozen) {
+        self.minima.clear();
+        self.floor = Some(frozen.0);
+        self.phase = Some(frozen.0);
     }
 
     /// Everything observed at or after `since` really stood `frames` later: a late insertion. Negative: a false one is
