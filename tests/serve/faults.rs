@@ -301,3 +301,29 @@ fn a_subscriber_reading_a_byte_a_second_hurts_only_itself() {
     let got = aligned(&mut events, 270);
     assert!(got.windows(2).all(|two| two[1].id == two[0].id.map(|id| id + 1)));
 }
+
+#[test]
+fn the_demos_microphones_end_with_it_however_it_ends() {
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let mut command = micring();
+        command.args(["demo", "--mic-ports", "0,0,0", "--http", "127.0.0.1:0"]);
+        let mut demo = Serve::spawn(command);
+        let pid = demo.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let child: u32 = children.trim().parse().expect("one child: the simulator");
+        demo.signal(signal);
+        demo.exit_code();
+        // Gone, or dead and not yet collected by whoever inherited it.
+        let dead = || match std::fs::read_to_string(format!("/proc/{child}/stat")) {
+            Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+            Err(_) => true,
+        };
+        for _ in 0..100 {
+            if dead() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(dead(), "the simulator outlived the demo after signal {signal}");
+    }
+}
