@@ -26,6 +26,8 @@ use crate::time::{MonoTime, Span};
 const SILENCE: Span = Span::from_millis(500);
 /// So long a new offset is learnt before it is used.
 const LEARN: Span = Span::from_secs(1);
+/// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
+const EDGE_SHARE: i64 = 16;
 /// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
 const HYSTERESIS: f64 = 0.25;
 
@@ -186,10 +188,10 @@ impl Boards {
         }
         let nominal = self.streams.iter().map(Stream::nominal).max().expect("three streams");
         self.grid = Some(Grid::new(nominal, self.sample_rate, self.max_open, sink.history));
-        // The next packet of each begins where its newest ended; the last of these is position 0.
-        let ends = self.streams.iter().zip(&self.ties).filter_map(|(s, t)| Some(s.end().0 + t.as_ref()?.offset));
+        // The next packet of each begins where its newest ended.
+        let ends = self.streams.iter().zip(&self.ties).map(|(s, t)| Some(s.end().0 + t.as_ref()?.offset));
         let waits = if self.resampling.is_some() { sinc::HALF } else { 0 };
-        let origin = ends.max().expect("one is tied") - waits;
+        let origin = first_edge(ends.flatten(), nominal) - waits;
         self.ties.iter_mut().flatten().for_each(|tie| tie.offset -= origin);
         self.axis = self.axis.map(|(at, position)| (at, position - origin as f64));
         if let Some(resampling) = &mut self.resampling {
@@ -278,6 +280,15 @@ impl Tie {
     }
 }
 
+/// The first edge of a cycle, from where the packets of the boards end on the common axis: where the next of each has begun, and
+/// a little before the end of the packet behind the longest pause, which then completes a cycle at the least delay.
+fn first_edge(ends: impl Iterator<Item = i64> + Clone, nominal: i64) -> i64 {
+    let gap = |end: i64| ends.clone().map(|other| (end - other - 1).rem_euclid(nominal) + 1).min().unwrap_or(nominal);
+    let edge = ends.clone().max_by_key(|&end| gap(end)).expect("one is tied") - nominal / EDGE_SHARE;
+    let last = ends.max().expect("one is tied");
+    last + (edge - last).rem_euclid(nominal)
+}
+
 /// The slip that brings the channels closer together, if one does by enough: which, and by how much.
 fn slip_for(places: &[Option<f64>; MICS]) -> Option<(usize, i64)> {
     let spread = |places: &[Option<f64>; MICS]| {
@@ -301,6 +312,15 @@ fn slip_for(places: &[Option<f64>; MICS]) -> Option<(usize, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cycle_ends_shortly_before_the_packet_behind_the_longest_pause() {
+        // Ends at 5, 105 and 205 of 512: the pause is in front of 5, and the next such packet ends at 517.
+        assert_eq!(first_edge([5, 105, 205].into_iter(), 512), 517 - 32);
+        // All at once: two periods between the two packets of one are one pause.
+        assert_eq!(first_edge([7, 7, 7].into_iter(), 512), 519 - 32);
+        assert_eq!(first_edge([512 + 7, 7, 7].into_iter(), 512), 1031 - 32);
+    }
 
     #[test]
     fn the_channel_that_has_drifted_slips_and_none_slips_back() {

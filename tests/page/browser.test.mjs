@@ -172,45 +172,55 @@ test("the page, fed by virtual microphones", async (t) => {
 
 /**
  * Notes, by the page's own clock, when the first event with a fault came in and when the verdict named it. Runs in the page.
- * What a fault is in an event: `globalThis.isFault`.
+ * A lag is one when most packets of half a second have it, since on a busy machine some come late by more; and modulo a period,
+ * since of free boards a slip may make another packet the newest of a channel.
  */
 function watchForFault() {
-  globalThis.faultAt = null;
-  globalThis.run = 0;
-  globalThis.saidAt = {};
+  const LAG_US = 3000, PERIOD_US = 512e6 / 48000;
+  const watch = (globalThis.watch = { from: null, faultAt: null, saidAt: null, usual: null, apart: null });
+  const newest = [];
+  let lastFrame = null;
+  let mute = [];
+  const beyond = (us) => us - watch.usual - Math.round((us - watch.usual) / PERIOD_US) * PERIOD_US;
+  const lagging = () => newest.filter(({ us }) => Math.abs(beyond(us)) > LAG_US);
+  const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
   const Source = EventSource;
   globalThis.EventSource = class extends Source {
     constructor(...args) {
       super(...args);
       this.addEventListener("message", ({ data }) => {
-        if (globalThis.faultAt !== null || globalThis.watchFrom === undefined) return;
-        const { arrival_us: [a, b, c], mic_samples: heard, first_frame: first } = JSON.parse(data);
-        const far = a !== null && c !== null && Math.abs(c - a) > 4000;
-        const jumped = globalThis.lastFrame !== undefined && first > globalThis.lastFrame + 15 * 512;
-        globalThis.lastFrame = first;
-        // Well beyond one period: a slip of free boards is one.
-        const leapt = a !== null && c !== null && globalThis.apart !== undefined && Math.abs(c - a - globalThis.apart) > 18000;
-        if (a !== null && c !== null) globalThis.apart ??= c - a;
-        const fault = { lag: far, loss: jumped, silent: heard[1] === 0, "free-lag": leapt }[globalThis.watchFrom];
-        if (!fault) globalThis.run = 0;
-        else if ((globalThis.run += 1) === 1) globalThis.runFrom = performance.now();
-        // One stray packet of a busy machine is no fault; a jump of positions is, at once.
-        if (globalThis.run === (jumped ? 1 : 5)) globalThis.faultAt = globalThis.runFrom;
+        if (watch.faultAt !== null) return;
+        const now = performance.now();
+        const { arrival_us: [a, , c], mic_samples: heard, first_frame: first } = JSON.parse(data);
+        const jumped = lastFrame !== null && first > lastFrame + 15 * 512;
+        lastFrame = first;
+        // One stray packet of a busy machine is no silence.
+        mute = heard[1] === 0 ? [...mute, now] : [];
+        if (a !== null && c !== null) {
+          watch.usual ??= c - a;
+          newest.push({ now, us: c - a });
+          // What is usual is that of the last 10 s.
+          while (newest.length > (watch.from === null ? 940 : 47)) newest.shift();
+          watch.apart = median(newest.map(({ us }) => beyond(us)));
+        }
+        if (watch.from === null) watch.usual += watch.apart;
+        else if (watch.from === "lag" && lagging().length > (newest.length * 3) / 4) watch.faultAt = lagging()[0].now;
+        else if (watch.from === "loss" && jumped) watch.faultAt = now;
+        else if (watch.from === "silent" && mute.length === 5) watch.faultAt = mute[0];
       });
     }
   };
+  const SAID = { lag: /Mic 2 is [\d.]+ ms behind/, loss: /lost (up to )?\d\d packets each|losing packets/, silent: /Mic 1 has been silent for \d+ s/ };
   setInterval(() => {
-    const words = document.getElementById("verdict")?.innerText ?? "";
-    for (const [kind, said] of Object.entries({ lag: /Mic 2 is [\d.]+ ms behind/, loss: /lost (up to )?\d\d packets each|losing packets/, silent: /Mic 1 has been silent for \d+ s/, "free-lag": /Mic 2 is 2\d\.\d ms behind/ })) {
-      if (globalThis.watchFrom === kind && said.test(words)) globalThis.saidAt[kind] ??= performance.now();
-    }
+    if (watch.faultAt !== null && SAID[watch.from].test(document.getElementById("verdict")?.innerText ?? "")) watch.saidAt ??= performance.now();
   }, 20);
 }
 
-// What the page has seen before, in seconds, and what goes wrong later. For free boards it first has to know what is usual.
+// What the page has seen before, in seconds, and what goes wrong later. For free boards it first has to know what is usual. Their
+// lag is below a period: a longer one, on a busy machine, can look like whole lost packets and a rest.
 const FAULTS = [
   ["a lag", "lag", 2, ["--lag", "2=7ms@6s.."]],
-  ["a lag of a board that runs free", "free-lag", 12, ["--boards", "3", "--ppm", "5,-5,2", "--lag", "2=25ms@18s.."]],
+  ["a lag of a board that runs free", "lag", 12, ["--boards", "3", "--ppm", "5,-5,2", "--lag", "2=7ms@18s.."]],
   ["a burst of losses", "loss", 2, ["--drop-cycles", "20@6s"]],
   ["a silent microphone", "silent", 2, ["--mute", "1@6s.."]],
 ];
@@ -222,11 +232,17 @@ for (const [name, kind, before, options] of FAULTS) {
     const page = await openPage(server.url, { prepare: watchForFault });
     await until("live data", () => filled(page));
     await new Promise((done) => setTimeout(done, before * 1000));
-    await page.evaluate((kind) => (globalThis.watchFrom = kind), kind);
-    const said = await until(`the verdict says ${kind}`, () => page.evaluate((kind) => globalThis.faultAt !== null && globalThis.saidAt[kind] && globalThis.saidAt[kind] - globalThis.faultAt, kind), 20);
-    console.log(`${name}: said ${(said / 1000).toFixed(2)} s after its first event`);
-    await screenshot(page, `verdict-${kind}.png`);
-    assert.ok(said >= 0 && said <= 2000, `${said.toFixed(0)} ms`);
+    await page.evaluate((kind) => (globalThis.watch.from = kind), kind);
+    const seen = () => page.evaluate(() => globalThis.watch);
+    const both = async () => Object.values(await seen()).includes(null) ? null : await seen();
+    const { faultAt, saidAt } = await until(`the verdict on ${name}`, both, 20).catch(async (error) => {
+      const { loss, cycles, arrival_skew_us } = await (await fetch(`${server.url}api/diagnostics_sync`)).json();
+      console.log(JSON.stringify({ page: await seen(), verdict: await verdict(page), loss, cycles, arrival_skew_us }));
+      throw error;
+    });
+    console.log(`${name}: said ${((saidAt - faultAt) / 1000).toFixed(2)} s after its first event`);
+    await screenshot(page, `verdict-${name.replaceAll(" ", "-")}.png`);
+    assert.ok(saidAt - faultAt <= 2000, `${(saidAt - faultAt).toFixed(0)} ms`);
     assert.deepEqual(page.complaints, []);
     await page.close();
     await Promise.all([stop(microphones), stop(server.child)]);

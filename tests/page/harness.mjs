@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
+import { setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 
@@ -20,6 +21,10 @@ const children = new Set();
 function start(args) {
   const child = spawn(BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
   children.add(child);
+  // The browser shares two cores with them: it should wait, not the microphones. Only root may ask for that.
+  try {
+    setPriority(child.pid, -10);
+  } catch {}
   child.ended = new Promise((done) => child.once("exit", done)).then(() => children.delete(child));
   child.errors = "";
   child.stderr.on("data", (text) => (child.errors = (child.errors + text).slice(-4000)));
