@@ -6,12 +6,14 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::rig::{Events, PATIENCE, Serve, assert_aligned, offset_of, skips};
 
 /// Plays the index signal for a while, lets `abuse` at the server, and checks what a reading subscriber saw meanwhile.
 fn audio_does_not_notice(args: &[&str], abuse: impl FnOnce(SocketAddr)) -> Serve {
     let serve = Serve::start(args);
-    let mut microphones = Killed(serve.simulator(&["--signal", "index"]).stdout(Stdio::null()).spawn().unwrap());
+    let mut microphones = Microphones(serve.simulator(&["--signal", "index"]).stdout(Stdio::piped()).spawn().unwrap());
     let mut stream = serve.events("/api/stream_3ch");
     let watcher = thread::spawn(move || {
         let mut events = Vec::new();
@@ -23,12 +25,13 @@ fn audio_does_not_notice(args: &[&str], abuse: impl FnOnce(SocketAddr)) -> Serve
     thread::sleep(Duration::from_millis(300));
     abuse(serve.http);
     thread::sleep(Duration::from_millis(300));
-    microphones.end();
+    let sent = microphones.end();
+    thread::sleep(Duration::from_millis(100));
     let diagnostics = serve.diagnostics();
     serve.signal(libc::SIGTERM);
     let events = watcher.join().unwrap();
     let (first, last) = (&events[0], &events[events.len() - 1]);
-    // The simulator is killed where it stands: its last cycle may be cut short.
+    // The simulator ends where it stands: its last cycle may be cut short.
     let offset = offset_of(first);
     for event in &events[..events.len() - 1] {
         assert!(event.is_complete(), "event {:?} is complete", event.id);
@@ -36,28 +39,40 @@ fn audio_does_not_notice(args: &[&str], abuse: impl FnOnce(SocketAddr)) -> Serve
     }
     assert_eq!(skips(&events), [0i64; 0]);
     assert_eq!(last.id.unwrap() - first.id.unwrap() + 1, events.len() as u64, "the subscriber has every event");
-    for mic in ["mic0", "mic1", "mic2"] {
-        for reason in ["lost", "late", "duplicate", "kernel_dropped", "malformed"] {
-            let lost = diagnostics["loss"][mic][reason].as_u64().unwrap();
-            assert!(lost <= u64::from(reason == "lost"), "{mic} {reason}: {lost}");
+    let most = *sent.iter().max().unwrap();
+    for (mic, &sent) in sent.iter().enumerate() {
+        assert_eq!(
+            diagnostics["packet_stats"]["packets_received"][mic], sent,
+            "every packet of mic {mic} was received"
+        );
+        let loss = &diagnostics["loss"][format!("mic{mic}")];
+        assert!(loss["lost"].as_u64().unwrap() <= most - sent, "mic {mic}: {loss}");
+        for reason in ["late", "duplicate", "kernel_dropped", "malformed"] {
+            assert_eq!(loss[reason], 0, "mic {mic} {reason}");
         }
     }
     serve
 }
 
-/// A process that ends with the test, however that ends.
-struct Killed(Child);
+/// A simulator that ends with the test, however that ends.
+struct Microphones(Child);
 
-impl Killed {
-    fn end(&mut self) {
-        let _ = self.0.kill();
+impl Microphones {
+    /// What each microphone sent.
+    fn end(&mut self) -> [u64; 3] {
+        // SAFETY: kill only asks the kernel to signal our own, still unreaped child.
+        assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) }, 0);
+        let truth: Value =
+            serde_json::from_reader(self.0.stdout.take().expect("piped")).expect("simulate says what it did");
         let _ = self.0.wait();
+        std::array::from_fn(|mic| truth["mics"][mic]["sent"].as_u64().expect("a count"))
     }
 }
 
-impl Drop for Killed {
+impl Drop for Microphones {
     fn drop(&mut self) {
-        self.end();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -112,6 +127,36 @@ fn malformed_requests_get_their_status() {
                 assert!(got.contains("{\"error\": \""), "{got}");
             }
         }
+    });
+}
+
+#[test]
+fn requests_split_at_every_byte_are_answered_as_one_is() {
+    let request = "GET /api/latest HTTP/1.1\r\nHost: localhost\r\nX-Padding: abc\r\n\r\n";
+    audio_does_not_notice(&[], |address| {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        for split in 1..request.len() {
+            stream.write_all(&request.as_bytes()[..split]).unwrap();
+            // Long enough that the server reads the first piece by itself.
+            thread::sleep(Duration::from_millis(2));
+            stream.write_all(&request.as_bytes()[split..]).unwrap();
+            let got = stream.read(&mut buffer).expect("an answer");
+            assert!(
+                buffer[..got].starts_with(b"HTTP/1.1 200 "),
+                "split at {split}: {:?}",
+                buffer[..got].escape_ascii().to_string()
+            );
+        }
+        // And each byte by itself.
+        for byte in request.as_bytes() {
+            stream.write_all(&[*byte]).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+        let got = stream.read(&mut buffer).expect("an answer");
+        assert!(buffer[..got].starts_with(b"HTTP/1.1 200 "), "byte by byte");
     });
 }
 
