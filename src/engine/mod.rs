@@ -177,7 +177,7 @@ impl Engine {
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
         // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
         let open = config.sample_rate as usize;
-        let ahead = open + MICS * config.max_datagram;
+        let ahead = open + MICS * config.max_datagram.div_ceil(packet::SAMPLE_BYTES);
         let fixed = match config.hold {
             Hold::Auto => None,
             Hold::Fixed(hold) => Some(hold),

@@ -58,7 +58,9 @@ const OPCODES: [u8; 7] = [
 pub struct RingOptions {
     pub submissions: u32,
     pub completions: u32,
-    /// Buffers a microphone, a power of two.
+    /// Buffers a microphone, a power of two: the most packets of it that one turn can take; what exceeds them waits in the
+    /// socket. Few are faster, since each lies on pages of its own: with 32 the ring takes 1.04 times the packets of recvmmsg in a
+    /// flood, with 64 0.985, with 256 0.956 (bench, `ingest`); 32 are a third of a second.
     pub mic_buffers: u16,
     /// Longest payload kept whole, in bytes.
     pub max_datagram: usize,
@@ -68,7 +70,7 @@ pub struct RingOptions {
 
 impl Default for RingOptions {
     fn default() -> RingOptions {
-        RingOptions { submissions: 4096, completions: 8192, mic_buffers: 256, max_datagram: 8192, files: false }
+        RingOptions { submissions: 4096, completions: 8192, mic_buffers: 32, max_datagram: 8192, files: false }
     }
 }
 
