@@ -116,8 +116,63 @@ fn tshark(path: &Path, fields: &[&str]) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split(';').map(str::to_owned).collect()).collect()
 }
 
+/// What `analyze` says of a file.
+fn analyzed(path: &Path) -> Value {
+    let output = micring().args(["analyze", "--json"]).arg(path).output().expect("analyze runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every number of `live` stands in `later` too, to within so many units: a name that ends so, and all below it.
+fn assert_same_figures(name: &str, live: &Value, later: &Value, within: f64) {
+    match (live, later) {
+        (Value::Object(live), Value::Object(_)) => {
+            for (key, live) in live {
+                assert_same_figures(&format!("{name}.{key}"), live, &later[key], within);
+            }
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let apart = (a.as_f64().unwrap() - b.as_f64().unwrap()).abs();
+            assert!(apart <= within, "{name}: {a} live, {b} of the recording");
+        }
+        _ => assert_eq!(live, later, "{name}"),
+    }
+}
+
+/// The figures of the live run and of its recording: the same engine saw the same packets. Left out is what no recording can tell
+/// (what the loop added) and what is another thing (uptime, the last ten seconds).
+fn assert_analysis_agrees(live: &Value, later: &Value) {
+    for exact in ["packet_stats", "loss", "cycles", "synchronization_status", "clock_steps"] {
+        assert_eq!(live[exact], later[exact], "{exact}");
+    }
+    // A live arrival is carried from CLOCK_REALTIME to the steady clock by an offset that is read each turn, to some 10 ns.
+    assert_same_figures("jitter_us", &live["jitter_us"], &later["jitter_us"], 0.2);
+    let (skew, later_skew) = (&live["arrival_skew_us"], &later["arrival_skew_us"]);
+    for (pair, figures) in skew.as_object().unwrap() {
+        for (figure, value) in figures.as_object().unwrap() {
+            let within = match figure.as_str() {
+                // A quantile is its bucket's, and those are up to 1 % wide.
+                "p50" | "p90" | "p99" | "p999" => 0.2 + 0.01 * value.as_f64().unwrap().abs(),
+                // Slopes between medians a second apart: nanoseconds become 0.1 us a minute.
+                "trend_us_per_min" | "trend_uncertainty_us_per_min" => 2.0,
+                _ => 0.2,
+            };
+            assert_same_figures(&format!("{pair}.{figure}"), value, &later_skew[pair][figure], within);
+        }
+        assert!(figures["count"].as_u64().unwrap() > 1_000, "{figures}");
+    }
+    let (drift, later_drift) = (&live["clock_drift_ppm"], &later["clock_drift_ppm"]);
+    for (clock, figure) in drift.as_object().unwrap() {
+        let of =
+            |figure: &Value, key: &str| figure[key].as_f64().unwrap_or_else(|| panic!("{clock} is known: {figure}"));
+        let apart = of(figure, "ppm") - of(&later_drift[clock], "ppm");
+        let uncertainty = of(figure, "uncertainty_ppm").min(of(&later_drift[clock], "uncertainty_ppm"));
+        assert!(apart.abs() <= uncertainty / 4.0, "{clock}: {figure} live, {} of the recording", later_drift[clock]);
+    }
+}
+
 #[test]
-fn tshark_sees_what_serve_received() {
+fn sixty_seconds_are_to_tshark_and_to_analyze_what_serve_said_live() {
     let folder = Folder::new("tshark");
     let mut serve = Serve::start(&["--record", folder.path(), "--queue", "4096"]);
     let mut events = serve.events("/api/stream");
@@ -131,8 +186,10 @@ fn tshark_sees_what_serve_received() {
         }
         arrivals
     });
-    let truth = serve.simulate(&["--cycles", "900", "--loss", "2%"]);
+    let truth = serve.simulate(&["--duration", "60s", "--loss", "1%", "--jitter", "300us", "--ppm", "25"]);
     let sent = [0, 1, 2].map(|mic: usize| truth["mics"][mic]["sent"].as_u64().unwrap());
+    // The last cycles' holds run out, and a rendering may be 50 ms old.
+    std::thread::sleep(Duration::from_millis(1_200));
     let live = until(&serve, |d| d["recording"]["recorded"] == serde_json::json!(sent));
     let ports = serve.mics.map(|mic| mic.port());
     assert_eq!(live["recording"]["not_recorded"], serde_json::json!([0, 0, 0]));
@@ -150,6 +207,7 @@ fn tshark_sees_what_serve_received() {
     assert_eq!(counted, sent);
     assert_eq!(statistics, sent.map(|sent| (sent, 0)));
     assert_eq!(live["packet_stats"]["packets_received"], serde_json::json!(sent));
+    assert_analysis_agrees(&live, &analyzed(&files[0]));
     for (mic, arrivals) in arrivals.iter().enumerate() {
         let stamps: Vec<i64> = kept.iter().filter(|k| k.mic == mic).map(|k| k.stamp_ns / 1_000).collect();
         assert_eq!(*arrivals, stamps, "the stamps are those that clients were told");
