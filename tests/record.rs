@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use micring::capture::{Datagrams, Fault, Seen};
-use rig::{Event, Events, PATIENCE, Serve, assert_aligned, micring, offset_of, skips};
+use rig::{Event, Events, PATIENCE, Serve, assert_aligned, micring, offset_of, skips, tell};
 use serde_json::Value;
 
 #[path = "serve/rig.rs"]
@@ -376,7 +376,13 @@ fn a_full_disk_is_counted_and_said_and_harms_no_audio() {
     assert!(!whole && kept.len() as u64 >= sum("recorded"));
     let said = serve.stderr();
     assert_eq!(said.matches("No space left on device; trying again every second").count(), 1, "{said}");
+    let happened = format!(
+        "1600 of 1600 cycles; {} packets recorded, {} counted as not, said once",
+        sum("recorded"),
+        sum("not_recorded")
+    );
     assert_eq!(serve.stop(), Some(0));
+    tell("disk full while recording", "audio goes on; what is not recorded is counted", &happened, 0, None);
 }
 
 #[test]
