@@ -99,7 +99,8 @@ def plot(result, lines, caption, names):
         drawn.append(f"<text x='{LEFT - 6}' y='{y(value) + 4:.1f}' text-anchor='end'>{number(float(value))}</text>")
     step, unit, name = ticks(result["length"])
     for at in range(0, int(result["length"]) + 1, step):
-        drawn.append(f"<text x='{x(at):.1f}' y='{HEIGHT - 8}' text-anchor='middle'>{at // unit} {name}</text>")
+        anchor = "middle" if x(at) < WIDTH - 20 else "end"
+        drawn.append(f"<text x='{min(x(at), WIDTH - 2):.1f}' y='{HEIGHT - 8}' text-anchor='{anchor}'>{at // unit} {name}</text>")
     for line, colour in zip(lines, COLOURS):
         points = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in thin(line))
         drawn.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.3'/>")
