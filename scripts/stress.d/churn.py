@@ -1,4 +1,4 @@
-"""Subscribers that come and go until standard input ends: so many at a time, each reads one of the three live streams for up to ten
+"""Subscribers that come and go until standard input ends: so many at a time, each reads one of the three live streams for one to ten
 seconds and leaves, one in three by a reset. Then prints one JSON object: how many came, by kind, how many left by reset, and
 how many were not given the stream that they asked for. Standalone: it runs inside the server's network namespace.
 
@@ -44,7 +44,7 @@ def come_and_go(address, seed, counts, ended):
         kind, reset = rng.choice(sorted(KINDS)), rng.random() < 1 / 3
         path, right = KINDS[kind]
         try:
-            status, _, body = visit(address, path, rng.uniform(0.5, 10.0), reset).partition(b"\r\n\r\n")
+            status, _, body = visit(address, path, rng.uniform(1.0, 10.0), reset).partition(b"\r\n\r\n")
             counts["bad"] += not (status.startswith(b"HTTP/1.1 200 ") and right(body))
         except OSError:
             counts["bad"] += 1
