@@ -46,7 +46,7 @@ impl Steady {
 
     /// CLOCK_REALTIME was stepped by so much.
     pub fn step(&mut self, by: Span) {
-        self.ahead = self.ahead + by;
+        self.ahead += by;
         self.anchor = self.anchor + by;
         self.told = None;
     }
