@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use micring::capture::{Writer, clock_step_comment};
-use micring::sim::{Delay, DropCycles, Loss, Network, Rate, Scenario, Sim, Truth};
+use micring::capture::{Writer, clock_offset_comment, clock_step_comment};
+use micring::sim::{Delay, DropCycles, HostClock, Loss, Network, Rate, Scenario, Sim, Truth};
 use micring::time::{KernelTime, Span};
 use serde_json::Value;
 
@@ -268,6 +268,44 @@ fn a_recording_that_was_killed_is_read_up_to_its_end_and_a_broken_one_is_an_erro
     }
     assert_eq!(analyze(&[scratch.0.join("missing").to_str().unwrap()]).status.code(), Some(1));
     assert_eq!(analyze(&[]).status.code(), Some(2));
+}
+
+/// The recording of a host whose CLOCK_REALTIME runs 40 ppm fast; with its offset each second, as the recorder tells it, or without.
+fn steered(told: bool) -> Vec<u8> {
+    let host = HostClock { ppm: 40.0, events: Vec::new() };
+    let scenario = Scenario { host, ..scenario(60) };
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let (mut sim, mut payload, mut next) = (Sim::new(&scenario), Vec::new(), None);
+    while let Some(packet) = sim.next() {
+        let clocks = sim.clocks(packet.arrival);
+        if told && next.is_none_or(|next| clocks.mono >= next) {
+            next = Some(clocks.mono + Span::from_secs(1));
+            let comment = clock_offset_comment(clocks.wall.as_nanos() - clocks.mono.as_nanos());
+            writer.statistics(&mut file, 0, clocks.wall, 0, 0, Some(&comment));
+        }
+        sim.payload(&packet, &mut payload);
+        let to = sockets()[packet.mic];
+        writer.datagram(&mut file, packet.mic, packet.stamp, sim.sender(&packet), to, &payload, payload.len());
+    }
+    file
+}
+
+#[test]
+fn drift_is_told_against_the_hosts_crystal_also_where_ntp_steers_its_clock() {
+    let scratch = Scratch::new("steered");
+    // The board is 20 ppm fast; against a clock that is 40 ppm fast it is slow.
+    for (told, truth) in [(true, 20.0), (false, -20.0)] {
+        let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &steered(told))]));
+        for mic in ["mic0", "mic1", "mic2"] {
+            let figure = &seen["clock_drift_ppm"][mic];
+            let of = |key: &str| figure[key].as_f64().unwrap_or_else(|| panic!("{mic} is known: {figure}"));
+            // 20 ppm of 40 are 0.0008 ppm.
+            let error = (of("ppm") - truth).abs();
+            assert!(error <= of("uncertainty_ppm") + 0.001, "{mic}, told {told}: {figure}, truly {truth}");
+        }
+    }
 }
 
 #[test]

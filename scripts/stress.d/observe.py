@@ -89,7 +89,7 @@ def watch(address, period, cycles, ended):
         apart = [abs(value) for _, _, pairs, _, _ in seen if pairs for value in pairs if value is not None]
         line = {
             "at": time.monotonic(), "cycles": count, "broken": sum(c[3] for c in seen), "desync": max(apart, default=0),
-            "incomplete": sum(not c[4] for c in seen), "told": look(address),
+            "misaligned": sum(any(pairs or ()) for _, _, pairs, _, _ in seen), "incomplete": sum(not c[4] for c in seen), "told": look(address),
         }
         print(json.dumps(line), flush=True)
 

@@ -10,7 +10,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 1180px; margin: 2em aut
 table { border-collapse: collapse; margin: .6em 0 } th, td { text-align: left; padding: .25em .8em .25em 0; border-bottom: 1px solid #ddd }
 td.n { text-align: right; font-variant-numeric: tabular-nums } code { font-size: 13px }
 .pass { color: #1a7f37; font-weight: 600 } .fail { color: #cf222e; font-weight: 600 }
-.plots { display: flex; flex-wrap: wrap; gap: 12px } figure { margin: 0 } figcaption { font-size: 13px; color: #57606a }
+.plots { display: flex; flex-wrap: wrap; gap: 12px } figure { margin: 0; max-width: 560px } figcaption { font-size: 13px; color: #57606a }
 svg text { font: 11px system-ui, sans-serif; fill: #57606a } section { margin-top: 2.2em; border-top: 2px solid #ddd }
 """
 
@@ -78,6 +78,12 @@ def thin(points, buckets=400):
     return kept
 
 
+def ticks(length):
+    """Seconds between the labels of the time axis, and the unit that they are written in."""
+    steps = [(5, 1, "s"), (15, 1, "s"), (60, 60, "min"), (600, 60, "min"), (3600, 3600, "h"), (3 * 3600, 3600, "h")]
+    return next((step for step in steps if length / step[0] <= 12), (24 * 3600, 3600, "h"))
+
+
 def plot(result, lines, caption, names):
     """Lines over time; what happened while the impairment acted stands on grey."""
     everything = [value for line in lines for _, value in line] or [0]
@@ -91,8 +97,10 @@ def plot(result, lines, caption, names):
         value = low + share * (high - low)
         drawn.append(f"<line x1='{LEFT}' x2='{WIDTH - 6}' y1='{y(value):.1f}' y2='{y(value):.1f}' stroke='#d0d7de'/>")
         drawn.append(f"<text x='{LEFT - 6}' y='{y(value) + 4:.1f}' text-anchor='end'>{number(float(value))}</text>")
-    for at in range(0, result["length"] + 1, 5):
-        drawn.append(f"<text x='{x(at):.1f}' y='{HEIGHT - 8}' text-anchor='middle'>{at} s</text>")
+    step, unit, name = ticks(result["length"])
+    for at in range(0, int(result["length"]) + 1, step):
+        anchor = "middle" if x(at) < WIDTH - 20 else "end"
+        drawn.append(f"<text x='{min(x(at), WIDTH - 2):.1f}' y='{HEIGHT - 8}' text-anchor='{anchor}'>{at // unit} {name}</text>")
     for line, colour in zip(lines, COLOURS):
         points = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in thin(line))
         drawn.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.3'/>")

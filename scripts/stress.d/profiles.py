@@ -120,7 +120,7 @@ PROFILES = [
     ),
     Profile(
         "reboot",
-        "the board reboots and is down for 2 s; it comes back from another port",
+        "the board reboots and is down for 2 s; it comes back from another port. What it never sent is told as lost: arrivals cannot tell",
         [ALIGNED, "told.sender_changes == 3", "after.events > 0.9 * after.expected", "after.complete >= after.events - 2"],
         during=(6, 9),
         sim=["--reboot", "0@6s/2s"],

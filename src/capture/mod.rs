@@ -62,6 +62,16 @@ pub fn clock_step(comment: &str) -> Option<Span> {
     ns.parse().ok().map(Span::from_nanos)
 }
 
+/// What a recording says of the host's clocks, in such a comment: so many nanoseconds was CLOCK_REALTIME ahead of CLOCK_MONOTONIC_RAW.
+pub fn clock_offset_comment(ns: i64) -> String {
+    format!("CLOCK_REALTIME - CLOCK_MONOTONIC_RAW = {ns} ns")
+}
+
+/// The offset of which such a comment tells, in nanoseconds.
+pub fn clock_offset(comment: &str) -> Option<i64> {
+    comment.strip_prefix("CLOCK_REALTIME - CLOCK_MONOTONIC_RAW = ")?.strip_suffix(" ns")?.parse().ok()
+}
+
 /// What is wrong with a capture, and at which byte of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaptureError {

@@ -104,6 +104,11 @@ impl HostClock {
         self.last_step.map(|step| step.by)
     }
 
+    /// D, in nanoseconds, as it is believed now; `None` before a first turn.
+    pub fn offset(&self) -> Option<i64> {
+        self.now.map(|now| now.newest.d)
+    }
+
     /// Steps of CLOCK_REALTIME noticed since start.
     pub fn steps(&self) -> u64 {
         self.steps

@@ -224,14 +224,6 @@ impl Engine {
             self.counters.clock_steps = self.host.steps();
             self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
         }
-        if clocks.mono >= self.rates_due {
-            self.rates_due = clocks.mono + Span::from_secs(1);
-            for mic in 0..MICS {
-                if let Ok(rate) = self.clock(mic).rate() {
-                    self.meter.follow_rate(mic, rate.ppm.0);
-                }
-            }
-        }
     }
 
     /// One datagram, in the order of the kernel's stamps within a turn.
@@ -250,6 +242,7 @@ impl Engine {
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
+        self.follow_rates(at);
         let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender };
         let mut sink = Sink {
             history: &mut self.history,
@@ -370,6 +363,19 @@ impl Engine {
     /// A datagram came without a kernel timestamp; it is not placed.
     pub fn note_unstamped(&mut self, mic: usize) {
         self.counters.mics[mic].unstamped += 1;
+    }
+
+    /// Once a second of arrivals: when the loop was awake must not show in the figures.
+    fn follow_rates(&mut self, at: MonoTime) {
+        if at < self.rates_due {
+            return;
+        }
+        self.rates_due = at + Span::from_secs(1);
+        for mic in 0..MICS {
+            if let Ok(rate) = self.clock(mic).rate() {
+                self.meter.follow_rate(mic, rate.ppm.0);
+            }
+        }
     }
 
     /// `auto`: one board until two live senders have different addresses.

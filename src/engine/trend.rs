@@ -34,6 +34,8 @@ struct Point {
 /// Follows one quantity.
 #[derive(Debug)]
 pub struct TrendMeter {
+    /// Seconds are counted from the first value, so that a recording gives the same medians as the live run, by whatever clock.
+    origin: Option<MonoTime>,
     /// The second being filled, and its values.
     second: i64,
     values: Vec<i64>,
@@ -52,7 +54,8 @@ pub struct TrendMeter {
 impl Default for TrendMeter {
     fn default() -> TrendMeter {
         TrendMeter {
-            second: i64::MIN,
+            origin: None,
+            second: 0,
             values: Vec::with_capacity(VALUES),
             recent: VecDeque::with_capacity((WINDOW.as_nanos() / SECOND) as usize + 1),
             points: Vec::with_capacity(POINTS),
@@ -67,7 +70,8 @@ impl Default for TrendMeter {
 
 impl TrendMeter {
     pub fn record(&mut self, value: Span, now: MonoTime) {
-        let second = now.as_nanos().div_euclid(SECOND);
+        let origin = *self.origin.get_or_insert(now);
+        let second = (now - origin).as_nanos().div_euclid(SECOND);
         if second > self.second {
             self.close_second();
             self.second = second;
@@ -83,7 +87,8 @@ impl TrendMeter {
 
     /// Of the medians of whole seconds in the last ten before `now`.
     pub fn window(&mut self, now: MonoTime) -> Known<Trend> {
-        let oldest = (now - WINDOW).as_nanos().div_euclid(SECOND);
+        let Some(origin) = self.origin else { return Err(TOO_FEW) };
+        let oldest = (now - WINDOW - origin).as_nanos().div_euclid(SECOND);
         while self.recent.front().is_some_and(|(second, _)| *second < oldest) {
             self.recent.pop_front();
         }

@@ -5,7 +5,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::rig::{Event, Events, FRAMES, PATIENCE, Serve, assert_aligned, micring, offset_of, skips};
+use crate::rig::{Event, Events, FRAMES, PATIENCE, Serve, assert_aligned, micring, offset_of, skips, tell};
 
 /// The next `count` events, checked against the signal.
 fn aligned(events: &mut Events, count: usize) -> Vec<Event> {
@@ -233,6 +233,7 @@ fn a_full_pipe_on_standard_error_stalls_nothing() {
     let got = events.until(|event| event.id == Some(209));
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(serve.stop(), Some(0));
+    tell("full pipe on standard error", "the log waits, nothing else", "210 of 210 cycles, exit code 0", 0, None);
 }
 
 #[test]
@@ -272,6 +273,7 @@ fn a_taken_port_is_said_in_one_line_with_exit_code_1() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said, format!("micring: cannot bind UDP {address} (mic 0): Address already in use\n"));
     assert!(output.stdout.is_empty());
+    tell("UDP port taken at start", "one line that says which, exit code 1", said.trim_end(), 0, None);
 }
 
 #[test]
@@ -300,6 +302,9 @@ fn a_subscriber_reading_a_byte_a_second_hurts_only_itself() {
     }
     let got = aligned(&mut events, 270);
     assert!(got.windows(2).all(|two| two[1].id == two[0].id.map(|id| id + 1)));
+    let dropped = serve.diagnostics()["stream"]["events_dropped"].as_u64().unwrap();
+    let happened = format!("270 of 270 events for the other; {dropped} dropped for it");
+    tell("a subscriber reads a byte a second", "its queue is bounded; the others notice nothing", &happened, 0, None);
 }
 
 #[test]

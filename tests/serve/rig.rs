@@ -174,6 +174,12 @@ impl Drop for Serve {
     }
 }
 
+/// One line of the table of `scripts/faults`; that no frame is misaligned was asserted before, frame by frame.
+pub fn tell(fault: &str, promised: &str, happened: &str, lost: u64, recovery: Option<Duration>) {
+    let recovery = recovery.map_or("-".into(), |time| format!("{} ms", time.as_millis()));
+    println!("FAULT\t{fault}\t{promised}\t{happened}\t{lost}\t0\t{recovery}");
+}
+
 /// A whole answer.
 pub struct Response {
     pub status: u16,

@@ -8,9 +8,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
+use super::steady::Steady;
 use super::timeline::Timeline;
 use crate::MICS;
-use crate::capture::{Datagram, Statistics, clock_step};
+use crate::capture::{Datagram, Statistics, clock_offset, clock_step};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::figures::PAIRS;
 use crate::engine::skew::Placed;
@@ -85,8 +86,7 @@ pub struct Run {
     spare: Vec<Vec<u8>>,
     newest: Option<KernelTime>,
     order: u64,
-    /// CLOCK_REALTIME minus virtual time, as far as steps are known.
-    wall_ahead: Span,
+    steady: Steady,
     now: MonoTime,
     next_frame: Option<FramePos>,
     /// Frames in each microphone's newest packet.
@@ -119,7 +119,7 @@ impl Run {
             spare: Vec::new(),
             newest: None,
             order: 0,
-            wall_ahead: Span::ZERO,
+            steady: Steady::new(),
             now: MonoTime::from_nanos(0),
             next_frame: None,
             packet_frames: [0; MICS],
@@ -151,7 +151,7 @@ impl Run {
         if self.newest.is_some_and(|newest| newest - stamp > STEP_BACK) {
             // Nobody says by how much: go on where virtual time stands.
             self.flush();
-            self.wall_ahead = stamp - KernelTime::from_nanos(self.now.as_nanos());
+            self.steady.go_on(stamp, self.now);
             self.newest = None;
         }
         self.newest = Some(self.newest.map_or(stamp, |newest| newest.max(stamp)));
@@ -176,8 +176,11 @@ impl Run {
         }
         if let Some(step) = statistics.comment.and_then(clock_step) {
             self.flush();
-            self.wall_ahead += step;
+            self.steady.step(step);
             self.newest = None;
+        }
+        if let Some(ns) = statistics.comment.and_then(clock_offset) {
+            self.steady.offset(statistics.stamp, ns);
         }
     }
 
@@ -209,7 +212,7 @@ impl Run {
         let Some(Reverse(held)) = self.held.pop() else { return };
         let first = self.stamps.map_or(held.stamp, |(first, _)| first);
         self.stamps = Some((first, held.stamp));
-        let at = MonoTime::from_nanos((held.stamp - self.wall_ahead).as_nanos()).max(self.now);
+        let at = self.steady.to_mono(held.stamp).max(self.now);
         self.serve_timeouts(at);
         self.turn(at);
         let datagram =
@@ -243,8 +246,7 @@ impl Run {
 
     fn turn(&mut self, now: MonoTime) {
         self.now = now;
-        let wall = KernelTime::from_nanos(now.as_nanos()) + self.wall_ahead;
-        self.engine.begin_turn(Clocks { mono: now, wall });
+        self.engine.begin_turn(Clocks { mono: now, wall: self.steady.to_wall(now) });
     }
 
     fn drain(&mut self) {
@@ -268,8 +270,7 @@ impl Run {
         }
         self.next_frame = Some(cycle.first_frame + i64::from(cycle.frames));
 
-        let arrivals =
-            cycle.arrival.map(|stamp| stamp.map(|stamp| MonoTime::from_nanos((stamp - self.wall_ahead).as_nanos())));
+        let arrivals = cycle.arrival.map(|stamp| stamp.map(|stamp| self.steady.to_mono(stamp)));
         let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
         let shared = self.engine.is_shared();
         let errors = self.phase.map(|phase| phase.map(|phase| phase.error_ns));

@@ -10,6 +10,7 @@ mod merge;
 mod record;
 mod recorder;
 mod shelf;
+mod shortage;
 mod standing;
 mod turn;
 mod view;

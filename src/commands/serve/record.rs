@@ -71,6 +71,7 @@ impl Recording {
     pub fn observe(&mut self, engine: &Engine, drops: [u64; MICS], clocks: Clocks) {
         let host = engine.host_clock();
         self.recorder.observe(drops, host.steps(), host.last_step(), clocks);
+        self.recorder.note_offset(host.offset());
     }
 
     /// At the end of a turn: the next operation goes to the ring, lines to the log.

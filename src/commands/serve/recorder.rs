@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::shelf::Shelf;
 use crate::MICS;
-use crate::capture::{Writer, clock_step_comment};
+use crate::capture::{Writer, clock_offset_comment, clock_step_comment};
 use crate::cycle::Clocks;
 use crate::report::RecordingFigures;
 use crate::sys::file::FileOp;
@@ -27,6 +27,8 @@ const FLUSH: Span = Span::from_millis(200);
 const QUEUE: usize = 8 << 20;
 /// Interface statistics are repeated this often, so that a file that ends early has them.
 const STATISTICS: Span = Span::from_secs(10);
+/// The offset of the host's two clocks is told this often: NTP changes its steering slowly.
+const OFFSETS: Span = Span::from_secs(1);
 /// An operation that failed is tried again after this.
 const RETRY: Span = Span::from_secs(1);
 /// Block heads, rebuilt headers and padding around a payload, at most.
@@ -67,6 +69,8 @@ struct Current {
     received: [u64; MICS],
     drops_before: [u64; MICS],
     statistics_at: MonoTime,
+    /// When the host's clocks were told last.
+    offset_at: Option<MonoTime>,
 }
 
 /// See the top of the file.
@@ -92,6 +96,8 @@ pub(super) struct Recorder {
     shelf: Shelf,
     drops: [u64; MICS],
     steps: u64,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC_RAW, in nanoseconds.
+    offset: Option<i64>,
     /// Datagrams are being dropped: until half of the room is free.
     full: bool,
     /// What the file does not know yet.
@@ -128,6 +134,7 @@ impl Recorder {
             shelf: Shelf::new(settings.folder.clone(), settings.max_bytes, stored),
             drops: [0; MICS],
             steps: 0,
+            offset: None,
             full: false,
             untold: [0; MICS],
             trouble: None,
@@ -163,6 +170,7 @@ impl Recorder {
         if told || self.current.as_ref().is_some_and(|file| clocks.mono >= file.statistics_at + STATISTICS) {
             self.statistics(clocks, None);
         }
+        self.tell_offset(clocks);
         self.note_time(clocks.mono);
         let before = self.filling.bytes.len();
         let to = self.mics[mic];
@@ -186,6 +194,11 @@ impl Recorder {
             self.steps = steps;
             self.statistics(clocks, Some(&clock_step_comment(step)));
         }
+    }
+
+    /// Once a turn: CLOCK_REALTIME minus CLOCK_MONOTONIC_RAW, in nanoseconds, as far as it is known.
+    pub fn note_offset(&mut self, ns: Option<i64>) {
+        self.offset = ns;
     }
 
     /// The next operation for the disk; [`done`](Recorder::done) must follow before another is asked for.
@@ -314,6 +327,7 @@ impl Recorder {
             received: [0; MICS],
             drops_before: self.drops,
             statistics_at: clocks.mono,
+            offset_at: None,
         });
         self.note_time(clocks.mono);
         let before = self.filling.bytes.len();
@@ -378,6 +392,20 @@ impl Recorder {
     }
 
     // --- Blocks -----------------------------------------------------------------------------------------------------
+
+    /// Once a second, in statistics of mic 0: what takes the stamps to the steady clock.
+    fn tell_offset(&mut self, clocks: Clocks) {
+        let (Some(file), Some(ns)) = (&mut self.current, self.offset) else { return };
+        if file.offset_at.is_some_and(|told| clocks.mono < told + OFFSETS) {
+            return;
+        }
+        file.offset_at = Some(clocks.mono);
+        let (received, dropped) = (file.received[0], self.drops[0] - file.drops_before[0]);
+        let before = self.filling.bytes.len();
+        let comment = clock_offset_comment(ns);
+        self.writer.statistics(&mut self.filling.bytes, 0, clocks.wall, received, dropped, Some(&comment));
+        self.added(before);
+    }
 
     /// A statistics block for each microphone; `comment` goes with the first, and what was not recorded with its microphone.
     fn statistics(&mut self, clocks: Clocks, comment: Option<&str>) {

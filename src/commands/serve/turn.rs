@@ -13,6 +13,7 @@ use std::io;
 use super::log::Log;
 use super::merge::{Merge, Noted};
 use super::record::Recording;
+use super::shortage::Shortage;
 use super::view::{Drops, Shared, View};
 use crate::MICS;
 use crate::cycle::Clocks;
@@ -74,6 +75,7 @@ pub(super) struct Loop {
     rearm_at: [Option<MonoTime>; MICS],
     failing: [bool; MICS],
     accept_at: Option<MonoTime>,
+    shortage: Shortage,
     behind: bool,
     stop_at: Option<MonoTime>,
     warned_unstamped: bool,
@@ -102,6 +104,7 @@ impl Loop {
             rearm_at: [None; MICS],
             failing: [false; MICS],
             accept_at: None,
+            shortage: Shortage::default(),
             behind: false,
             stop_at: None,
             warned_unstamped: false,
@@ -304,6 +307,9 @@ impl Loop {
             self.accept_at = None;
             self.ring.arm_accept();
         }
+        if let Some(line) = self.shortage.over(now) {
+            self.log.line(&line);
+        }
     }
 
     fn feed_http(&mut self, clocks: Clocks) {
@@ -339,8 +345,10 @@ impl Loop {
                 None => self.ring.close(handle),
             },
             Completion::AcceptEnded(end) => {
-                if end == End::NoDescriptors {
-                    self.log.line("no descriptor is left: new connections wait; raise the limit with ulimit -n");
+                if end == End::NoDescriptors
+                    && let Some(line) = self.shortage.met(clocks.mono)
+                {
+                    self.log.line(&line);
                 }
                 self.accept_at = Some(clocks.mono + ACCEPT_PAUSE);
             }
@@ -397,6 +405,7 @@ impl Loop {
             self.engine.next_timeout(),
             self.server.next_timeout(),
             self.accept_at,
+            self.shortage.next_timeout(),
             self.stop_at,
             self.notify.next_feed(),
             self.recording.as_ref().and_then(Recording::next_timeout),

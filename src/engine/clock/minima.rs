@@ -29,18 +29,21 @@ pub struct Minima {
     closed: VecDeque<Arrival>,
     /// The lowest of the second that has not ended.
     open: Option<Arrival>,
-    /// Which second of arrival time is open.
+    /// Which second of arrival time is open; counted from the first arrival, so that a recording gives the same lowest ones as
+    /// the live run, by whatever clock.
     second: i64,
+    origin: Option<MonoTime>,
 }
 
 impl Minima {
     pub fn new() -> Minima {
-        Minima { closed: VecDeque::with_capacity(KEPT), open: None, second: 0 }
+        Minima { closed: VecDeque::with_capacity(KEPT), open: None, second: 0, origin: None }
     }
 
     /// Takes an arrival in; true when it ended a second. "Lowest" is after the drift of `slope` (dy/dx) is taken off.
     pub fn push(&mut self, arrival: Arrival, slope: f64) -> bool {
-        let second = arrival.at.as_nanos().div_euclid(SECOND);
+        let origin = *self.origin.get_or_insert(arrival.at);
+        let second = (arrival.at - origin).as_nanos().div_euclid(SECOND);
         let Some(lowest) = self.open else {
             (self.open, self.second) = (Some(arrival), second);
             return false;
