@@ -9,10 +9,11 @@
 //! packet that is too early for its cycle belongs to one before.
 
 use super::clock::ClockModel;
+use super::lag::Lag;
 use super::late::{Judgement, LateOrLost};
 use super::packet::Packet;
 use super::skips::Skips;
-use super::tail::{Sink, Slot, Tail};
+use super::tail::{Entry, Sink, Slot, Tail};
 use crate::MICS;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -53,6 +54,8 @@ pub(super) enum Placed {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Join(usize),
+    /// Too soon for the newest and too late for the one before it, which it fills if that lacks it.
+    Overdue(Option<usize>),
     /// By index order alone into the newest cycle, or the next.
     Rising(usize),
     Next,
@@ -74,6 +77,7 @@ pub(super) struct SharedAligner {
     clock: ClockModel,
     /// One for each microphone, for the figures.
     clocks: [ClockModel; MICS],
+    lags: [Lag; MICS],
     late: LateOrLost,
     /// The doubt has been withheld long enough; what follows may still decide it.
     released: bool,
@@ -94,6 +98,7 @@ impl SharedAligner {
             hold,
             clock: ClockModel::new(sample_rate),
             clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
+            lags: [Lag::default(); MICS],
             late: LateOrLost::default(),
             released: false,
             tail: Tail::new(),
@@ -137,19 +142,26 @@ impl SharedAligner {
             self.clock.renumber(since, frames);
             self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
         }
-        let place = match place {
-            Place::Contested => match self.settle_contest(a, sink) {
-                Some(i) => Place::Join(i),
-                None => {
-                    sink.counters.mics[a.mic].late += 1;
-                    return Placed::Late;
-                }
-            },
-            place => place,
+        let overdue = matches!(place, Place::Overdue(_));
+        let filled = match place {
+            Place::Contested => Some(self.settle_contest(a, sink)),
+            Place::Overdue(hole) => {
+                self.lags[a.mic].overtaken();
+                Some(hole)
+            }
+            _ => None,
+        };
+        let place = match filled {
+            Some(Some(i)) => Place::Join(i),
+            Some(None) => {
+                sink.counters.mics[a.mic].late += 1;
+                return Placed::Late;
+            }
+            None => place,
         };
         let i = match place {
             Place::Join(i) | Place::Rising(i) => i,
-            Place::Next | Place::Tentative | Place::Contested | Place::Nowhere => {
+            Place::Next | Place::Tentative | Place::Contested | Place::Overdue(_) | Place::Nowhere => {
                 self.tail.open(a.at, matches!(place, Place::Tentative))
             }
         };
@@ -162,7 +174,13 @@ impl SharedAligner {
             (Place::Rising(_) | Place::Next, Some(r)) => self.late.judge(r, a.at, self.period(), silence),
             _ => Judgement::Certain,
         };
-        let doubtful = !matches!(judgement, Judgement::Certain | Judgement::Delayed);
+        let behind = self.tail.get(i).first_arrival().map(|first| a.at - first);
+        // What joins a doubtful cycle moves with it.
+        let doubtful = match judgement {
+            Judgement::Certain => matches!(place, Place::Join(_)) && self.tail.get(i).is_doubtful(),
+            Judgement::Delayed => false,
+            Judgement::Doubtful | Judgement::Lost(_) => true,
+        };
         let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful };
         let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
         match judgement {
@@ -170,10 +188,13 @@ impl SharedAligner {
             Judgement::Doubtful => {
                 if self.late.doubt_since() == Some(a.at) {
                     self.released = false;
+                    if matches!(place, Place::Rising(_)) {
+                        self.late.began_inside();
+                    }
                 }
             }
             Judgement::Delayed => {
-                self.settle_delayed();
+                self.settle_delayed(sink);
                 if doubt_is_long {
                     self.restart_clocks(sink);
                 }
@@ -182,6 +203,9 @@ impl SharedAligner {
         }
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
+            if let Some(behind) = behind.filter(|_| !overdue) {
+                self.lags[a.mic].note(behind);
+            }
         }
         self.emit_ready(a.at, sink);
         if late { Placed::Late } else { Placed::OnTime }
@@ -225,6 +249,12 @@ impl SharedAligner {
         if self.is_duplicate(a, sink) {
             return Place::Nowhere;
         }
+        let lag = self.lags[mic].standing();
+        if lag >= quarter
+            && let Some(place) = self.lagging(a, lag)
+        {
+            return place;
+        }
         let empty = back.slots[mic].is_none();
         let rising = empty && back.last_mic().is_none_or(|last| last < mic);
         let own = r_in(newest);
@@ -258,6 +288,22 @@ impl SharedAligner {
             None if near(own) && !self.skips.stands(a.at) => Place::Contested,
             None => Place::Tentative,
         }
+    }
+
+    /// Where a packet belongs whose microphone comes `lag` behind the others: into the oldest cycle after its last one whose
+    /// first packet came so long ago. One that is too soon for the newest is of an older one, unless the lag is over: the
+    /// next packets tell.
+    fn lagging(&self, a: &Arrival<'_>, lag: Span) -> Option<Place> {
+        let quarter = self.period().mul_ratio(1, 4);
+        let lacking = || self.tail.iter().rev().take_while(|(_, e)| e.slots[a.mic].is_none());
+        let behind = |e: &Entry| e.first_arrival().map_or(Span::MAX, |first| a.at - first);
+        // A whole period behind could be the next cycle's, no longer lagging.
+        let fits = |b: Span| (b - lag).abs() < quarter && b < self.period().mul_ratio(15, 16);
+        if let Some((i, _)) = lacking().filter(|(_, e)| fits(behind(e))).last() {
+            return Some(Place::Join(i));
+        }
+        let too_soon = self.tail.back().is_some_and(|back| behind(back) < lag - quarter);
+        too_soon.then(|| Place::Overdue(lacking().nth(1).map(|(i, _)| i)))
     }
 
     /// Two packets of one microphone at the phase of one cycle: one is late, and was meant for an older one. That is the
@@ -351,8 +397,8 @@ impl SharedAligner {
         }
     }
 
-    fn settle_delayed(&mut self) {
-        self.tail.settle();
+    fn settle_delayed(&mut self, sink: &mut Sink<'_>) {
+        self.tail.settle(sink);
         self.released = false;
     }
 
@@ -410,7 +456,7 @@ impl SharedAligner {
     fn give_up_doubt(&mut self, sink: &mut Sink<'_>) {
         self.release(sink);
         self.late.settle_delayed();
-        self.settle_delayed();
+        self.settle_delayed(sink);
     }
 
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
