@@ -23,8 +23,8 @@ const SPACED: (u32, u32) = (3, 8);
 const JITTER: i64 = 6;
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
-/// e^-12, six in a million: less likely than that some cycle was lost.
-const UNLIKELY: i64 = 12;
+/// e^-13, two in a million: less likely than that some cycle was lost.
+const UNLIKELY: i64 = 13;
 
 /// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
 const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
@@ -170,7 +170,7 @@ impl LateOrLost {
                 Judgement::Lost(lost)
             }
             Some(lost) => {
-                let believed = doubt.inside || self.believes_steps(at);
+                let believed = doubt.inside && lost == 1 || self.believes_steps(at);
                 self.note_step(at, true);
                 if !believed {
                     return self.settle_delayed();
