@@ -1,4 +1,4 @@
-//! How far a microphone's packets come behind the others of their cycle.
+//! How far a microphone's packets come behind the first of their cycle.
 //!
 //! Problem: a path may begin to hold one microphone of a board back for good, by some milliseconds. After a stall the
 //! others' backlog is then there before this one's, and the order across the sockets says nothing about it.

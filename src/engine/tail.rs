@@ -45,6 +45,8 @@ pub(super) struct Slot {
     pub loop_delay: Span,
     /// Placed as if nothing was lost, until what follows decides.
     pub doubtful: bool,
+    /// It was here before its microphone's floor, as that was known until then.
+    pub early: bool,
 }
 
 /// One cycle.

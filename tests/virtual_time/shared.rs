@@ -1,6 +1,6 @@
 //! One board.
 
-use micring::sim::{DropCycles, HoldBack, Lag, Loss, Network, Rate, Scenario};
+use micring::sim::{DropCycles, HoldBack, Lag, Loss, Network, Rate, Reorder, Scenario};
 use micring::time::Span;
 
 use super::models::delay;
@@ -98,5 +98,19 @@ fn a_microphone_that_comes_8_ms_behind_adds_no_cycle_when_everything_stalls() {
         // A stall between the others' packets and this one's looks like the end of the lag: a cycle of some stalls, of
         // which there are four a minute.
         assert!(rig.misaligned <= 4 * 512, "{} frames", rig.misaligned);
+    }
+}
+
+#[test]
+fn packets_held_up_by_two_periods_open_no_cycle() {
+    for seed in 1..4 {
+        let reorder = Some(Reorder { probability: 0.001, by: Span::from_millis(20) });
+        let network = Network { reorder, loss: Loss::Independent(0.003), ..Network::default() };
+        let scenario = Scenario { length: micring::sim::Length::Time(Span::from_secs(600)), ..minute(seed, network) };
+        let (rig, sim) = Rig::run(&scenario, config());
+        assert_eq!(rig.offsets, [(0, 0)]);
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        // Of two packets that come together, 20 us apart or less, arrivals cannot tell which is the late one.
+        assert!(rig.misaligned <= 2 * 512, "{} frames", rig.misaligned);
     }
 }
