@@ -215,7 +215,7 @@ impl LateOrLost {
     /// begun behind it.
     pub fn is_likely(&self, period: Span) -> bool {
         let likely = |d: Doubt| i64::from(d.spaced + 1) * period.as_nanos() >= UNLIKELY * self.mean.as_nanos();
-        self.doubt.is_some_and(|d| d.spaced + 1 >= SPACED.0 && likely(d))
+        self.doubt.is_some_and(|d| d.spaced > 0 && likely(d))
     }
 
     /// Spaced cycles before a loss is believed.
