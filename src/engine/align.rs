@@ -9,10 +9,11 @@
 //! packet that is too early for its cycle belongs to one before.
 
 use super::clock::ClockModel;
+use super::lag::Lag;
 use super::late::{Judgement, LateOrLost};
 use super::packet::Packet;
 use super::skips::Skips;
-use super::tail::{Sink, Slot, Tail};
+use super::tail::{Entry, Sink, Slot, Tail};
 use crate::MICS;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -53,6 +54,8 @@ pub(super) enum Placed {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Join(usize),
+    /// Too soon for the newest and too late for the one before it, which it fills if that lacks it.
+    Overdue(Option<usize>),
     /// By index order alone into the newest cycle, or the next.
     Rising(usize),
     Next,
@@ -74,9 +77,12 @@ pub(super) struct SharedAligner {
     clock: ClockModel,
     /// One for each microphone, for the figures.
     clocks: [ClockModel; MICS],
+    lags: [Lag; MICS],
     late: LateOrLost,
     /// The doubt has been withheld long enough; what follows may still decide it.
     released: bool,
+    /// The last silence ended with another sender: the board was off, and sent nothing that could be lost.
+    restarted: bool,
     tail: Tail,
     first_heard: Option<MonoTime>,
     /// Since when the board's floor is being learnt.
@@ -94,8 +100,10 @@ impl SharedAligner {
             hold,
             clock: ClockModel::new(sample_rate),
             clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
+            lags: [Lag::default(); MICS],
             late: LateOrLost::default(),
             released: false,
+            restarted: false,
             tail: Tail::new(),
             first_heard: None,
             floor_since: None,
@@ -119,6 +127,7 @@ impl SharedAligner {
             // Whatever is open cannot be completed any more, and the next packet opens a cycle of its own.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
+            self.restarted = a.new_sender;
         } else if a.new_sender && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
             self.clocks[a.mic].restart();
@@ -137,19 +146,26 @@ impl SharedAligner {
             self.clock.renumber(since, frames);
             self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
         }
-        let place = match place {
-            Place::Contested => match self.settle_contest(a, sink) {
-                Some(i) => Place::Join(i),
-                None => {
-                    sink.counters.mics[a.mic].late += 1;
-                    return Placed::Late;
-                }
-            },
-            place => place,
+        let overdue = matches!(place, Place::Overdue(_));
+        let filled = match place {
+            Place::Contested => Some(self.settle_contest(a, sink)),
+            Place::Overdue(hole) => {
+                self.lags[a.mic].overtaken();
+                Some(hole)
+            }
+            _ => None,
+        };
+        let place = match filled {
+            Some(Some(i)) => Place::Join(i),
+            Some(None) => {
+                sink.counters.mics[a.mic].late += 1;
+                return Placed::Late;
+            }
+            None => place,
         };
         let i = match place {
             Place::Join(i) | Place::Rising(i) => i,
-            Place::Next | Place::Tentative | Place::Contested | Place::Nowhere => {
+            Place::Next | Place::Tentative | Place::Contested | Place::Overdue(_) | Place::Nowhere => {
                 self.tail.open(a.at, matches!(place, Place::Tentative))
             }
         };
@@ -162,18 +178,28 @@ impl SharedAligner {
             (Place::Rising(_) | Place::Next, Some(r)) => self.late.judge(r, a.at, self.period(), silence),
             _ => Judgement::Certain,
         };
-        let doubtful = !matches!(judgement, Judgement::Certain | Judgement::Delayed);
-        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful };
+        let behind = self.behind(a.mic, a.at, self.tail.get(i));
+        // What joins a doubtful cycle moves with it.
+        let doubtful = match judgement {
+            Judgement::Certain => matches!(place, Place::Join(_)) && self.tail.get(i).is_doubtful(),
+            Judgement::Delayed => false,
+            Judgement::Doubtful | Judgement::Lost(_) => true,
+        };
+        let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
+        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful, early };
         let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
         match judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {
                 if self.late.doubt_since() == Some(a.at) {
                     self.released = false;
+                    if matches!(place, Place::Rising(_)) {
+                        self.late.began_inside();
+                    }
                 }
             }
             Judgement::Delayed => {
-                self.settle_delayed();
+                self.settle_delayed(sink);
                 if doubt_is_long {
                     self.restart_clocks(sink);
                 }
@@ -182,6 +208,9 @@ impl SharedAligner {
         }
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
+            if let Some(behind) = behind.filter(|_| !overdue) {
+                self.lags[a.mic].note(behind);
+            }
         }
         self.emit_ready(a.at, sink);
         if late { Placed::Late } else { Placed::OnTime }
@@ -222,37 +251,44 @@ impl SharedAligner {
         let quarter = self.period().mul_ratio(1, 4);
         let r_in = |i: usize| self.residual(self.tail.get(i).own_end(samples), a.at);
         let near = |r: Option<Span>| r.is_some_and(|r| r.abs() < quarter);
+        // A whole period behind the others it is of the next cycle, wherever the floor is thought to be.
+        let whole = self.period().mul_ratio(7, 8);
+        let beside = |e: &Entry| e.first_arrival().is_none_or(|first| a.at - first < whole);
         if self.is_duplicate(a, sink) {
             return Place::Nowhere;
+        }
+        let lag = self.lags[mic].standing();
+        if lag >= quarter
+            && let Some(place) = self.lagging(a, lag)
+        {
+            return place;
         }
         let empty = back.slots[mic].is_none();
         let rising = empty && back.last_mic().is_none_or(|last| last < mic);
         let own = r_in(newest);
         if rising {
-            let beside = back.newest().is_some_and(|at| (a.at - at).abs() < quarter);
-            if beside || own.is_none_or(|r| r > -quarter) {
+            let close = back.newest().is_some_and(|at| (a.at - at).abs() < quarter);
+            if close || own.is_none_or(|r| r > -quarter) {
                 return Place::Rising(newest);
             }
         }
-        if self.late.doubt_since().is_some() || self.late.base() > Span::ZERO {
+        if self.late.doubt_since().is_some() || self.late.base() > quarter {
             // In a backlog everything comes at once: only the order counts.
             return if rising { Place::Rising(newest) } else { Place::Next };
         }
-        if empty && near(own) {
+        if empty && near(own) && beside(back) {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        // A floor of a few packets may be far too high.
-        let settled = self.floor_since.is_some_and(|since| a.at - since >= self.period().mul_ratio(SETTLED, 1));
         let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
-        let too_early = settled && self.residual(next_end, a.at).is_some_and(|r| r < before);
+        let too_early = self.is_settled(a.at) && self.residual(next_end, a.at).is_some_and(|r| r < before);
         if !too_early {
             return Place::Next;
         }
-        if empty && own.is_some_and(|r| r > -quarter) {
+        if empty && own.is_some_and(|r| r > -quarter) && beside(back) {
             return Place::Join(newest);
         }
-        let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)));
+        let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)) && beside(e));
         match hole {
             Some((i, _)) => Place::Join(i),
             None if near(own) && !self.skips.stands(a.at) => Place::Contested,
@@ -260,14 +296,41 @@ impl SharedAligner {
         }
     }
 
+    /// Where a packet belongs whose microphone comes `lag` behind the others: into the oldest cycle after its last one whose
+    /// first packet came so long ago. One that is too soon for the newest is of an older one, unless the lag is over: the
+    /// next packets tell.
+    fn lagging(&self, a: &Arrival<'_>, lag: Span) -> Option<Place> {
+        let quarter = self.period().mul_ratio(1, 4);
+        let lacking = || self.tail.iter().rev().take_while(|(_, e)| e.slots[a.mic].is_none());
+        let behind = |e: &Entry| self.behind(a.mic, a.at, e).unwrap_or(Span::MAX);
+        // A whole period behind could be the next cycle's, no longer lagging.
+        let fits = |b: Span| (b - lag).abs() < quarter && b < self.period().mul_ratio(15, 16);
+        if let Some((i, _)) = lacking().filter(|(_, e)| fits(behind(e))).last() {
+            return Some(Place::Join(i));
+        }
+        let too_soon = self.tail.back().is_some_and(|back| behind(back) < lag - quarter);
+        let hole = lacking().nth(1).map(|(i, _)| i);
+        let previous = self.tail.iter().rev().find_map(|(_, e)| e.slots[a.mic]);
+        let in_burst = previous.is_some_and(|p| a.at - p.at < self.period().mul_ratio(1, 8));
+        (too_soon && (hole.is_some() || in_burst)).then_some(Place::Overdue(hole))
+    }
+
+    /// How far a packet that arrived at `at` came behind the others of its cycle, their own lags taken off.
+    fn behind(&self, mic: usize, at: MonoTime, entry: &Entry) -> Option<Span> {
+        let others = entry.slots.iter().enumerate().filter(|&(other, _)| other != mic);
+        let first = others.filter_map(|(other, slot)| Some((*slot)?.at + -self.lags[other].standing())).min();
+        first.map(|first| at - first)
+    }
+
     /// Two packets of one microphone at the phase of one cycle: one is late, and was meant for an older one. That is the
-    /// second, unless the first was there before its microphone's own floor. Returns where the second goes.
+    /// second, unless the first was there before its microphone's own floor, or before those that the board sends before
+    /// it. Returns where the second goes.
     fn settle_contest(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Option<usize> {
         let newest = self.tail.len() - 1;
         let entry = self.tail.get(newest);
         let first = entry.slots[a.mic].expect("it is contested");
-        let early = self.clocks[a.mic].residual(entry.own_end(0), first.at).is_some_and(|r| r < BEFORE_FLOOR);
-        if !early || entry.has_left() {
+        let overtook = entry.slots[..a.mic].iter().flatten().any(|s| s.at > first.at);
+        if !(first.early || overtook) || entry.has_left() {
             return self.hole(a.mic, a.packet.samples(), a.at);
         }
         let hole = self.hole(a.mic, first.samples, first.at);
@@ -312,7 +375,8 @@ impl SharedAligner {
         let slot = back.slots[mic].expect("its packet is there");
         let quarter = self.period().mul_ratio(1, 4);
         let companion = a.mic > mic && a.at - slot.at < quarter;
-        let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r.abs() < quarter);
+        // The next packet is not early, delayed or not: the floor stands where it was thought to be.
+        let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r > -quarter);
         let skip_stands = self.skips.stands(a.at);
         if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
             let own_end = back.own_end(0);
@@ -333,7 +397,11 @@ impl SharedAligner {
 
     /// A packet whose place is certain teaches its clock; early ones speak against the last skip.
     fn learn(&mut self, mic: usize, own_end: FramePos, at: MonoTime, r: Option<Span>, sink: &mut Sink<'_>) {
-        let disproved = self.skips.hear(r, at, self.period(), i64::from(self.tail.nominal()), self.late.jitter());
+        // The first packets after a restart may all be late: earlier than those is not earlier than possible.
+        let settled = self.is_settled(at);
+        let disproved = settled
+            .then(|| self.skips.hear(r, at, self.period(), i64::from(self.tail.nominal()), self.late.jitter()))
+            .flatten();
         if let Some(skip) = &disproved {
             let cycles = skip.frames / i64::from(self.tail.nominal().max(1));
             self.tail.renumber(skip.since, cycles, skip.frames);
@@ -344,23 +412,33 @@ impl SharedAligner {
                 counters.corrected += lost;
             }
         }
-        if disproved.is_none() && !self.skips.is_disputed() {
+        if disproved.is_none() && !(settled && self.skips.is_disputed()) {
             self.floor_since.get_or_insert(at);
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
         }
     }
 
-    fn settle_delayed(&mut self) {
-        self.tail.settle();
+    /// A floor of a few packets may be far too high.
+    fn is_settled(&self, at: MonoTime) -> bool {
+        self.floor_since.is_some_and(|since| at - since >= self.period().mul_ratio(SETTLED, 1))
+    }
+
+    fn settle_delayed(&mut self, sink: &mut Sink<'_>) {
+        self.tail.settle(sink);
         self.released = false;
     }
 
     /// So many cycles were lost before the doubt.
     fn settle_lost(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
         let frames = cycles * i64::from(self.tail.nominal());
-        let lost = self.tail.insert_lost(cycles, self.released, sink);
+        let mut lost = self.tail.insert_lost(cycles, self.released, sink);
         self.released = false;
+        if long && self.restarted {
+            for (counters, lost) in sink.counters.mics.iter_mut().zip(&mut lost) {
+                counters.lost -= std::mem::take(lost);
+            }
+        }
         self.skips.push(since, frames, lost);
         if long {
             self.restart_clocks(sink);
@@ -410,7 +488,7 @@ impl SharedAligner {
     fn give_up_doubt(&mut self, sink: &mut Sink<'_>) {
         self.release(sink);
         self.late.settle_delayed();
-        self.settle_delayed();
+        self.settle_delayed(sink);
     }
 
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {

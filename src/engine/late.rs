@@ -23,8 +23,8 @@ const SPACED: (u32, u32) = (3, 8);
 const JITTER: i64 = 6;
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
-/// e^-14, one in a million: less likely than that some cycle was lost.
-const UNLIKELY: i64 = 14;
+/// e^-13, two in a million: less likely than that some cycle was lost.
+const UNLIKELY: i64 = 13;
 
 /// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
 const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
@@ -59,6 +59,8 @@ struct Doubt {
     spaced: u32,
     /// The silence was so long that phase says nothing: nearest whole number of periods.
     long: bool,
+    /// It began inside a cycle, where a queue hardly ever does.
+    inside: bool,
 }
 
 /// What the packet just judged says.
@@ -96,6 +98,13 @@ impl LateOrLost {
         self.doubt.map(|d| d.since)
     }
 
+    /// The present doubt began inside a cycle of three streams.
+    pub fn began_inside(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.inside = true;
+        }
+    }
+
     /// The present doubt follows a silence after which the clock's offset starts anew.
     pub fn doubt_is_long(&self) -> bool {
         self.doubt.is_some_and(|d| d.long)
@@ -126,8 +135,15 @@ impl LateOrLost {
                 self.commit(r, at, period);
                 return Judgement::Certain;
             }
-            self.doubt =
-                Some(Doubt { since: at, lowest: r, cycles: [r; SPACED.0 as usize], last: at, spaced: 0, long });
+            self.doubt = Some(Doubt {
+                since: at,
+                lowest: r,
+                cycles: [r; SPACED.0 as usize],
+                last: at,
+                spaced: 0,
+                long,
+                inside: false,
+            });
             return Judgement::Doubtful;
         };
         doubt.lowest = doubt.lowest.min(r);
@@ -154,7 +170,7 @@ impl LateOrLost {
                 Judgement::Lost(lost)
             }
             Some(lost) => {
-                let believed = self.believes_steps(at);
+                let believed = doubt.inside && lost == 1 || self.believes_steps(at);
                 self.note_step(at, true);
                 if !believed {
                     return self.settle_delayed();
@@ -195,9 +211,11 @@ impl LateOrLost {
         whole.then_some((level + TOLERANCE.as_nanos()).div_euclid(period))
     }
 
-    /// Whether a loss is already more likely than as many delays in a row.
+    /// Whether a loss is already more likely than as many delays in a row. A single burst says nothing: a stall may have
+    /// begun behind it.
     pub fn is_likely(&self, period: Span) -> bool {
-        self.doubt.is_some_and(|d| i64::from(d.spaced + 1) * period.as_nanos() >= UNLIKELY * self.mean.as_nanos())
+        let likely = |d: Doubt| i64::from(d.spaced + 1) * period.as_nanos() >= UNLIKELY * self.mean.as_nanos();
+        self.doubt.is_some_and(|d| d.spaced > 0 && likely(d))
     }
 
     /// Spaced cycles before a loss is believed.

@@ -15,6 +15,7 @@ mod grid;
 pub mod history;
 pub mod hostclock;
 pub mod intake;
+mod lag;
 mod late;
 pub mod packet;
 mod resample;

@@ -45,6 +45,8 @@ pub(super) struct Slot {
     pub loop_delay: Span,
     /// Placed as if nothing was lost, until what follows decides.
     pub doubtful: bool,
+    /// It was here before its microphone's floor, as that was known until then.
+    pub early: bool,
 }
 
 /// One cycle.
@@ -81,13 +83,33 @@ impl Entry {
     pub fn has_left(&self) -> bool {
         self.left.is_some()
     }
+    /// A doubt began inside it: some of its packets are certain, some are not.
+    fn is_mixed(&self) -> bool {
+        let slots = || self.slots.iter().flatten();
+        slots().any(|s| s.doubtful) && slots().any(|s| !s.doubtful)
+    }
     /// The highest index that is there.
     pub fn last_mic(&self) -> Option<usize> {
         self.slots.iter().rposition(Option::is_some)
     }
+    pub fn is_doubtful(&self) -> bool {
+        self.slots.iter().flatten().any(|s| s.doubtful)
+    }
+    pub fn first_arrival(&self) -> Option<MonoTime> {
+        self.slots.iter().flatten().map(|s| s.at).min()
+    }
     pub fn newest(&self) -> Option<MonoTime> {
         self.slots.iter().flatten().map(|s| s.at).max()
     }
+}
+
+/// A packet in doubt that could not wait: its cycle has left without it.
+#[derive(Debug)]
+struct Aside {
+    /// Its cycle if it was delayed; it has its slot there.
+    ordinal: i64,
+    mic: usize,
+    samples: Vec<u8>,
 }
 
 /// The newest cycles, in order.
@@ -104,6 +126,8 @@ pub(super) struct Tail {
     nominal: u32,
     /// Cycles to skip before the next one opens.
     gap: i64,
+    /// Of the cycle in which a doubt began, what leaves it only when that is decided: two packets at most.
+    aside: Vec<Aside>,
     desync: DesyncLog,
 }
 
@@ -117,6 +141,7 @@ impl Tail {
             heard_from: [None; MICS],
             nominal: 0,
             gap: 0,
+            aside: Vec::with_capacity(MICS),
             desync: DesyncLog::default(),
         }
     }
@@ -186,8 +211,13 @@ impl Tail {
         }
         // What follows has its place already: a longer packet that comes after it is cut.
         let fits = slot.samples.min(entry.frames);
+        let samples = &samples[..fits as usize * SAMPLE_BYTES];
         entry.slots[mic] = Some(Slot { samples: fits, ..slot });
-        sink.history.write(mic, entry.first, &samples[..fits as usize * SAMPLE_BYTES]);
+        if entry.has_left() && slot.doubtful && entry.is_mixed() {
+            self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: samples.to_vec() });
+            return false;
+        }
+        sink.history.write(mic, entry.first, samples);
         let late = match &mut entry.left {
             None => false,
             Some(left) => {
@@ -211,6 +241,9 @@ impl Tail {
     pub fn lift(&mut self, i: usize, mic: usize, sink: &mut Sink<'_>) -> (Slot, Vec<u8>) {
         let entry = &mut self.entries[i];
         let slot = entry.slots[mic].take().expect("a packet stands where it is lifted");
+        if let Some(k) = self.aside.iter().position(|a| (a.ordinal, a.mic) == (entry.ordinal, mic)) {
+            return (slot, self.aside.swap_remove(k).samples);
+        }
         let samples = sink.history.take(mic, entry.first, slot.samples);
         if let Some(left) = &mut entry.left {
             sink.counters.mics[mic].late -= 1;
@@ -233,9 +266,19 @@ impl Tail {
     }
 
     /// The doubtful packets were delayed: they stay where they are.
-    pub fn settle(&mut self) {
+    pub fn settle(&mut self, sink: &mut Sink<'_>) {
         for slot in self.entries.iter_mut().flat_map(|e| e.slots.iter_mut().flatten()) {
             slot.doubtful = false;
+        }
+        for Aside { ordinal, mic, samples } in self.aside.drain(..) {
+            sink.counters.mics[mic].late += 1;
+            let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) else { continue };
+            let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
+            sink.counters.mics[mic].lost -= u64::from(std::mem::take(&mut left.lost[mic]));
+            sink.history.write(mic, entry.first, &samples);
+            if let Some(id) = left.id {
+                sink.history.amend(id, mic, slot.samples, Some(slot.stamp));
+            }
         }
     }
 
@@ -261,11 +304,11 @@ impl Tail {
     }
 
     /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
-    /// move. Returns what was counted lost.
+    /// move. Returns what is counted lost for it.
     pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> [u64; MICS] {
         if cycles < 1 {
             // Nothing was lost after all: what was in doubt stays where it is.
-            self.settle();
+            self.settle(sink);
             return [0; MICS];
         }
         let nominal = i64::from(self.nominal());
@@ -317,11 +360,20 @@ impl Tail {
         let mut lost = [0; MICS];
         for (mic, lost) in lost.iter_mut().enumerate() {
             match &mut self.heard_from[mic] {
-                Some(heard) if *heard < before || *heard == 0 => *lost = skipped as u64,
+                Some(heard) if *heard < before || *heard == 0 => *lost = cycles as u64,
                 Some(heard) => *heard += cycles,
                 None => {}
             }
-            sink.counters.mics[mic].lost += *lost;
+            // Of a cycle that was split, each half counts what it lacks when it leaves.
+            sink.counters.mics[mic].lost += lost.saturating_sub((cycles - skipped) as u64);
+        }
+        // Those set aside are of the last of the cycles that were skipped.
+        for Aside { ordinal, mic, .. } in self.aside.drain(..) {
+            if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) {
+                entry.slots[mic] = None;
+            }
+            sink.counters.mics[mic].late += 1;
+            sink.counters.mics[mic].lost -= u64::from(lost[mic] > 0);
         }
         lost
     }
@@ -356,23 +408,29 @@ impl Tail {
         }
     }
 
-    /// The oldest open cycle leaves: emitted when the stream has started, dropped before.
+    /// The oldest open cycle leaves: emitted when the stream has started, dropped before. Where a doubt that began inside
+    /// it is still open, what is certain leaves, and the rest fills its place once it is known to be of this cycle.
     pub fn leave(&mut self, at: MonoTime, sink: &mut Sink<'_>) {
         let entry = &mut self.entries[self.left];
+        let mixed = entry.is_mixed();
+        let slots = entry.slots.map(|slot| slot.filter(|s| !(mixed && s.doubtful)));
         let mut lost = [false; MICS];
         for (mic, lost) in lost.iter_mut().enumerate() {
+            if let Some(slot) = entry.slots[mic].filter(|_| slots[mic].is_none()) {
+                let samples = sink.history.take(mic, entry.first, slot.samples);
+                self.aside.push(Aside { ordinal: entry.ordinal, mic, samples });
+            }
             let missed = self.heard_from[mic].is_some_and(|from| from <= entry.ordinal);
-            *lost = missed && entry.slots[mic].is_none();
+            *lost = missed && slots[mic].is_none();
             sink.counters.mics[mic].lost += u64::from(*lost);
         }
         let id = self.started.then_some(self.next_id);
         entry.left = Some(Left { id, lost });
-        let complete = entry.is_complete();
-        if complete {
+        if slots.iter().all(Option::is_some) && !entry.tentative {
             self.nominal = entry.frames;
         }
         // Where a packet stands is certain now, also one that was in doubt: delay variation has to see the long delays too.
-        for (mic, slot) in entry.slots.iter().enumerate() {
+        for (mic, slot) in slots.iter().enumerate() {
             if let Some(slot) = slot {
                 sink.meter.on_placed(mic, entry.own_end(slot.samples), slot.at);
             }
@@ -382,15 +440,15 @@ impl Tail {
                 id,
                 first_frame: entry.first,
                 frames: entry.frames,
-                mic_samples: entry.slots.map(|s| s.map_or(0, |s| s.samples)),
-                arrival: entry.slots.map(|s| s.map(|s| s.stamp)),
+                mic_samples: slots.map(|s| s.map_or(0, |s| s.samples)),
+                arrival: slots.map(|s| s.map(|s| s.stamp)),
                 emitted: sink.wall,
             };
             self.next_id += 1;
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
-            if let [Some(a), Some(b), Some(c)] = entry.slots {
+            if let [Some(a), Some(b), Some(c)] = slots {
                 cycles.complete += 1;
                 let slots = [a, b, c];
                 sink.meter.on_complete(slots.map(|s| s.at), slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);

@@ -93,6 +93,10 @@ fn table_of_one_board() {
                 r.shifts,
                 r.corrected,
             );
+            // Where floors move a position may be wrong for a while, but no frame is.
+            if matches!(name, "0" | "1 %" | "3 %") && model != "exp5" {
+                assert_eq!(r.misaligned, 0, "{model} {name}");
+            }
             // What issue 3 asks for at 1 and 3 %. In 10 minutes 99.99 % of some 5000 packets allow none wrong either.
             if matches!(name, "0" | "1 %" | "3 %") && matches!(model, "exp1" | "exp2" | "wifi" | "ramp") {
                 assert_eq!((r.misaligned, r.right, r.shifts), (0, r.withheld, 0), "{model} {name}");

@@ -1,8 +1,9 @@
 //! One board.
 
-use micring::sim::{DropCycles, HoldBack, Loss, Network, Scenario};
+use micring::sim::{DropCycles, HoldBack, Lag, Loss, Network, Rate, Reorder, Scenario};
 use micring::time::Span;
 
+use super::models::delay;
 use super::rig::{Rig, config};
 
 fn minute(seed: u64, network: Network) -> Scenario {
@@ -56,4 +57,60 @@ fn five_lost_cycles_skip_just_their_positions() {
     assert_eq!(rig.lost(), [5; 3]);
     assert!(rig.slowest <= Span::from_millis(41), "{:?}", rig.slowest);
     rig.assert_books_balance();
+}
+
+#[test]
+fn losses_across_a_boundary_are_never_paired_wrongly_while_the_floor_moves() {
+    // Of three in a row at 3 % the last of one cycle and the first of the next are lost some three times in ten minutes.
+    for (seed, model) in [(1, "queue"), (3, "queue"), (5, "mix"), (3, "mix"), (1, "exp2")] {
+        let network = Network { delay: delay(model), loss: Loss::Independent(0.03), ..Network::default() };
+        let scenario = Scenario { length: micring::sim::Length::Time(Span::from_secs(600)), ..minute(seed, network) };
+        let (rig, sim) = Rig::run(&scenario, config());
+        assert_eq!(rig.misaligned, 0, "{model}");
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()), "{model}");
+    }
+}
+
+#[test]
+fn two_stalls_in_a_row_insert_nothing() {
+    // In this run a stall begins while the last packets of another's backlog are still a period late.
+    let network = Network { delay: delay("wifi"), ..Network::default() };
+    let scenario = Scenario { length: micring::sim::Length::Time(Span::from_secs(450)), ..minute(3, network) };
+    let (rig, _) = Rig::run(&scenario, config());
+    let c = rig.engine.counters();
+    assert_eq!((rig.misaligned, c.cycles.skipped, rig.lost()), (0, 0, [0; 3]));
+    assert_eq!(rig.offsets, [(0, 0)]);
+}
+
+#[test]
+fn a_microphone_that_comes_8_ms_behind_adds_no_cycle_when_everything_stalls() {
+    for seed in 4..8 {
+        let (from, to) = (Span::from_secs(20), Span::from_secs(100));
+        let scenario = Scenario {
+            length: micring::sim::Length::Time(Span::from_secs(120)),
+            rates: std::array::from_fn(|_| Rate::Constant(20.0)),
+            lags: vec![Lag { mic: 2, by: Span::from_millis(8), from, to }],
+            ..minute(seed, Network { delay: delay("wifi"), loss: Loss::Independent(0.01), ..Network::default() })
+        };
+        let (rig, _) = Rig::run(&scenario, config());
+        assert_eq!(rig.offsets, [(0, 0)]);
+        assert_eq!(rig.engine.counters().cycles.skipped, 0);
+        // A stall between the others' packets and this one's looks like the end of the lag: a cycle of some stalls, of
+        // which there are four a minute.
+        assert!(rig.misaligned <= 4 * 512, "{} frames", rig.misaligned);
+    }
+}
+
+#[test]
+fn packets_held_up_by_two_periods_open_no_cycle() {
+    for seed in 1..4 {
+        let reorder = Some(Reorder { probability: 0.001, by: Span::from_millis(20) });
+        let network = Network { reorder, loss: Loss::Independent(0.003), ..Network::default() };
+        let scenario = Scenario { length: micring::sim::Length::Time(Span::from_secs(600)), ..minute(seed, network) };
+        let (rig, sim) = Rig::run(&scenario, config());
+        assert_eq!(rig.offsets, [(0, 0)]);
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        // Of two packets that come together, 20 us apart or less, arrivals cannot tell which is the late one.
+        assert!(rig.misaligned <= 2 * 512, "{} frames", rig.misaligned);
+    }
 }
