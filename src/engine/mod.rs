@@ -18,6 +18,7 @@ pub mod intake;
 mod late;
 pub mod packet;
 mod resample;
+mod review;
 mod sinc;
 pub mod skew;
 mod skips;

@@ -12,6 +12,7 @@ use super::clock::{ClockModel, Frozen};
 use super::figures::MicCounters;
 use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
+use super::review::{Finding, Review};
 use super::skips::Skips;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -57,6 +58,8 @@ pub(super) struct Stream {
     pending: VecDeque<Pending>,
     free: Vec<Vec<u8>>,
     skips: Skips<1>,
+    /// Of the newest loss.
+    review: Option<Review>,
     /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
     /// along, and no packet is early any more, but against this one.
     anchors: [Option<(MonoTime, Frozen)>; 2],
@@ -75,6 +78,7 @@ impl Stream {
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
             skips: Skips::default(),
+            review: None,
             anchors: [None; 2],
         }
     }
@@ -110,6 +114,7 @@ impl Stream {
         self.late.forget_level();
         self.clock.restart();
         self.skips.clear();
+        self.review = None;
         self.anchors = [None; 2];
         self.offset_since = None;
     }
@@ -157,6 +162,7 @@ impl Stream {
         while let Some(lost) = found.take() {
             let since = self.pending.front().expect("the packet that opened the doubt waits").at;
             self.insert(lost, since, counters);
+            self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
             let mut judged = 0;
             while judged < self.pending.len() && found.is_none() {
                 judged += 1;
@@ -242,8 +248,12 @@ impl Stream {
         let anchor = self.anchors[0].map(|(_, floor)| floor);
         let pulled = anchor.filter(|&a| self.clock.residual_on(a, end, at) < self.period().mul_ratio(-1, 2));
         let r = pulled.map(|a| self.clock.residual_on(a, end, at)).or(self.clock.residual(end, at));
+        if self.is_refuted(r, at, counters) {
+            return;
+        }
         match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
             Some(skip) => {
+                self.review = None;
                 self.next = self.next + -skip.frames;
                 match pulled {
                     Some(anchor) => {
@@ -260,6 +270,29 @@ impl Stream {
             None if waited && r.is_some_and(|r| r < Span::ZERO) => {}
             None => self.clock.observe(end, at),
         }
+    }
+
+    /// Whether this packet, `r` above the floor, shows that the newest loss was a delay; then it is taken back.
+    fn is_refuted(&mut self, r: Option<Span>, at: MonoTime, counters: &mut MicCounters) -> bool {
+        let (Some(review), Some(r)) = (&mut self.review, r) else { return false };
+        let since = review.since;
+        match review.hear(r, at, Span::of_frames(self.nominal.max(1), self.sample_rate)) {
+            Finding::Open => return false,
+            Finding::Stands => self.review = None,
+            Finding::False(lowest) => {
+                self.review = None;
+                if let Some(skip) = self.skips.take_back(since) {
+                    self.next = self.next + -skip.frames;
+                    self.clock.renumber(since, -skip.frames);
+                    self.late.rises(since, lowest + Span::of_frames(skip.frames, self.sample_rate), at);
+                    let [lost] = skip.lost;
+                    counters.lost -= lost;
+                    counters.corrected += lost;
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Frames of the oldest packets that wait.

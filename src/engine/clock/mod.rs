@@ -35,6 +35,10 @@ const SLEW_OVER_S: f64 = 10.0;
 /// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
 const MAX_RISE_US: f64 = 400.0;
 const RISE_PPM: f64 = 20.0;
+/// Before a rate is known: that of any crystal.
+const FIRST_RISE_PPM: f64 = 200.0;
+/// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
+const LOWERED: Span = Span::from_secs(20);
 /// Without a believable line for this long, what was known is given up.
 const GIVE_UP: Span = Span::from_secs(300);
 
@@ -70,10 +74,14 @@ pub struct ClockModel {
     wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
     floor: Option<Envelope>,
-    /// The same, slewed: never steps.
+    /// The same as the newest accepted lines had it.
+    accepted: Option<Envelope>,
+    /// The floor, slewed: never steps.
     phase: Option<Envelope>,
     /// The newest accepted lines, and when they were; kept on hold.
     known: Option<(Lines, MonoTime)>,
+    /// Where the last second ended, on the axis of sample time.
+    refitted: i64,
     /// Why there are no lines now; what is known, if anything is, is on hold.
     rejected: Option<Rejected>,
 }
@@ -86,8 +94,10 @@ impl ClockModel {
             fitter: Fitter::new(),
             wander: Wander::new(),
             floor: None,
+            accepted: None,
             phase: None,
             known: None,
+            refitted: 0,
             rejected: Some(Rejected::TooShort),
         }
     }
@@ -133,6 +143,7 @@ impl ClockModel {
     pub fn restore(&mut self, frozen: Frozen) {
         self.minima.clear();
         self.floor = Some(frozen.0);
+        self.accepted = Some(frozen.0);
         self.phase = Some(frozen.0);
     }
 
@@ -155,6 +166,7 @@ impl ClockModel {
     pub fn restart(&mut self) {
         self.minima.clear();
         self.floor = None;
+        self.accepted = None;
         self.phase = None;
     }
 
@@ -214,16 +226,36 @@ impl ClockModel {
                 self.known = Some((lines, at));
                 Some(best)
             }
-            Some(_) if self.known.is_some() => None,
+            Some(_) if self.accepted.is_some() => None,
             Some(_) => self.fitter.provisional,
         };
         let envelope = |line: Line| {
             Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3).round() as i64, slope: line.slope * 1e-6 }
                 .moved_to(x)
         };
-        self.floor = Some(best.map_or(floor, envelope));
+        let best = best.map(envelope);
+        self.floor = Some(match (self.rejected, self.accepted) {
+            (None, _) => {
+                self.accepted = best;
+                best.expect("there are lines")
+            }
+            (Some(_), Some(accepted)) => self.on_hold(accepted.moved_to(x), at),
+            // Whatever crystal it is, the floor climbs by so much at most.
+            (Some(_), None) => {
+                let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.refitted) as f64) as i64;
+                best.map_or(floor, |best| Envelope { y: best.y.min(highest), ..best })
+            }
+        });
+        self.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
+    }
+
+    /// The floor as it was accepted, or the lowest that arrived lately, if that is lower.
+    fn on_hold(&self, accepted: Envelope, at: MonoTime) -> Envelope {
+        let lately = self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED);
+        let below = lately.map(|arrival| arrival.y - accepted.at(arrival.x)).min().unwrap_or(0);
+        Envelope { y: accepted.y + below.min(0), ..accepted }
     }
 
     /// Nothing can arrive before the floor.
@@ -233,11 +265,13 @@ impl ClockModel {
         floor.y += (arrival.y - floor.at(arrival.x)).min(0);
     }
 
-    /// Turns the alignment line towards the floor for the second to come.
+    /// Turns the alignment line towards the floor for the second to come. On hold it goes straight on: what lowers the floor
+    /// then may be packets that are numbered wrongly.
     fn slew(&mut self, x: i64) {
         let floor = self.floor.expect("a floor stands once a second has ended");
         let phase = self.phase.unwrap_or(floor).moved_to(x);
-        let error_us = (floor.at(x) - phase.y) as f64 * 1e-3;
+        let on_hold = self.accepted.is_some() && self.rejected.is_some();
+        let error_us = if on_hold { 0.0 } else { (floor.at(x) - phase.y) as f64 * 1e-3 };
         let mend = (error_us / SLEW_OVER_S).clamp(-MAX_SLEW_PPM, MAX_SLEW_PPM);
         self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
     }
@@ -405,6 +439,23 @@ mod tests {
         let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
         let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
         assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+
+    #[test]
+    fn packets_that_were_numbered_too_high_for_a_while_leave_no_trace() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 43), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        // A load ramp comes down under a false insertion: 5 ms early within 10 s, and right again.
+        for k in 0..938 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at - Span::from_nanos(k * 5_330));
+        }
+        assert!(mic.floor_error_us(&model) < -4_000.0, "nothing can arrive before the floor");
+        mic.run(&mut model, 22.0);
+        assert!(mic.floor_error_us(&model).abs() < 100.0, "{}", mic.floor_error_us(&model));
+        let pos = FramePos(mic.packet * FRAMES);
+        let phase = model.phase_at(pos).unwrap().as_nanos() as f64 * 1e-3 - mic.floor(pos) * 1e6;
+        assert!(phase.abs() < 50.0, "{phase} us");
     }
 
     #[test]
