@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::clock::{ClockModel, Frozen};
+use super::clock::{ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
@@ -268,7 +268,24 @@ impl Stream {
             }
             None if self.skips.is_disputed() => {}
             None if waited && r.is_some_and(|r| r < Span::ZERO) => {}
-            None => self.clock.observe(end, at),
+            None => {
+                self.clock.observe(end, at);
+                if let Some(rise) = self.clock.take_rise() {
+                    self.make_up(rise, at, counters);
+                }
+            }
+        }
+    }
+
+    /// A floor that has risen by whole periods while nothing was known: so many were lost.
+    fn make_up(&mut self, rise: Rise, at: MonoTime, counters: &mut MicCounters) {
+        let period = self.period();
+        let lost = (rise.by + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos());
+        let is_whole = (rise.by - period.mul_ratio(lost, 1)).abs() < rise.blur;
+        if lost > 0 && is_whole && rise.blur < period.mul_ratio(1, 8) {
+            self.insert(lost, at, counters);
+            self.clock.renumber_risen(lost * self.nominal);
+            self.late.forget_level();
         }
     }
 

@@ -1,10 +1,12 @@
-//! Free boards of which one becomes late for good, on a machine that stalls now and then.
+//! Free boards of which one becomes late for good, on a machine that stalls now and then; and what is left of a bad time once it
+//! is over.
 
 use micring::MICS;
 use micring::engine::Datagram;
-use micring::sim::{Lag, Network, Packet, Rate, START, Scenario, Sim};
+use micring::sim::{Lag, Loss, Network, Packet, Rate, START, Scenario, Sim};
 use micring::time::Span;
 
+use super::boards::{Captures, free, spreads};
 use super::models::delay;
 use super::rig::{Rig, config};
 
@@ -72,5 +74,25 @@ fn a_lasting_lag_on_a_stalling_machine_is_a_delay_and_the_hold_follows_it() {
             assert!(longest <= Span::from_secs(1), "a wrong decision is taken back: {longest:?}");
             assert!(runs.iter().all(|&(_, hold)| hold >= by), "adopted within 3 s");
         }
+    }
+}
+
+/// Seconds of `mix` at 1 % loss.
+const BAD: i64 = 600;
+/// Then of `exp1` without: so long a clock goes without a believable line before it starts anew.
+const GOOD: i64 = 300;
+
+#[test]
+fn five_minutes_after_the_worst_of_networks_the_channels_stand_within_a_sample() {
+    for seed in 5..=10 {
+        let network = Network { delay: delay("mix"), loss: Loss::Independent(0.01), ..Network::default() };
+        let then = vec![(Span::from_secs(BAD), Network { delay: delay("exp1"), ..Network::default() })];
+        let scenario = Scenario { clean_cycles: 200, then, ..free(seed, BAD + GOOD + 20, network) };
+        let mut captures = Captures::default();
+        let (rig, _) = Rig::run_with(&scenario, config(), |_, _, packet| captures.note(packet));
+        let last = spreads(&rig, &captures, rig.seen.len() - 94 * 20);
+        let apart = last[(last.len() - 1) * 999 / 1_000];
+        println!("the last 20 s: {apart:.2} samples apart");
+        assert!(apart <= 1.0, "seed {seed}: {apart}");
     }
 }

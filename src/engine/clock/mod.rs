@@ -37,6 +37,8 @@ const MAX_RISE_US: f64 = 400.0;
 const RISE_PPM: f64 = 20.0;
 /// Before a rate is known: that of any crystal.
 const FIRST_RISE_PPM: f64 = 200.0;
+/// How well the lowest of some arrivals tells their floor.
+const RISE_BLUR_US: f64 = 200.0;
 /// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
 const LOWERED: Span = Span::from_secs(20);
 /// Without a believable line for this long, what was known is given up.
@@ -63,6 +65,14 @@ impl Envelope {
 #[derive(Clone, Copy, Debug)]
 pub struct Frozen(Envelope);
 
+/// The floor that was believed anew stands above earlier arrivals.
+#[derive(Clone, Copy, Debug)]
+pub struct Rise {
+    pub by: Span,
+    /// How far that may be off.
+    pub blur: Span,
+}
+
 /// Arrivals of one microphone -> the floor of its arrival times, and its rate.
 ///
 /// Memory is fixed (about 40 KB). A packet costs a comparison; once a second, a packet costs the fits.
@@ -80,6 +90,8 @@ pub struct ClockModel {
     phase: Option<Envelope>,
     /// The newest accepted lines, and when they were; kept on hold.
     known: Option<(Lines, MonoTime)>,
+    /// Found with the newest lines, if nothing was known before them.
+    risen: Option<Rise>,
     /// Where the last second ended, on the axis of sample time.
     refitted: i64,
     /// Why there are no lines now; what is known, if anything is, is on hold.
@@ -97,6 +109,7 @@ impl ClockModel {
             accepted: None,
             phase: None,
             known: None,
+            risen: None,
             refitted: 0,
             rejected: Some(Rejected::TooShort),
         }
@@ -162,6 +175,23 @@ impl ClockModel {
         }
     }
 
+    /// Whether the lines that the last packet brought, the first ones or the first after 300 s, stand above earlier arrivals.
+    pub fn take_rise(&mut self) -> Option<Rise> {
+        self.risen.take()
+    }
+
+    /// After a rise: it was no path that became longer. All that lies on the new lines really stood `frames` later.
+    pub fn renumber_risen(&mut self, frames: i64) {
+        let by = Span::from_nanos(self.sample_time(FramePos(frames)));
+        let (lines, _) = self.known.as_ref().expect("a rise is found with lines");
+        let widest = lines.fits.last().expect("there are lines");
+        self.minima.forget_before(lines.newest + Span::from_secs_f64(widest.first));
+        self.minima.renumber(MonoTime::from_nanos(i64::MIN), by);
+        for line in [&mut self.floor, &mut self.accepted].into_iter().flatten() {
+            line.y -= by.as_nanos();
+        }
+    }
+
     /// The offset is lost (reboot, long silence), the rate is kept.
     pub fn restart(&mut self) {
         self.minima.clear();
@@ -217,6 +247,7 @@ impl ClockModel {
         });
         self.rejected = self.fitter.fit(&self.minima, prior).err();
         self.wander.record(&self.fitter.fits);
+        self.risen = if self.known.is_none() && self.rejected.is_none() { self.rise(newest) } else { None };
         let best = match self.rejected {
             None => {
                 let mut fits = self.known.take().map_or_else(Vec::new, |(lines, _)| lines.fits);
@@ -249,6 +280,18 @@ impl ClockModel {
         self.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
+    }
+
+    /// How far the widest line stands above the lowest of what arrived before it was first touched.
+    fn rise(&self, newest: Arrival) -> Option<Rise> {
+        let fit = self.fitter.fits.last()?;
+        let seconds = |arrival: &Arrival| (arrival.x - newest.x) as f64 * 1e-9;
+        let above = |arrival: &Arrival| (arrival.y - newest.y) as f64 * 1e-3 - fit.line.at(seconds(arrival));
+        let before = self.minima.newest_first().skip_while(|arrival| seconds(arrival) >= fit.first);
+        let lowest = before.min_by(|a, b| above(a).total_cmp(&above(b)))?;
+        let blur = RISE_BLUR_US + fit.half_width * (fit.first - seconds(lowest));
+        let micros = |us: f64| Span::from_nanos((us * 1e3) as i64);
+        Some(Rise { by: micros(-above(lowest)), blur: micros(blur) })
     }
 
     /// The floor as it was accepted, or the lowest that arrived lately, if that is lower.
@@ -439,6 +482,27 @@ mod tests {
         let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
         let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
         assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+
+    #[test]
+    fn losses_that_were_missed_before_anything_was_known_show_in_the_first_lines() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 47), ClockModel::new(RATE));
+        mic.run(&mut model, 4.0);
+        let mut rise = None;
+        while rise.is_none() {
+            let (pos, at) = mic.next();
+            assert!(pos.0 < 120 * i64::from(RATE), "a minute of a straight floor is enough");
+            model.observe(pos + -2 * FRAMES, at);
+            rise = model.take_rise();
+        }
+        let rise = rise.unwrap();
+        // Two packets of 512 samples.
+        assert!((rise.by - Span::from_nanos(21_333_333)).abs() < rise.blur, "{rise:?}");
+        assert!(rise.blur < Span::from_millis(1), "{rise:?}");
+        model.renumber_risen(2 * FRAMES);
+        mic.run(&mut model, 60.0);
+        assert!(mic.floor_error_us(&model).abs() < 100.0, "{} us", mic.floor_error_us(&model));
+        assert!((model.rate().unwrap().ppm.0 - 20.0).abs() < 0.3 && model.take_rise().is_none());
     }
 
     #[test]
