@@ -121,7 +121,7 @@ impl LateOrLost {
     }
 
     /// Where the floor is now, above the clock's.
-    fn level(&self) -> Span {
+    pub fn level(&self) -> Span {
         *self.recent.iter().min().expect("it has RECENT entries")
     }
 
@@ -241,6 +241,13 @@ impl LateOrLost {
             self.standing.get_or_insert((doubt.since, doubt.lowest));
         }
         Judgement::Delayed
+    }
+
+    /// A loss that was believed was a delay: the floor has risen to `level`, by no whole number of periods.
+    pub fn rises(&mut self, since: MonoTime, level: Span, at: MonoTime) {
+        self.note_step(at, false);
+        self.recent = [level; RECENT];
+        self.standing.get_or_insert((since, level));
     }
 
     /// A level on whole periods that has stood for long: they were lost, though it was not believed then. Returns how

@@ -19,6 +19,7 @@ mod lag;
 mod late;
 pub mod packet;
 mod resample;
+mod review;
 mod sinc;
 pub mod skew;
 mod skips;

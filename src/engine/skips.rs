@@ -67,6 +67,13 @@ impl<const STREAMS: usize> Skips<STREAMS> {
         self.skips.push_back(Skip { since, frames, lost });
     }
 
+    /// The skip before the packet that arrived at `since` proved false.
+    pub fn take_back(&mut self, since: MonoTime) -> Option<Skip<STREAMS>> {
+        let i = self.skips.iter().rposition(|skip| skip.since == since)?;
+        self.dispute = None;
+        self.skips.remove(i)
+    }
+
     pub fn clear(&mut self) {
         self.skips.clear();
         self.dispute = None;

@@ -8,10 +8,11 @@
 
 use std::collections::VecDeque;
 
-use super::clock::{ClockModel, Frozen};
+use super::clock::{ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
+use super::review::{Finding, Review};
 use super::skips::Skips;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -57,6 +58,8 @@ pub(super) struct Stream {
     pending: VecDeque<Pending>,
     free: Vec<Vec<u8>>,
     skips: Skips<1>,
+    /// Of the newest loss.
+    review: Option<Review>,
     /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
     /// along, and no packet is early any more, but against this one.
     anchors: [Option<(MonoTime, Frozen)>; 2],
@@ -75,6 +78,7 @@ impl Stream {
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
             skips: Skips::default(),
+            review: None,
             anchors: [None; 2],
         }
     }
@@ -110,6 +114,7 @@ impl Stream {
         self.late.forget_level();
         self.clock.restart();
         self.skips.clear();
+        self.review = None;
         self.anchors = [None; 2];
         self.offset_since = None;
     }
@@ -132,10 +137,10 @@ impl Stream {
             self.clock.renumber(since, lost * self.nominal);
         }
         match self.judge(self.next + self.waiting(self.pending.len()) + frames, at) {
-            Judgement::Certain => self.place(at, stamp, samples, counters, place),
+            Judgement::Certain => self.place(at, stamp, samples, false, counters, place),
             Judgement::Delayed => {
                 self.place_pending(place);
-                self.place(at, stamp, samples, counters, place);
+                self.place(at, stamp, samples, false, counters, place);
             }
             Judgement::Doubtful => {
                 self.push(at, stamp, samples);
@@ -157,6 +162,7 @@ impl Stream {
         while let Some(lost) = found.take() {
             let since = self.pending.front().expect("the packet that opened the doubt waits").at;
             self.insert(lost, since, counters);
+            self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
             let mut judged = 0;
             while judged < self.pending.len() && found.is_none() {
                 judged += 1;
@@ -197,11 +203,12 @@ impl Stream {
         at: MonoTime,
         stamp: KernelTime,
         samples: &[u8],
+        waited: bool,
         counters: &mut MicCounters,
         place: &mut impl FnMut(Decided<'_>),
     ) {
         let frames = (samples.len() / SAMPLE_BYTES) as i64;
-        self.learn(frames, at, counters);
+        self.learn(frames, at, waited, counters);
         let phase = self.clock.phase_at(self.next + frames);
         place(Decided { first: self.next, at, stamp, samples, phase });
         self.next = self.next + frames;
@@ -210,7 +217,7 @@ impl Stream {
     /// The oldest waiting packet is certain.
     fn place_first(&mut self, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let pending = self.pending.pop_front().expect("a packet waits");
-        self.place(pending.at, pending.stamp, &pending.samples, counters, place);
+        self.place(pending.at, pending.stamp, &pending.samples, true, counters, place);
         self.free.push(pending.samples);
     }
 
@@ -233,14 +240,20 @@ impl Stream {
         self.pending.push_back(Pending { at, stamp, samples: buffer });
     }
 
-    /// A certain packet teaches the clock; early ones speak against the last skip.
-    fn learn(&mut self, frames: i64, at: MonoTime, counters: &mut MicCounters) {
+    /// A certain packet teaches the clock; early ones speak against the last skip. One that waited for a loss to be understood
+    /// may have been delayed by nearly a period, before the loss: it would pull the floor down for minutes (by 91 us, seen at
+    /// 1 % loss of exp2), and so it says nothing about anything below.
+    fn learn(&mut self, frames: i64, at: MonoTime, waited: bool, counters: &mut MicCounters) {
         let end = self.next + frames;
         let anchor = self.anchors[0].map(|(_, floor)| floor);
         let pulled = anchor.filter(|&a| self.clock.residual_on(a, end, at) < self.period().mul_ratio(-1, 2));
         let r = pulled.map(|a| self.clock.residual_on(a, end, at)).or(self.clock.residual(end, at));
+        if self.is_refuted(r, at, counters) {
+            return;
+        }
         match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
             Some(skip) => {
+                self.review = None;
                 self.next = self.next + -skip.frames;
                 match pulled {
                     Some(anchor) => {
@@ -254,8 +267,49 @@ impl Stream {
                 counters.corrected += lost;
             }
             None if self.skips.is_disputed() => {}
-            None => self.clock.observe(end, at),
+            None if waited && r.is_some_and(|r| r < Span::ZERO) => {}
+            None => {
+                self.clock.observe(end, at);
+                if let Some(rise) = self.clock.take_rise() {
+                    self.make_up(rise, at, counters);
+                }
+            }
         }
+    }
+
+    /// A floor that has risen by whole periods while nothing was known: so many were lost.
+    fn make_up(&mut self, rise: Rise, at: MonoTime, counters: &mut MicCounters) {
+        let period = self.period();
+        let lost = (rise.by + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos());
+        let is_whole = (rise.by - period.mul_ratio(lost, 1)).abs() < rise.blur;
+        if lost > 0 && is_whole && rise.blur < period.mul_ratio(1, 8) {
+            self.insert(lost, at, counters);
+            self.clock.renumber_risen(lost * self.nominal);
+            self.late.forget_level();
+        }
+    }
+
+    /// Whether this packet, `r` above the floor, shows that the newest loss was a delay; then it is taken back.
+    fn is_refuted(&mut self, r: Option<Span>, at: MonoTime, counters: &mut MicCounters) -> bool {
+        let (Some(review), Some(r)) = (&mut self.review, r) else { return false };
+        let since = review.since;
+        match review.hear(r, at, Span::of_frames(self.nominal.max(1), self.sample_rate)) {
+            Finding::Open => return false,
+            Finding::Stands => self.review = None,
+            Finding::False(lowest) => {
+                self.review = None;
+                if let Some(skip) = self.skips.take_back(since) {
+                    self.next = self.next + -skip.frames;
+                    self.clock.renumber(since, -skip.frames);
+                    self.late.rises(since, lowest + Span::of_frames(skip.frames, self.sample_rate), at);
+                    let [lost] = skip.lost;
+                    counters.lost -= lost;
+                    counters.corrected += lost;
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Frames of the oldest packets that wait.

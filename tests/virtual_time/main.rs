@@ -4,6 +4,7 @@ mod boards;
 mod day;
 mod free;
 mod inputs;
+mod lags;
 mod models;
 mod resampled;
 mod rig;

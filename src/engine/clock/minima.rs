@@ -86,6 +86,10 @@ impl Minima {
         }
     }
 
+    pub fn forget_before(&mut self, since: MonoTime) {
+        self.closed.retain(|arrival| arrival.at >= since);
+    }
+
     pub fn clear(&mut self) {
         self.closed.clear();
         self.open = None;

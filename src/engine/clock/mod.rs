@@ -35,6 +35,12 @@ const SLEW_OVER_S: f64 = 10.0;
 /// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
 const MAX_RISE_US: f64 = 400.0;
 const RISE_PPM: f64 = 20.0;
+/// Before a rate is known: that of any crystal.
+const FIRST_RISE_PPM: f64 = 200.0;
+/// How well the lowest of some arrivals tells their floor.
+const RISE_BLUR_US: f64 = 200.0;
+/// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
+const LOWERED: Span = Span::from_secs(20);
 /// Without a believable line for this long, what was known is given up.
 const GIVE_UP: Span = Span::from_secs(300);
 
@@ -59,6 +65,14 @@ impl Envelope {
 #[derive(Clone, Copy, Debug)]
 pub struct Frozen(Envelope);
 
+/// The floor that was believed anew stands above earlier arrivals.
+#[derive(Clone, Copy, Debug)]
+pub struct Rise {
+    pub by: Span,
+    /// How far that may be off.
+    pub blur: Span,
+}
+
 /// Arrivals of one microphone -> the floor of its arrival times, and its rate.
 ///
 /// Memory is fixed (about 40 KB). A packet costs a comparison; once a second, a packet costs the fits.
@@ -70,10 +84,16 @@ pub struct ClockModel {
     wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
     floor: Option<Envelope>,
-    /// The same, slewed: never steps.
+    /// The same as the newest accepted lines had it.
+    accepted: Option<Envelope>,
+    /// The floor, slewed: never steps.
     phase: Option<Envelope>,
     /// The newest accepted lines, and when they were; kept on hold.
     known: Option<(Lines, MonoTime)>,
+    /// Found with the newest lines, if nothing was known before them.
+    risen: Option<Rise>,
+    /// Where the last second ended, on the axis of sample time.
+    refitted: i64,
     /// Why there are no lines now; what is known, if anything is, is on hold.
     rejected: Option<Rejected>,
 }
@@ -86,8 +106,11 @@ impl ClockModel {
             fitter: Fitter::new(),
             wander: Wander::new(),
             floor: None,
+            accepted: None,
             phase: None,
             known: None,
+            risen: None,
+            refitted: 0,
             rejected: Some(Rejected::TooShort),
         }
     }
@@ -133,6 +156,7 @@ impl ClockModel {
     pub fn restore(&mut self, frozen: Frozen) {
         self.minima.clear();
         self.floor = Some(frozen.0);
+        self.accepted = Some(frozen.0);
         self.phase = Some(frozen.0);
     }
 
@@ -151,10 +175,28 @@ impl ClockModel {
         }
     }
 
+    /// Whether the lines that the last packet brought, the first ones or the first after 300 s, stand above earlier arrivals.
+    pub fn take_rise(&mut self) -> Option<Rise> {
+        self.risen.take()
+    }
+
+    /// After a rise: it was no path that became longer. All that lies on the new lines really stood `frames` later.
+    pub fn renumber_risen(&mut self, frames: i64) {
+        let by = Span::from_nanos(self.sample_time(FramePos(frames)));
+        let (lines, _) = self.known.as_ref().expect("a rise is found with lines");
+        let widest = lines.fits.last().expect("there are lines");
+        self.minima.forget_before(lines.newest + Span::from_secs_f64(widest.first));
+        self.minima.renumber(MonoTime::from_nanos(i64::MIN), by);
+        for line in [&mut self.floor, &mut self.accepted].into_iter().flatten() {
+            line.y -= by.as_nanos();
+        }
+    }
+
     /// The offset is lost (reboot, long silence), the rate is kept.
     pub fn restart(&mut self) {
         self.minima.clear();
         self.floor = None;
+        self.accepted = None;
         self.phase = None;
     }
 
@@ -205,6 +247,7 @@ impl ClockModel {
         });
         self.rejected = self.fitter.fit(&self.minima, prior).err();
         self.wander.record(&self.fitter.fits);
+        self.risen = if self.known.is_none() && self.rejected.is_none() { self.rise(newest) } else { None };
         let best = match self.rejected {
             None => {
                 let mut fits = self.known.take().map_or_else(Vec::new, |(lines, _)| lines.fits);
@@ -214,16 +257,48 @@ impl ClockModel {
                 self.known = Some((lines, at));
                 Some(best)
             }
-            Some(_) if self.known.is_some() => None,
+            Some(_) if self.accepted.is_some() => None,
             Some(_) => self.fitter.provisional,
         };
         let envelope = |line: Line| {
             Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3).round() as i64, slope: line.slope * 1e-6 }
                 .moved_to(x)
         };
-        self.floor = Some(best.map_or(floor, envelope));
+        let best = best.map(envelope);
+        self.floor = Some(match (self.rejected, self.accepted) {
+            (None, _) => {
+                self.accepted = best;
+                best.expect("there are lines")
+            }
+            (Some(_), Some(accepted)) => self.on_hold(accepted.moved_to(x), at),
+            // Whatever crystal it is, the floor climbs by so much at most.
+            (Some(_), None) => {
+                let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.refitted) as f64) as i64;
+                best.map_or(floor, |best| Envelope { y: best.y.min(highest), ..best })
+            }
+        });
+        self.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
+    }
+
+    /// How far the widest line stands above the lowest of what arrived before it was first touched.
+    fn rise(&self, newest: Arrival) -> Option<Rise> {
+        let fit = self.fitter.fits.last()?;
+        let seconds = |arrival: &Arrival| (arrival.x - newest.x) as f64 * 1e-9;
+        let above = |arrival: &Arrival| (arrival.y - newest.y) as f64 * 1e-3 - fit.line.at(seconds(arrival));
+        let before = self.minima.newest_first().skip_while(|arrival| seconds(arrival) >= fit.first);
+        let lowest = before.min_by(|a, b| above(a).total_cmp(&above(b)))?;
+        let blur = RISE_BLUR_US + fit.half_width * (fit.first - seconds(lowest));
+        let micros = |us: f64| Span::from_nanos((us * 1e3) as i64);
+        Some(Rise { by: micros(-above(lowest)), blur: micros(blur) })
+    }
+
+    /// The floor as it was accepted, or the lowest that arrived lately, if that is lower.
+    fn on_hold(&self, accepted: Envelope, at: MonoTime) -> Envelope {
+        let lately = self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED);
+        let below = lately.map(|arrival| arrival.y - accepted.at(arrival.x)).min().unwrap_or(0);
+        Envelope { y: accepted.y + below.min(0), ..accepted }
     }
 
     /// Nothing can arrive before the floor.
@@ -233,11 +308,13 @@ impl ClockModel {
         floor.y += (arrival.y - floor.at(arrival.x)).min(0);
     }
 
-    /// Turns the alignment line towards the floor for the second to come.
+    /// Turns the alignment line towards the floor for the second to come. On hold it goes straight on: what lowers the floor
+    /// then may be packets that are numbered wrongly.
     fn slew(&mut self, x: i64) {
         let floor = self.floor.expect("a floor stands once a second has ended");
         let phase = self.phase.unwrap_or(floor).moved_to(x);
-        let error_us = (floor.at(x) - phase.y) as f64 * 1e-3;
+        let on_hold = self.accepted.is_some() && self.rejected.is_some();
+        let error_us = if on_hold { 0.0 } else { (floor.at(x) - phase.y) as f64 * 1e-3 };
         let mend = (error_us / SLEW_OVER_S).clamp(-MAX_SLEW_PPM, MAX_SLEW_PPM);
         self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
     }
@@ -405,6 +482,44 @@ mod tests {
         let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
         let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
         assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
+    }
+
+    #[test]
+    fn losses_that_were_missed_before_anything_was_known_show_in_the_first_lines() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 47), ClockModel::new(RATE));
+        mic.run(&mut model, 4.0);
+        let mut rise = None;
+        while rise.is_none() {
+            let (pos, at) = mic.next();
+            assert!(pos.0 < 120 * i64::from(RATE), "a minute of a straight floor is enough");
+            model.observe(pos + -2 * FRAMES, at);
+            rise = model.take_rise();
+        }
+        let rise = rise.unwrap();
+        // Two packets of 512 samples.
+        assert!((rise.by - Span::from_nanos(21_333_333)).abs() < rise.blur, "{rise:?}");
+        assert!(rise.blur < Span::from_millis(1), "{rise:?}");
+        model.renumber_risen(2 * FRAMES);
+        mic.run(&mut model, 60.0);
+        assert!(mic.floor_error_us(&model).abs() < 100.0, "{} us", mic.floor_error_us(&model));
+        assert!((model.rate().unwrap().ppm.0 - 20.0).abs() < 0.3 && model.take_rise().is_none());
+    }
+
+    #[test]
+    fn packets_that_were_numbered_too_high_for_a_while_leave_no_trace() {
+        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 43), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        // A load ramp comes down under a false insertion: 5 ms early within 10 s, and right again.
+        for k in 0..938 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at - Span::from_nanos(k * 5_330));
+        }
+        assert!(mic.floor_error_us(&model) < -4_000.0, "nothing can arrive before the floor");
+        mic.run(&mut model, 22.0);
+        assert!(mic.floor_error_us(&model).abs() < 100.0, "{}", mic.floor_error_us(&model));
+        let pos = FramePos(mic.packet * FRAMES);
+        let phase = model.phase_at(pos).unwrap().as_nanos() as f64 * 1e-3 - mic.floor(pos) * 1e6;
+        assert!(phase.abs() < 50.0, "{phase} us");
     }
 
     #[test]
