@@ -124,7 +124,8 @@ impl SharedAligner {
         self.first_heard.get_or_insert(a.at);
         self.last_heard = Some(self.last_heard.map_or(a.at, |last| last.max(a.at)));
         if silence {
-            // Whatever is open cannot be completed any more, and the next packet opens a cycle of its own.
+            // Whatever is open has waited long enough. The next packet opens a cycle of its own, unless it may be the rest of the
+            // newest.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
             self.restarted = a.new_sender;
@@ -133,7 +134,8 @@ impl SharedAligner {
             self.clocks[a.mic].restart();
         }
         self.resolve_tentative(a, sink);
-        let place = if silence && self.tail.len() > 0 { Place::Next } else { self.choose(a, sink) };
+        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
+        let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
         }

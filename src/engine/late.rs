@@ -55,6 +55,8 @@ struct Doubt {
     lowest: Span,
     /// The lowest of each of the last spaced cycles, newest first.
     cycles: [Span; SPACED.0 as usize],
+    /// The newest packet, and the newest that was spaced.
+    newest: MonoTime,
     last: MonoTime,
     spaced: u32,
     /// The silence was so long that phase says nothing: nearest whole number of periods.
@@ -139,6 +141,7 @@ impl LateOrLost {
                 since: at,
                 lowest: r,
                 cycles: [r; SPACED.0 as usize],
+                newest: at,
                 last: at,
                 spaced: 0,
                 long,
@@ -147,7 +150,9 @@ impl LateOrLost {
             return Judgement::Doubtful;
         };
         doubt.lowest = doubt.lowest.min(r);
-        if at - doubt.last > period.mul_ratio(1, 2) {
+        // A backlog may take longer than a period to arrive; it is a burst all the same.
+        let in_burst = at - std::mem::replace(&mut doubt.newest, at) < period.mul_ratio(1, 8);
+        if !in_burst && at - doubt.last > period.mul_ratio(1, 2) {
             doubt.spaced += 1;
             doubt.last = at;
             doubt.cycles.rotate_right(1);
@@ -325,6 +330,17 @@ mod tests {
         }
         assert_eq!(l.judge(Span::from_micros(5_900), at(t), P, false), Judgement::Delayed);
         assert_eq!(l.judge(Span::from_micros(50), at(t + 4_700), P, false), Judgement::Certain);
+    }
+
+    #[test]
+    fn a_backlog_of_a_second_was_a_delay_however_long_it_takes_to_arrive() {
+        for long in [false, true] {
+            let mut l = LateOrLost::default();
+            let said =
+                (0..89).map(|k| l.judge(P.mul_ratio(88 - k, 1) + Span::from_micros(k * 400), at(k * 400), P, long));
+            let said: Vec<Judgement> = said.collect();
+            assert!(!said.iter().any(|j| matches!(j, Judgement::Lost(_))), "{long} {said:?}");
+        }
     }
 
     #[test]

@@ -46,6 +46,21 @@ fn bursts_after_80_ms_every_second_insert_nothing() {
     }
 }
 
+/// Longer than the silence after which a board may have rebooted; of 170 stalls some begin inside a cycle.
+#[test]
+fn bursts_after_950_ms_insert_nothing_wherever_they_begin() {
+    for seed in 25..30 {
+        let hold_back = Some(HoldBack { hold: Span::from_millis(950), every: Span::from_millis(1_970) });
+        let network = Network { hold_back, delay: delay("exp1"), loss: Loss::Independent(0.005), ..Network::default() };
+        let scenario = Scenario { clean_cycles: 50, ..minute(seed, network) };
+        let (rig, sim) = Rig::run(&scenario, config());
+        assert_eq!((rig.misaligned, rig.engine.counters().cycles.skipped), (0, 0));
+        assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
+        assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
+        rig.assert_books_balance();
+    }
+}
+
 #[test]
 fn five_lost_cycles_skip_just_their_positions() {
     let at = Span::from_secs(30);
