@@ -5,6 +5,7 @@ mod day;
 mod free;
 mod inputs;
 mod lags;
+mod memory;
 mod models;
 mod resampled;
 mod rig;

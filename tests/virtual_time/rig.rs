@@ -9,6 +9,8 @@ use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output, Verdi
 use micring::sim::{Scenario, Sim};
 use micring::time::{FramePos, MonoTime, Span};
 
+use super::memory;
+
 /// From a packet's arrival until the loop reads it.
 const LOOP_DELAY: Span = Span::from_micros(60);
 
@@ -47,8 +49,10 @@ pub struct Rig {
     pub seen: Vec<Seen>,
     /// Which of them left with some, but not all samples of a channel.
     pub partial: BTreeSet<usize>,
-    /// Whether `seen` and `partial` are kept: not for a day.
+    /// Whether `seen`, `partial` and `logs` are kept: not for a day.
     pub keeps: bool,
+    /// By how many bytes what the engine holds has grown in the turns of packets.
+    pub grown: i64,
     now: MonoTime,
 }
 
@@ -66,6 +70,7 @@ impl Rig {
             seen: Vec::new(),
             partial: BTreeSet::new(),
             keeps: true,
+            grown: 0,
             now: MonoTime::from_nanos(0),
         }
     }
@@ -86,8 +91,17 @@ impl Rig {
 
     /// The same, without keeping what was seen; the truth's list of withheld packets is dropped too.
     pub fn run_long(scenario: &Scenario, config: Config) -> (Rig, Sim) {
+        Rig::run_long_with(scenario, config, |_, _| {})
+    }
+
+    /// The same; `before` sees each packet first.
+    pub fn run_long_with(
+        scenario: &Scenario,
+        config: Config,
+        mut before: impl FnMut(&Rig, &micring::sim::Packet),
+    ) -> (Rig, Sim) {
         let rig = Rig { keeps: false, ..Rig::new(config) };
-        rig.play(scenario, |_, _, _| {})
+        rig.play(scenario, |rig, _, packet| before(rig, packet))
     }
 
     fn play(
@@ -122,11 +136,14 @@ impl Rig {
     /// One turn that reads one datagram.
     pub fn feed(&mut self, d: &Datagram<'_>, arrival: MonoTime, sim: &Sim) -> Verdict {
         self.now = arrival + LOOP_DELAY;
-        self.engine.begin_turn(sim.clocks(self.now));
+        let clocks = sim.clocks(self.now);
+        let before = memory::held();
+        self.engine.begin_turn(clocks);
         let verdict = self.engine.handle_datagram(d);
         self.drain();
         self.engine.handle_timeout();
         self.drain();
+        self.grown += memory::held() - before;
         verdict
     }
 
@@ -145,7 +162,8 @@ impl Rig {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Cycle(cycle) => self.check(&cycle),
-                Output::Log(line) => self.logs.push(line),
+                Output::Log(line) if self.keeps => self.logs.push(line),
+                Output::Log(_) => {}
             }
         }
     }
