@@ -24,7 +24,7 @@ const MAX_HALF_WIDTH_PPM: f64 = 3.3;
 const MIN_EXTENT_S: f64 = 8.0;
 const MIN_EXTENT_SHARE: f64 = 0.6;
 /// Of the seconds of a span, and of its last [`RECENT_S`].
-const MIN_CONTACT_SHARE: f64 = 0.2;
+const MIN_CONTACT_SHARE: f64 = 0.25;
 const RECENT_S: f64 = 20.0;
 /// Contact is within so many times the scatter, and so many microseconds, of the line.
 const CONTACT_SCATTERS: f64 = 4.0;
