@@ -276,6 +276,20 @@ fn a_taken_port_is_said_in_one_line_with_exit_code_1() {
     tell("UDP port taken at start", "one line that says which, exit code 1", said.trim_end(), 0, None);
 }
 
+/// The kernel frees the ports of a killed server a moment after its process: its ring holds them.
+#[test]
+fn a_server_that_was_killed_is_replaced_at_once() {
+    let mut serve = Serve::start(&[]);
+    for _ in 0..10 {
+        let (ports, http) = (serve.ports(), serve.http.to_string());
+        serve.signal(libc::SIGKILL);
+        assert_eq!(serve.exit_code(), None, "killed");
+        let mut command = micring();
+        command.args(["serve", "--mic-ports", &ports, "--udp-bind", "127.0.0.1", "--http", &http]);
+        serve = Serve::spawn(command);
+    }
+}
+
 #[test]
 fn wrong_usage_has_exit_code_2() {
     for args in

@@ -18,6 +18,8 @@ mod view;
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use super::Failure;
 use crate::MICS;
@@ -61,7 +63,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let mics = bind_mics(args)?;
     let addresses = [0, 1, 2].map(|mic: usize| mics[mic].address());
     let receive_buffer = mics[0].receive_buffer;
-    let listener = tcp::listen(args.web.http).map_err(|error| {
+    let listener = once_free(|| tcp::listen(args.web.http)).map_err(|error| {
         Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.web.http, plain(&error)))
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
@@ -135,11 +137,23 @@ pub(super) fn choose_core(core: Core) -> Result<Option<usize>, Failure> {
     }
 }
 
+/// Binds, and tries for half a second where the address is in use: the kernel takes a ring down after its process has gone
+/// (io_uring/io_uring.c, `io_ring_exit_work`), and until then the ports of a server that was killed are taken.
+fn once_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..50 {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(Duration::from_millis(10)),
+            done => return done,
+        }
+    }
+    bind()
+}
+
 fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
     let mut sockets = Vec::with_capacity(MICS);
     for (mic, &port) in args.mic_ports.0.iter().enumerate() {
         let address = SocketAddr::new(args.udp_bind, port);
-        let socket = MicSocket::bind(address, RECEIVE_BUFFER)
+        let socket = once_free(|| MicSocket::bind(address, RECEIVE_BUFFER))
             .map_err(|error| Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}", plain(&error))))?;
         sockets.push(socket);
     }
