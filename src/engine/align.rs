@@ -293,7 +293,7 @@ impl SharedAligner {
         let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)) && beside(e));
         match hole {
             Some((i, _)) => Place::Join(i),
-            None if near(own) && !self.skips.stands(a.at) => Place::Contested,
+            None if !empty && near(own) && !self.skips.stands(a.at) => Place::Contested,
             None => Place::Tentative,
         }
     }
@@ -410,7 +410,7 @@ impl SharedAligner {
             self.clock.renumber(skip.since, -skip.frames);
             for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
                 clock.renumber(skip.since, -skip.frames);
-                counters.lost -= lost;
+                counters.found(lost);
                 counters.corrected += lost;
             }
         }
@@ -438,7 +438,7 @@ impl SharedAligner {
         self.released = false;
         if long && self.restarted {
             for (counters, lost) in sink.counters.mics.iter_mut().zip(&mut lost) {
-                counters.lost -= std::mem::take(lost);
+                counters.found(std::mem::take(lost));
             }
         }
         self.skips.push(since, frames, lost);

@@ -38,6 +38,14 @@ pub struct MicCounters {
     pub unstamped: u64,
 }
 
+impl MicCounters {
+    /// So many packets were not lost after all. Of a cycle that a believed loss split in two, each half counts what it lacks when it
+    /// leaves, and a half that left before this microphone was heard counted nothing: then there is less to take back.
+    pub(super) fn found(&mut self, packets: u64) {
+        self.lost = self.lost.saturating_sub(packets);
+    }
+}
+
 /// Counters of cycles, since start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CycleCounters {

@@ -263,7 +263,7 @@ impl Stream {
                     None => self.clock.renumber(skip.since, -skip.frames),
                 }
                 let [lost] = skip.lost;
-                counters.lost -= lost;
+                counters.found(lost);
                 counters.corrected += lost;
             }
             None if self.skips.is_disputed() => {}
@@ -303,7 +303,7 @@ impl Stream {
                     self.clock.renumber(since, -skip.frames);
                     self.late.rises(since, lowest + Span::of_frames(skip.frames, self.sample_rate), at);
                     let [lost] = skip.lost;
-                    counters.lost -= lost;
+                    counters.found(lost);
                     counters.corrected += lost;
                     return true;
                 }

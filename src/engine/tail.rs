@@ -223,7 +223,7 @@ impl Tail {
             Some(left) => {
                 let counters = &mut sink.counters.mics[mic];
                 counters.late += 1;
-                counters.lost -= u64::from(std::mem::take(&mut left.lost[mic]));
+                counters.found(std::mem::take(&mut left.lost[mic]).into());
                 if let Some(id) = left.id {
                     sink.history.amend(id, mic, fits, Some(slot.stamp));
                 }
@@ -274,7 +274,7 @@ impl Tail {
             sink.counters.mics[mic].late += 1;
             let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) else { continue };
             let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
-            sink.counters.mics[mic].lost -= u64::from(std::mem::take(&mut left.lost[mic]));
+            sink.counters.mics[mic].found(std::mem::take(&mut left.lost[mic]).into());
             sink.history.write(mic, entry.first, &samples);
             if let Some(id) = left.id {
                 sink.history.amend(id, mic, slot.samples, Some(slot.stamp));
@@ -373,7 +373,7 @@ impl Tail {
                 entry.slots[mic] = None;
             }
             sink.counters.mics[mic].late += 1;
-            sink.counters.mics[mic].lost -= u64::from(lost[mic] > 0);
+            sink.counters.mics[mic].found((lost[mic] > 0).into());
         }
         lost
     }
