@@ -39,8 +39,8 @@ pub struct MicCounters {
 }
 
 impl MicCounters {
-    /// So many packets were not lost after all. Of a cycle that a believed loss split in two, each half counts what it lacks when it
-    /// leaves, and a half that left before this microphone was heard counted nothing: then there is less to take back.
+    /// So many packets were not lost after all. Never below none: fuzzing found cycles, split in two by a loss that was believed, of
+    /// which less had been counted than was taken back.
     pub(super) fn found(&mut self, packets: u64) {
         self.lost = self.lost.saturating_sub(packets);
     }
