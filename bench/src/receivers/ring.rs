@@ -1,5 +1,7 @@
 //! micring's own ring: bare, and with the engine on it, as a library would be used.
 
+use std::collections::VecDeque;
+
 use anyhow::Result;
 use micring::MICS;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold};
@@ -41,7 +43,8 @@ pub fn bare(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
     Ok(meter)
 }
 
-/// Datagrams of a turn in the order of their stamps into the engine; its outputs are taken and dropped.
+/// Datagrams of a turn into the engine in the order of their stamps, each socket's being in order; its outputs are taken and
+/// dropped.
 pub fn with_engine(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
     let mut ring = Ring::new(RingOptions::default(), sockets)?;
     let mut engine = Engine::new(Config {
@@ -54,18 +57,22 @@ pub fn with_engine(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter>
     });
     let mut meter = Meter::new(args.delays);
     let mut completions = Vec::with_capacity(8192);
-    let mut datagrams: Vec<MicDatagram> = Vec::with_capacity(1024);
+    let mut waiting: [VecDeque<MicDatagram>; MICS] = std::array::from_fn(|_| VecDeque::with_capacity(64));
     let mut stopped = [false; MICS];
     while stopped.contains(&false) {
         turn(&mut ring, args.spin, &mut completions)?;
         let clocks = host::clocks();
         engine.begin_turn(clocks);
-        datagrams.extend(completions.drain(..).filter_map(|completion| match completion {
-            Completion::Datagram(datagram) => Some(datagram),
-            _ => None,
-        }));
-        datagrams.sort_unstable_by_key(|datagram| (datagram.stamp, datagram.mic));
-        for datagram in datagrams.drain(..) {
+        for completion in completions.drain(..) {
+            if let Completion::Datagram(datagram) = completion {
+                waiting[datagram.mic].push_back(datagram);
+            }
+        }
+        let oldest = |waiting: &[VecDeque<MicDatagram>; MICS]| {
+            let heads = waiting.iter().filter_map(VecDeque::front);
+            heads.min_by_key(|head| (head.stamp, head.mic)).map(|head| head.mic)
+        };
+        while let Some(datagram) = oldest(&waiting).and_then(|mic| waiting[mic].pop_front()) {
             let (mic, bytes) = (datagram.mic, ring.payload(&datagram));
             if let (Some(stamp), Some(sender)) = (datagram.stamp, datagram.sender) {
                 stopped[mic] |= !meter.packet(mic, bytes, stamp.as_nanos(), clocks.wall.as_nanos());

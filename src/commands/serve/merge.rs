@@ -11,6 +11,8 @@
 //! softirq's queue.) And nothing is released that is newer than the newest datagram of a socket that is behind. What is held
 //! back costs one more enter, without sleep.
 
+use std::collections::VecDeque;
+
 use crate::MICS;
 use crate::time::KernelTime;
 
@@ -33,8 +35,7 @@ pub enum Noted {
 
 /// Datagrams that wait for their turn, and how far each socket has been read.
 pub struct Merge<T> {
-    waiting: Vec<(KernelTime, usize, u64, T)>,
-    pushed: u64,
+    waiting: [VecDeque<(KernelTime, T)>; MICS],
     newest: [Option<KernelTime>; MICS],
     fresh: [usize; MICS],
     ended: [bool; MICS],
@@ -45,11 +46,10 @@ pub struct Merge<T> {
 }
 
 impl<T> Merge<T> {
-    /// `capacity`: how many can wait at a time, so that nothing allocates later: the provided buffers.
+    /// `capacity`: how many of a microphone can wait, so that nothing allocates later: its provided buffers.
     pub fn new(capacity: usize) -> Merge<T> {
         Merge {
-            waiting: Vec::with_capacity(capacity),
-            pushed: 0,
+            waiting: std::array::from_fn(|_| VecDeque::with_capacity(capacity)),
             newest: [None; MICS],
             fresh: [0; MICS],
             ended: [false; MICS],
@@ -60,8 +60,7 @@ impl<T> Merge<T> {
 
     /// A datagram of `mic`, in the order in which its socket delivered it.
     pub fn push(&mut self, mic: usize, stamp: KernelTime, item: T) {
-        self.waiting.push((stamp, mic, self.pushed, item));
-        self.pushed += 1;
+        self.waiting[mic].push_back((stamp, item));
         self.newest[mic] = Some(stamp);
         self.fresh[mic] += 1;
     }
@@ -85,16 +84,21 @@ impl<T> Merge<T> {
         // A socket that has delivered nothing yet, and is behind, holds everything back.
         let late = (0..MICS).filter(|&mic| behind(mic)).map(|mic| self.newest[mic].unwrap_or(NEVER)).min();
         let limit = late.map_or(self.certain, |late| late.min(self.certain));
-        // Unstable, with a number against ties: a stable sort would allocate.
-        self.waiting.sort_unstable_by_key(|&(stamp, mic, number, _)| (stamp, mic, number));
-        let count = match (noted, late) {
-            (Noted::Nothing, None) => self.waiting.len(),
-            _ => self.waiting.partition_point(|&(stamp, ..)| stamp <= limit),
-        };
-        ready.extend(self.waiting.drain(..count).map(|(stamp, mic, _, item)| (mic, stamp, item)));
+        // A step of the clock may have put a socket's stamps out of order: it is read on all the same.
+        let all = noted == Noted::Nothing && late.is_none();
+        while let Some((stamp, mic)) = self.oldest().filter(|&(stamp, _)| all || stamp <= limit) {
+            let (_, item) = self.waiting[mic].pop_front().expect("the oldest waits");
+            ready.push((mic, stamp, item));
+        }
         self.fresh = [0; MICS];
         self.ended = [false; MICS];
-        late.is_some() || !self.waiting.is_empty()
+        late.is_some() || self.oldest().is_some()
+    }
+
+    /// The oldest stamp at the head of a socket's queue.
+    fn oldest(&self) -> Option<(KernelTime, usize)> {
+        let heads = self.waiting.iter().enumerate();
+        heads.filter_map(|(mic, queue)| queue.front().map(|(stamp, _)| (*stamp, mic))).min()
     }
 }
 
@@ -181,6 +185,17 @@ mod tests {
         assert!(behind && ready.len() == FAIR_SHARE && !ready.contains(&999));
         merge.push(0, at(500), 500);
         assert_eq!(settle(&mut merge), (false, vec![500, 999]));
+    }
+
+    #[test]
+    fn a_socket_whose_clock_was_set_back_keeps_its_order() {
+        let mut merge = Merge::new(8);
+        for (mic, us, item) in [(0, 900, 1), (1, 950, 2), (0, 100, 3), (1, 150, 4)] {
+            merge.push(mic, at(us), item);
+        }
+        let (_, ready) = settle(&mut merge);
+        let of = |items: [u32; 2]| ready.iter().copied().filter(|item| items.contains(item)).collect::<Vec<_>>();
+        assert_eq!((of([1, 3]), of([2, 4])), (vec![1, 3], vec![2, 4]));
     }
 
     #[test]
