@@ -108,8 +108,6 @@ pub enum Verdict {
 pub struct Accepted {
     pub mic: usize,
     pub samples: u32,
-    /// Root mean square in sample units.
-    pub rms: f64,
     /// Kernel receive time, on the clock that does not step.
     pub arrival: MonoTime,
     /// Its cycle had left; it fills the history all the same.
@@ -140,7 +138,6 @@ pub struct Latest {
     pub stamp: KernelTime,
     pub arrival: MonoTime,
     pub byte_count: usize,
-    pub rms: f64,
     pub sender: SocketAddr,
 }
 
@@ -265,11 +262,11 @@ impl Engine {
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }
-        let (samples, rms) = (packet.samples(), packet.rms());
+        let samples = packet.samples();
         counters.received += 1;
         counters.samples += u64::from(samples);
-        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, rms, sender: d.sender });
-        Verdict::Accepted(Accepted { mic: d.mic, samples, rms, arrival: at, late: placed == Placed::Late })
+        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
+        Verdict::Accepted(Accepted { mic: d.mic, samples, arrival: at, late: placed == Placed::Late })
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.

@@ -43,20 +43,9 @@ impl<'a> Packet<'a> {
         self.bytes
     }
 
-    /// Root mean square, in sample units: 0 to 2147483648.
-    pub fn rms(&self) -> f64 {
-        // Eight sums side by side: one alone waits for each addition before the next.
-        let (samples, _) = self.bytes.as_chunks();
-        let (eights, rest) = samples.as_chunks::<8>();
-        let square = |s: &[u8; SAMPLE_BYTES]| f64::from(i32::from_le_bytes(*s)).powi(2);
-        let mut sums = [0.0; 8];
-        for eight in eights {
-            for (sum, s) in sums.iter_mut().zip(eight) {
-                *sum += square(s);
-            }
-        }
-        let sum = sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>();
-        (sum / f64::from(self.samples())).sqrt()
+    /// The first sample, s32le.
+    pub fn first(&self) -> [u8; SAMPLE_BYTES] {
+        *self.bytes.first_chunk().expect("a packet has a sample")
     }
 
     /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
@@ -64,6 +53,22 @@ impl<'a> Packet<'a> {
         let first = &self.bytes[..SAMPLE_BYTES];
         self.bytes.chunks_exact(SAMPLE_BYTES).all(|s| s == first)
     }
+}
+
+/// Root mean square of s32le samples, of which there are some, in sample units: 0 to 2147483648.
+pub fn rms(samples: &[u8]) -> f64 {
+    let (samples, _) = samples.as_chunks();
+    // Eight sums side by side: one alone waits for each addition before the next.
+    let (eights, rest) = samples.as_chunks::<8>();
+    let square = |s: &[u8; SAMPLE_BYTES]| f64::from(i32::from_le_bytes(*s)).powi(2);
+    let mut sums = [0.0; 8];
+    for eight in eights {
+        for (sum, s) in sums.iter_mut().zip(eight) {
+            *sum += square(s);
+        }
+    }
+    let sum = sums.iter().sum::<f64>() + rest.iter().map(square).sum::<f64>();
+    (sum / samples.len() as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -82,14 +87,12 @@ mod tests {
     #[test]
     fn rms_of_a_square_wave_is_its_amplitude() {
         let bytes: Vec<u8> = [i32::MIN, i32::MIN].iter().flat_map(|s| s.to_le_bytes()).collect();
-        assert_eq!(Packet::parse(&bytes, 8, 64).expect("two samples").rms(), 2_147_483_648.0);
+        assert_eq!(rms(&bytes), 2_147_483_648.0);
         let bytes: Vec<u8> = [3, -3, 3, -3].iter().flat_map(|s: &i32| s.to_le_bytes()).collect();
-        let packet = Packet::parse(&bytes, 16, 64).expect("four samples");
-        assert_eq!(packet.rms(), 3.0);
+        assert_eq!(rms(&bytes), 3.0);
         // 1, 2, ... 19: eight at a time, and three left over. The sum of squares is n (n + 1) (2 n + 1) / 6 = 2470.
         let bytes: Vec<u8> = (1..=19_i32).flat_map(i32::to_le_bytes).collect();
-        let packet = Packet::parse(&bytes, 76, 76).expect("nineteen samples");
-        assert_eq!(packet.rms(), (2470.0_f64 / 19.0).sqrt());
-        assert!(!packet.is_constant());
+        assert_eq!(rms(&bytes), (2470.0_f64 / 19.0).sqrt());
+        assert!(!Packet::parse(&bytes, 76, 76).expect("nineteen samples").is_constant());
     }
 }

@@ -18,12 +18,12 @@ use super::view::{Drops, Shared, View};
 use crate::MICS;
 use crate::cycle::Clocks;
 use crate::engine::window::Past;
-use crate::engine::{Datagram, Engine, Output, Verdict};
+use crate::engine::{Datagram, Engine, Output, Verdict, packet};
 use crate::http::{Action, ConnId, PacketEvent, Server};
 use crate::report::Totals;
 use crate::sys::host;
 use crate::sys::notify::Notify;
-use crate::sys::ring::{Completion, End, MicDatagram, Ring};
+use crate::sys::ring::{Completion, End, MicDatagram, Ring, RingOptions};
 use crate::sys::token::Handle;
 use crate::time::{KernelTime, MonoTime, Span};
 
@@ -94,7 +94,7 @@ impl Loop {
             past: Past::new(),
             log: Log::default(),
             recording: None,
-            merge: Merge::new(1024),
+            merge: Merge::new(usize::from(RingOptions::default().mic_buffers)),
             ready: Vec::with_capacity(1024),
             completions: Vec::with_capacity(8192),
             web: Vec::with_capacity(1024),
@@ -252,8 +252,15 @@ impl Loop {
         };
         self.behind = self.merge.settle(noted, &mut self.ready);
         let mut ready = std::mem::take(&mut self.ready);
+        // Of a burst, only the last packet's level is ever asked for.
+        let mut newest = [const { None }; MICS];
         for (mic, stamp, datagram) in ready.drain(..) {
-            self.feed(mic, stamp, &datagram, clocks);
+            let accepted = self.feed(mic, stamp, &datagram, clocks);
+            let done = if accepted { newest[mic].replace(datagram) } else { Some(datagram) };
+            done.into_iter().for_each(|datagram| self.ring.recycle(datagram));
+        }
+        for datagram in newest.into_iter().flatten() {
+            self.shared.rms[datagram.mic] = packet::rms(self.ring.payload(&datagram));
             self.ring.recycle(datagram);
         }
         self.ready = ready;
@@ -261,21 +268,22 @@ impl Loop {
         clocks
     }
 
-    fn feed(&mut self, mic: usize, stamp: KernelTime, datagram: &MicDatagram, clocks: Clocks) {
-        let Some(sender) = datagram.sender else { return };
+    /// True when it was a packet of the microphone.
+    fn feed(&mut self, mic: usize, stamp: KernelTime, datagram: &MicDatagram, clocks: Clocks) -> bool {
+        let Some(sender) = datagram.sender else { return false };
         let bytes = self.ring.payload(datagram);
         if let Some(recording) = &mut self.recording {
             recording.datagram(datagram, stamp, sender, bytes, clocks);
         }
         let verdict = self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: datagram.len });
-        if let Verdict::Accepted(packet) = verdict
-            && self.server.wants_packets()
-        {
-            let event = PacketEvent { mic, samples: bytes, rms: packet.rms, arrival: stamp };
+        let accepted = matches!(verdict, Verdict::Accepted(_));
+        if accepted && self.server.wants_packets() {
+            let event = PacketEvent { mic, samples: bytes, rms: packet::rms(bytes), arrival: stamp };
             let view = view!(self, clocks);
             self.server.publish_packet(&event, clocks, &view);
         }
         self.drain_engine(clocks);
+        accepted
     }
 
     /// Cycles and log lines that the engine has ready.

@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub drops: [Drops; MICS],
     pub control_cut: u64,
     pub unstamped: Option<usize>,
+    /// Of each microphone's newest accepted packet, in sample units.
+    pub rms: [f64; MICS],
     pub recording: Option<RecordingFigures>,
     stream: (MonoTime, StreamFigures),
     log_dropped: u64,
@@ -81,6 +83,7 @@ impl Shared {
             drops: [Drops::default(); MICS],
             control_cut: 0,
             unstamped: None,
+            rms: [0.0; MICS],
             recording: None,
             stream: (started.mono, StreamFigures::default()),
             log_dropped: 0,
@@ -220,7 +223,7 @@ impl View<'_> {
             self.engine.latest(mic).map(|latest| LatestPacket {
                 timestamp: String::from_utf8_lossy(&host::local_time(latest.stamp)).into_owned(),
                 bytes: latest.byte_count,
-                rms: latest.rms,
+                rms: self.shared.rms[mic],
             })
         })
     }
@@ -273,8 +276,8 @@ impl Source for View<'_> {
         self.engine.history().span()
     }
 
-    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]> {
-        self.engine.history().frames(from, max)
+    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
+        self.engine.history().read(from, out)
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {
