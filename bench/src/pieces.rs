@@ -98,8 +98,8 @@ impl Source for Stage<'_> {
     fn span(&self) -> Range<FramePos> {
         self.0.history().span()
     }
-    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]> {
-        self.0.history().frames(from, max)
+    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
+        self.0.history().read(from, out)
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
         self.0.history().cycle(id).copied()

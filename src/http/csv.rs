@@ -47,10 +47,10 @@ impl CsvDownload {
             self.stage = Stage::Frames;
         }
         let left = (self.end - self.next) as usize;
-        let run = source.frames(self.next, left.min(PIECE_FRAMES)).ok_or(Overrun)?;
-        let (frames, _) = run.as_chunks::<FRAME_BYTES>();
+        let mut frames = vec![[0; FRAME_BYTES]; left.min(PIECE_FRAMES)];
+        source.read(self.next, frames.as_flattened_mut()).ok_or(Overrun)?;
         let mut digits = itoa::Buffer::new();
-        for frame in frames {
+        for frame in &frames {
             out.extend_from_slice(digits.format(self.next.0).as_bytes());
             for sample in frame.as_chunks::<4>().0 {
                 out.push(b',');

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use super::{FRAME_BYTES, Source};
 use crate::MICS;
 use crate::cycle::Cycle;
-use crate::time::{FramePos, KernelTime};
+use crate::time::KernelTime;
 
 /// A received packet, for `/api/stream`.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,8 @@ pub const BINARY_HEARTBEAT: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
 
 /// Bytes before the samples of a binary event.
 const BINARY_HEADER: usize = 80;
+/// Frames interleaved at a time for base64: the usual cycle.
+const BLOCK_FRAMES: usize = 512;
 /// More than the JSON of an event takes beside its base64.
 const JSON_ROOM: usize = 512;
 
@@ -58,8 +60,14 @@ pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
     out.text("\ndata: {\"device_id\": \"3ch-assembled\", \"sample_rate\": ").integer(source.sample_rate());
     out.text(", \"channels\": 3, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
     out.bytes(&source.local_time(cycle.emitted).0).text("\", \"data\": \"");
-    // A frame is a whole number of base64 quanta (12 bytes, 3 a quantum), so a wrap of the ring leaves no seam.
-    each_run(cycle.first_frame, cycle.frames as usize, source, |run| out.base64(run))?;
+    // A frame is a whole number of base64 quanta (12 bytes, 3 a quantum), so blocks leave no seam.
+    let mut block = [0; BLOCK_FRAMES * FRAME_BYTES];
+    for done in (0..cycle.frames as usize).step_by(BLOCK_FRAMES) {
+        let frames = BLOCK_FRAMES.min(cycle.frames as usize - done);
+        let block = &mut block[..frames * FRAME_BYTES];
+        source.read(cycle.first_frame + done as i64, block)?;
+        out.base64(block);
+    }
     out.text("\", \"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
     out.text(", \"mic_samples\": [");
     for (mic, n) in cycle.mic_samples.iter().enumerate() {
@@ -96,7 +104,8 @@ pub fn cycle_binary(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
     out.extend(source.sample_rate().to_le_bytes());
     out.extend([0; 4]);
     debug_assert_eq!(out.len(), BINARY_HEADER);
-    each_run(cycle.first_frame, cycle.frames as usize, source, |run| out.extend_from_slice(run))?;
+    out.resize(BINARY_HEADER + samples, 0);
+    source.read(cycle.first_frame, &mut out[BINARY_HEADER..])?;
     Some(out.into())
 }
 
@@ -111,18 +120,6 @@ pub fn packet_json(packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Sourc
     out.text("\", \"rms\": ").float(packet.rms);
     out.text(", \"arrival_us\": ").integer(packet.arrival.as_micros()).text("}\n\n");
     out.0.into()
-}
-
-/// Hands over `frames` frames from `from`, in the runs in which the history holds them.
-fn each_run(from: FramePos, frames: usize, source: &dyn Source, mut take: impl FnMut(&[u8])) -> Option<()> {
-    let mut done = 0;
-    while done < frames {
-        let run = source.frames(from + done as i64, frames - done)?;
-        assert!(!run.is_empty(), "a history that holds a frame hands out at least that frame");
-        take(run);
-        done += run.len() / FRAME_BYTES;
-    }
-    Some(())
 }
 
 struct Text(Vec<u8>);

@@ -31,9 +31,9 @@ pub trait Source {
     fn sample_rate(&self) -> u32;
     /// The positions that the history holds, up to the last emitted frame. Empty before the first cycle.
     fn span(&self) -> Range<FramePos>;
-    /// At most `max` frames from `from` on, contiguous, interleaved s32le, [`FRAME_BYTES`] a frame; fewer where the
-    /// history wraps. `None` when `from` is overwritten or not there yet. Positions that were skipped read as zeros.
-    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]>;
+    /// Fills `out` with frames from `from` on, interleaved s32le, [`FRAME_BYTES`] a frame. `None` unless the history holds
+    /// them all. Positions that were skipped read as zeros.
+    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()>;
     /// An emitted cycle that is still held.
     fn cycle(&self, id: u64) -> Option<Cycle>;
     /// Ids of the emitted cycles that are still held, without a hole.

@@ -64,10 +64,12 @@ impl WavDownload {
         if left == 0 {
             return Ok(None);
         }
-        let run = source.frames(self.next, left.min(self.piece)).ok_or(Overrun)?;
+        let frames = left.min(self.piece);
+        let mut out = vec![0; frames * FRAME_BYTES];
+        source.read(self.next, &mut out).ok_or(Overrun)?;
         self.piece = PIECE_BYTES / FRAME_BYTES;
-        self.next = self.next + (run.len() / FRAME_BYTES) as i64;
-        Ok(Some(Bytes::copy_from_slice(run)))
+        self.next = self.next + frames as i64;
+        Ok(Some(out.into()))
     }
 }
 
@@ -115,11 +117,12 @@ impl WavFormat {
         self.channels * usize::from(self.bits / 8)
     }
 
-    /// Appends s32le frames of three channels as this format has them; 16 bits are rounded, and saturate.
-    fn convert(&self, frames: &[u8], out: &mut BytesMut) {
+    /// s32le frames of three channels, as this format has them; 16 bits are rounded, and saturate.
+    fn convert(&self, frames: Vec<u8>) -> Bytes {
         if *self == WavFormat::ALL {
-            return out.extend_from_slice(frames);
+            return frames.into();
         }
+        let mut out = BytesMut::with_capacity(frames.len() / FRAME_BYTES * self.frame_bytes());
         let (frames, _) = frames.as_chunks::<FRAME_BYTES>();
         for frame in frames {
             let (samples, _) = frame.as_chunks::<4>();
@@ -130,6 +133,7 @@ impl WavFormat {
                 }
             }
         }
+        out.freeze()
     }
 }
 
@@ -157,14 +161,14 @@ impl LiveWav {
         let next = *self.next.get_or_insert(span.start);
         let frame_bytes = self.format.frame_bytes();
         let max = PIECE_BYTES / frame_bytes;
-        if let Some(run) = source.frames(next, max) {
-            let frames = run.len() / FRAME_BYTES;
-            let mut out = BytesMut::with_capacity(frames * frame_bytes);
-            self.format.convert(run, &mut out);
+        if next >= span.start {
+            let frames = usize::try_from(span.end - next).ok().filter(|&n| n > 0)?.min(max);
+            let mut out = vec![0; frames * FRAME_BYTES];
+            source.read(next, &mut out)?;
             self.next = Some(next + frames as i64);
-            return Some((out.freeze(), false));
+            return Some((self.format.convert(out), false));
         }
-        let missed = usize::try_from(span.start - next).ok().filter(|&n| n > 0)?.min(max);
+        let missed = ((span.start - next) as usize).min(max);
         self.next = Some(next + missed as i64);
         Some((Bytes::from(vec![0; missed * frame_bytes]), true))
     }
@@ -186,9 +190,8 @@ mod tests {
             (i32::MAX, 32_767),
             (i32::MIN, -32_768i16),
         ] {
-            let frame = [5i32, sample, 7].map(i32::to_le_bytes).concat();
-            let mut out = BytesMut::new();
-            format.convert(&frame, &mut out);
+            let frame = [5_i32, sample, 7].map(i32::to_le_bytes).concat();
+            let out = format.convert(frame);
             assert_eq!(out[..], expected.to_le_bytes(), "{sample:#x}");
         }
     }

@@ -42,7 +42,6 @@ fn the_wav_is_the_history_and_its_sizes_are_true() {
 #[test]
 fn the_text_says_the_same_in_chunks_or_until_close() {
     let mut world = World::plain();
-    world.source.wrap = 777;
     for _ in 0..10 {
         world.emit(300);
     }

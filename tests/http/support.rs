@@ -25,15 +25,13 @@ pub fn frames(positions: Range<i64>) -> Vec<u8> {
     positions.flat_map(|pos| (0..3).flat_map(move |mic| sample(mic, pos).to_le_bytes())).collect()
 }
 
-/// Holds the last `keep` frames of a stream of [`sample`]s; wraps its memory as a ring would.
+/// Holds the last `keep` frames of a stream of [`sample`]s.
 pub struct Recorded {
     pub start: i64,
     pub end: i64,
     pub keep: i64,
     pub cycles: BTreeMap<u64, Cycle>,
     pub next_id: u64,
-    /// Positions at multiples of this end a contiguous run.
-    pub wrap: i64,
     pub healthy: bool,
     pub renderings: usize,
     buffer: Vec<u8>,
@@ -49,7 +47,6 @@ impl Recorded {
             keep,
             cycles: BTreeMap::new(),
             next_id: 0,
-            wrap: 1000,
             healthy: true,
             renderings: 0,
             buffer: Vec::new(),
@@ -107,14 +104,11 @@ impl Source for Recorded {
     fn span(&self) -> Range<FramePos> {
         FramePos(self.start)..FramePos(self.end)
     }
-    fn frames(&self, from: FramePos, max: usize) -> Option<&[u8]> {
+    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
         self.reads.set(self.reads.get() + 1);
-        if from.0 < self.start || from.0 >= self.end {
-            return None;
-        }
-        let run = (self.end - from.0).min(max as i64).min(self.wrap - from.0 % self.wrap);
-        let at = (from.0 - self.buffer_at) as usize * FRAME_BYTES;
-        Some(&self.buffer[at..at + run as usize * FRAME_BYTES])
+        let at = usize::try_from(from.0 - self.buffer_at).ok()? * FRAME_BYTES;
+        out.copy_from_slice(self.buffer.get(at..at + out.len())?);
+        Some(())
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
         self.cycles.get(&id).copied()

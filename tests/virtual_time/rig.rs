@@ -170,16 +170,10 @@ impl Rig {
 
     /// One channel of a run of frames, from the history.
     pub fn channel(&self, mic: usize, first: FramePos, frames: usize) -> Vec<i32> {
-        let mut out = Vec::with_capacity(frames);
-        while out.len() < frames {
-            let at = first + out.len() as i64;
-            let run = self.engine.history().frames(at, frames - out.len()).expect("the history holds what was emitted");
-            out.extend(run.chunks_exact(FRAME_BYTES).map(|f| {
-                let sample = &f[mic * 4..mic * 4 + 4];
-                i32::from_le_bytes(sample.try_into().expect("four bytes"))
-            }));
-        }
-        out
+        let mut bytes = vec![0; frames * FRAME_BYTES];
+        self.engine.history().read(first, &mut bytes).expect("the history holds what was emitted");
+        let sample = |f: &[u8]| i32::from_le_bytes(*f[mic * 4..].first_chunk().expect("four bytes"));
+        bytes.chunks_exact(FRAME_BYTES).map(sample).collect()
     }
 
     fn check(&mut self, cycle: &Cycle) {
