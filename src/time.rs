@@ -46,9 +46,16 @@ impl Span {
     }
     /// The time that `frames` samples take at `rate_hz`, to the nearest nanosecond.
     pub fn of_frames(frames: i64, rate_hz: u32) -> Span {
-        let ns = i128::from(frames) * 1_000_000_000;
-        let rate = i128::from(rate_hz);
-        Span((ns + rate / 2).div_euclid(rate) as i64)
+        const SECOND: i64 = 1_000_000_000;
+        let rate = i64::from(rate_hz);
+        // Two days of 48 kHz fit 64 bits, whose division is several times faster.
+        match frames.checked_mul(SECOND).and_then(|ns| ns.checked_add(rate / 2)) {
+            Some(ns) => Span(ns.div_euclid(rate)),
+            None => {
+                let ns = i128::from(frames) * i128::from(SECOND) + i128::from(rate / 2);
+                Span(ns.div_euclid(rate.into()) as i64)
+            }
+        }
     }
     pub const fn as_nanos(self) -> i64 {
         self.0
@@ -68,7 +75,10 @@ impl Span {
     }
     /// `self * num / den` without overflow inside.
     pub const fn mul_ratio(self, num: i64, den: i64) -> Span {
-        Span((self.0 as i128 * num as i128 / den as i128) as i64)
+        match self.0.checked_mul(num) {
+            Some(product) => Span(product / den),
+            None => Span((self.0 as i128 * num as i128 / den as i128) as i64),
+        }
     }
 }
 

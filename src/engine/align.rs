@@ -28,6 +28,8 @@ const BEFORE_BOARD: Span = Span::from_micros(-500);
 /// Periods until a new floor is low enough to call a packet early: of 16 delays of 5 ms in the mean, the lowest is above a
 /// quarter of a period in 2 of 10 000 cases.
 const SETTLED: i64 = 16;
+/// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
+const BACKLOG: Span = Span::from_secs(5);
 /// Cycles withheld at once; more are let go with the best guess.
 const OPEN_CYCLES: usize = 1024;
 
@@ -85,8 +87,8 @@ pub(super) struct SharedAligner {
     restarted: bool,
     tail: Tail,
     first_heard: Option<MonoTime>,
-    /// Since when the board's floor is being learnt.
-    floor_since: Option<MonoTime>,
+    /// Since when the board's floor is being learnt, and from which position on.
+    floor_since: Option<(MonoTime, FramePos)>,
     last_heard: Option<MonoTime>,
     skips: Skips<MICS>,
     /// Frames reserved ahead of the last emitted one, at most.
@@ -104,7 +106,7 @@ impl SharedAligner {
             late: LateOrLost::default(),
             released: false,
             restarted: false,
-            tail: Tail::new(),
+            tail: Tail::new(sample_rate),
             first_heard: None,
             floor_since: None,
             last_heard: None,
@@ -188,7 +190,8 @@ impl SharedAligner {
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
         let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
-        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful, early };
+        let first = a.packet.first();
+        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful, early, first };
         let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
         match judgement {
             Judgement::Certain => {}
@@ -283,16 +286,21 @@ impl SharedAligner {
         }
         let next_end = back.own_end(0) + i64::from(samples);
         let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
-        let too_early = self.is_settled(a.at) && self.residual(next_end, a.at).is_some_and(|r| r < before);
+        let too_early = match self.residual(next_end, a.at) {
+            Some(r) if self.is_settled(a.at) => r < before,
+            _ => self.is_beyond_backlog(next_end, a.at),
+        };
         if !too_early {
             return Place::Next;
         }
         if empty && own.is_some_and(|r| r > -quarter) && beside(back) {
             return Place::Join(newest);
         }
-        let hole = self.tail.iter().rev().find(|(i, e)| e.slots[mic].is_none() && near(r_in(*i)) && beside(e));
+        let holes = self.tail.lacking(mic).map(|(i, e)| (i, e, r_in(i)));
+        // Older cycles are further below the packet.
+        let hole = holes.take_while(|(.., r)| r.is_some_and(|r| r < quarter)).find(|(_, e, r)| near(*r) && beside(e));
         match hole {
-            Some((i, _)) => Place::Join(i),
+            Some((i, ..)) => Place::Join(i),
             None if !empty && near(own) && !self.skips.stands(a.at) => Place::Contested,
             None => Place::Tentative,
         }
@@ -349,8 +357,7 @@ impl SharedAligner {
     /// The newest cycle that lacks `mic` and whose time had come at `at`.
     fn hole(&self, mic: usize, samples: u32, at: MonoTime) -> Option<usize> {
         let passed = |end: FramePos| self.residual(end, at).is_some_and(|r| r > Span::ZERO);
-        let mut lacking = self.tail.iter().rev().filter(|(_, e)| e.slots[mic].is_none());
-        lacking.find(|(_, e)| passed(e.own_end(samples))).map(|(i, _)| i)
+        self.tail.lacking(mic).find(|(_, e)| passed(e.own_end(samples))).map(|(i, _)| i)
     }
 
     /// The bytes of this microphone's previous packet, so soon after it that no new one can be here yet.
@@ -358,9 +365,12 @@ impl SharedAligner {
         let Some((i, previous)) = self.tail.iter().rev().find_map(|(i, e)| Some((i, e.slots[a.mic]?))) else {
             return false;
         };
-        let period = self.period();
         let samples = a.packet.samples();
-        if (a.at - previous.at).abs() >= period.mul_ratio(1, 2) || previous.samples != samples {
+        if previous.first != a.packet.first() || previous.samples != samples {
+            return false;
+        }
+        let period = self.period();
+        if (a.at - previous.at).abs() >= period.mul_ratio(1, 2) {
             return false;
         }
         let entry = self.tail.get(i);
@@ -415,7 +425,7 @@ impl SharedAligner {
             }
         }
         if disproved.is_none() && !(settled && self.skips.is_disputed()) {
-            self.floor_since.get_or_insert(at);
+            self.floor_since.get_or_insert((at, own_end));
             self.clock.observe(own_end, at);
             self.clocks[mic].observe(own_end, at);
         }
@@ -423,7 +433,13 @@ impl SharedAligner {
 
     /// A floor of a few packets may be far too high.
     fn is_settled(&self, at: MonoTime) -> bool {
-        self.floor_since.is_some_and(|since| at - since >= self.period().mul_ratio(SETTLED, 1))
+        self.floor_since.is_some_and(|(since, _)| at - since >= self.period().mul_ratio(SETTLED, 1))
+    }
+
+    /// So much audio cannot have been sent by now, whatever was waiting when the first packet came.
+    fn is_beyond_backlog(&self, end: FramePos, at: MonoTime) -> bool {
+        let ahead = |(since, first)| Span::of_frames(end - first, self.sample_rate) - (at - since);
+        self.floor_since.is_some_and(|floor| ahead(floor) > BACKLOG)
     }
 
     fn settle_delayed(&mut self, sink: &mut Sink<'_>) {
@@ -548,6 +564,6 @@ impl SharedAligner {
     }
 
     fn period(&self) -> Span {
-        Span::of_frames(i64::from(self.tail.nominal().max(1)), self.sample_rate)
+        self.tail.period()
     }
 }

@@ -40,6 +40,8 @@ pub struct LateOrLost {
     last_spaced: MonoTime,
     recent: [Span; RECENT],
     next: usize,
+    /// The least of `recent`: where the floor is now, above the clock's.
+    level: Span,
     doubt: Option<Doubt>,
     /// Since when the level has stood still, a period or more above the floor, and where.
     standing: Option<(MonoTime, Span)>,
@@ -86,6 +88,7 @@ impl Default for LateOrLost {
             last_spaced: never,
             recent: [Span::ZERO; RECENT],
             next: 0,
+            level: Span::ZERO,
             doubt: None,
             standing: None,
             steps: [None; STEPS],
@@ -124,7 +127,13 @@ impl LateOrLost {
 
     /// Where the floor is now, above the clock's.
     pub fn level(&self) -> Span {
-        *self.recent.iter().min().expect("it has RECENT entries")
+        self.level
+    }
+
+    /// As if the last packets had all been at `level`.
+    fn set_level(&mut self, level: Span) {
+        self.recent = [level; RECENT];
+        self.level = level;
     }
 
     /// A packet, numbered as if nothing was lost, `r` above the clock's floor. `long`: after a silence that may be a
@@ -231,7 +240,7 @@ impl LateOrLost {
 
     /// The clock's offset starts anew: the level of the last packets says nothing.
     pub fn forget_level(&mut self) {
-        self.recent = [Span::ZERO; RECENT];
+        self.set_level(Span::ZERO);
     }
 
     /// The doubt ends with the guess that so many were lost.
@@ -242,7 +251,7 @@ impl LateOrLost {
     /// The doubt ends as a delay: the floor itself has risen.
     pub fn settle_delayed(&mut self) -> Judgement {
         if let Some(doubt) = self.doubt.take() {
-            self.recent = [doubt.lowest; RECENT];
+            self.set_level(doubt.lowest);
             self.standing.get_or_insert((doubt.since, doubt.lowest));
         }
         Judgement::Delayed
@@ -251,7 +260,7 @@ impl LateOrLost {
     /// A loss that was believed was a delay: the floor has risen to `level`, by no whole number of periods.
     pub fn rises(&mut self, since: MonoTime, level: Span, at: MonoTime) {
         self.note_step(at, false);
-        self.recent = [level; RECENT];
+        self.set_level(level);
         self.standing.get_or_insert((since, level));
     }
 
@@ -295,6 +304,7 @@ impl LateOrLost {
     fn commit(&mut self, r: Span, at: MonoTime, period: Span) {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
+        self.level = *self.recent.iter().min().expect("it has RECENT entries");
         self.standing = match self.standing {
             _ if r < period - TOLERANCE => None,
             Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {

@@ -47,6 +47,8 @@ pub(super) struct Slot {
     pub doubtful: bool,
     /// It was here before its microphone's floor, as that was known until then.
     pub early: bool,
+    /// Its first sample: what is no copy of it mostly differs there already.
+    pub first: [u8; SAMPLE_BYTES],
 }
 
 /// One cycle.
@@ -122,25 +124,33 @@ pub(super) struct Tail {
     next_id: u64,
     /// First cycle from which on a microphone is missed when it is missing.
     heard_from: [Option<i64>; MICS],
+    sample_rate: u32,
     /// Frames of the last complete cycle.
     nominal: u32,
+    /// And their time.
+    period: Span,
     /// Cycles to skip before the next one opens.
     gap: i64,
+    /// Cycles that lack a microphone.
+    lacking: [usize; MICS],
     /// Of the cycle in which a doubt began, what leaves it only when that is decided: two packets at most.
     aside: Vec<Aside>,
     desync: DesyncLog,
 }
 
 impl Tail {
-    pub fn new() -> Tail {
+    pub fn new(sample_rate: u32) -> Tail {
         Tail {
             entries: VecDeque::with_capacity(2 * LEFT_KEPT),
             left: 0,
             started: false,
             next_id: 0,
             heard_from: [None; MICS],
+            sample_rate,
             nominal: 0,
+            period: Span::ZERO,
             gap: 0,
+            lacking: [0; MICS],
             aside: Vec::with_capacity(MICS),
             desync: DesyncLog::default(),
         }
@@ -174,6 +184,10 @@ impl Tail {
             (n, _) => n,
         }
     }
+    /// The time of a normal cycle.
+    pub fn period(&self) -> Span {
+        if self.nominal > 0 { self.period } else { Span::of_frames(self.nominal().max(1).into(), self.sample_rate) }
+    }
     /// Frames in cycles that have not left.
     pub fn open_frames(&self) -> i64 {
         match (self.entries.get(self.left), self.entries.back()) {
@@ -183,6 +197,21 @@ impl Tail {
     }
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
         self.entries.iter().enumerate()
+    }
+
+    /// The cycles that lack `mic`, newest first.
+    pub fn lacking(&self, mic: usize) -> impl Iterator<Item = (usize, &Entry)> {
+        let lacks = move |e: &Entry| e.slots[mic].is_none();
+        debug_assert_eq!(self.entries.iter().filter(|e| lacks(e)).count(), self.lacking[mic]);
+        self.iter().rev().filter(move |(_, e)| lacks(e)).take(self.lacking[mic])
+    }
+
+    /// A cycle with these slots came or went.
+    fn note_lacking(&mut self, slots: &[Option<Slot>; MICS], by: isize) {
+        for (lacking, slot) in self.lacking.iter_mut().zip(slots) {
+            *lacking =
+                lacking.checked_add_signed(if slot.is_none() { by } else { 0 }).expect("no fewer than none lack it");
+        }
     }
 
     /// A new cycle after the newest.
@@ -198,6 +227,7 @@ impl Tail {
         let slots = [None; MICS];
         let entry = Entry { ordinal, first, own_first, frames: 0, slots, opened: at, tentative, left: None };
         self.entries.push_back(entry);
+        self.note_lacking(&slots, 1);
         self.entries.len() - 1
     }
 
@@ -213,6 +243,7 @@ impl Tail {
         let fits = slot.samples.min(entry.frames);
         let samples = &samples[..fits as usize * SAMPLE_BYTES];
         entry.slots[mic] = Some(Slot { samples: fits, ..slot });
+        self.lacking[mic] -= 1;
         if entry.has_left() && slot.doubtful && entry.is_mixed() {
             self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: samples.to_vec() });
             return false;
@@ -241,6 +272,7 @@ impl Tail {
     pub fn lift(&mut self, i: usize, mic: usize, sink: &mut Sink<'_>) -> (Slot, Vec<u8>) {
         let entry = &mut self.entries[i];
         let slot = entry.slots[mic].take().expect("a packet stands where it is lifted");
+        self.lacking[mic] += 1;
         if let Some(k) = self.aside.iter().position(|a| (a.ordinal, a.mic) == (entry.ordinal, mic)) {
             return (slot, self.aside.swap_remove(k).samples);
         }
@@ -263,6 +295,7 @@ impl Tail {
             back.slots.iter().all(Option::is_none) && back.left.is_none(),
             "only an empty, open cycle is forgotten"
         );
+        self.note_lacking(&back.slots, -1);
     }
 
     /// The doubtful packets were delayed: they stay where they are.
@@ -335,6 +368,7 @@ impl Tail {
             let head = self.entries[from];
             let own = Entry { slots: [None; MICS], left: None, ..head };
             self.entries.insert(from + 1, own);
+            self.note_lacking(&own.slots, 1);
             longer = (i64::from(head.frames) - nominal).max(0);
             first_moved += 1;
             skipped -= 1;
@@ -370,7 +404,7 @@ impl Tail {
         // Those set aside are of the last of the cycles that were skipped.
         for Aside { ordinal, mic, .. } in self.aside.drain(..) {
             if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) {
-                entry.slots[mic] = None;
+                self.lacking[mic] += usize::from(entry.slots[mic].take().is_some());
             }
             sink.counters.mics[mic].late += 1;
             sink.counters.mics[mic].found((lost[mic] > 0).into());
@@ -427,6 +461,9 @@ impl Tail {
         let id = self.started.then_some(self.next_id);
         entry.left = Some(Left { id, lost });
         if slots.iter().all(Option::is_some) && !entry.tentative {
+            if self.nominal != entry.frames {
+                self.period = Span::of_frames(entry.frames.into(), self.sample_rate);
+            }
             self.nominal = entry.frames;
         }
         // Where a packet stands is certain now, also one that was in doubt: delay variation has to see the long delays too.
@@ -460,9 +497,13 @@ impl Tail {
                 sink.outputs.push_back(Output::Log(line));
             }
         }
+        if !self.started {
+            sink.history.forget(entry.first + i64::from(entry.frames));
+        }
         self.left += 1;
         if self.left > LEFT_KEPT {
-            self.entries.pop_front();
+            let oldest = self.entries.pop_front().expect("cycles that left stand in front");
+            self.note_lacking(&oldest.slots, -1);
             self.left -= 1;
         }
     }

@@ -55,6 +55,8 @@ pub struct Recent {
     last: i64,
     /// When the next value would be due at the rate that passes for ever.
     due: MonoTime,
+    /// Where the newest slice ends.
+    until: MonoTime,
 }
 
 impl Default for Recent {
@@ -71,16 +73,18 @@ impl Recent {
             sorted: Vec::with_capacity(USUAL),
             last: 0,
             due: MonoTime::from_nanos(i64::MIN),
+            until: MonoTime::from_nanos(i64::MIN),
         }
     }
 
     pub fn record(&mut self, value: Span, now: MonoTime) {
-        self.expire(now);
         let value = value.as_nanos();
         self.last = value;
-        let index = slice_of(now);
-        if self.slices.back().is_none_or(|slice| slice.index < index) {
+        if now >= self.until || self.slices.is_empty() {
+            self.expire(now);
+            let index = slice_of(now);
             self.slices.push_back(Slice { index, count: 0, kept: 0, sum: 0, min: value, max: value });
+            self.until = MonoTime::from_nanos((index + 1) * SLICE.as_nanos());
         }
         let slice = self.slices.back_mut().expect("a slice was pushed if there was none");
         slice.count += 1;
