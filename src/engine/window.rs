@@ -2,9 +2,9 @@
 //!
 //! A figure since start hides what happens now; so every figure comes a second time, for the window. Time is cut into slices
 //! of 100 ms, and a slice leaves as a whole: the window covers 9.9 to 10 s. Counters are easy: keep old copies, subtract
-//! ([`Past`]). Distributions ([`Recent`]) keep their values twice, in order of arrival (to know which leave) and sorted (to
-//! read a percentile by its index); at 94 values a second both are a few kilobytes, and the sorted insert is a short memmove.
-//! Nothing is computed when the figures are asked for, inside the audio loop, beyond reading them off.
+//! ([`Past`]). Distributions ([`Recent`]) keep their values in order of arrival (to know which leave), a few kilobytes at 94
+//! values a second; percentiles are selected when they are asked for, 5 us a quantity. (Kept sorted, they cost more in all:
+//! eleven inserts a cycle were 2 % of a loop with 100 subscribers, in front of their event.)
 //!
 //! The bound: count, mean, minimum and maximum are exact at any rate. Percentiles are exact up to 409 values a second
 //! and bursts of 1024; above that they come from a sample that the rate limiter below lets through.
@@ -51,7 +51,10 @@ pub struct Recent {
     slices: VecDeque<Slice>,
     /// The kept values in order of arrival; those of a slice are neighbours.
     values: VecDeque<i64>,
-    sorted: Vec<i64>,
+    /// Where percentiles are selected.
+    scratch: Vec<i64>,
+    /// The least of all slices.
+    lowest: i64,
     last: i64,
     /// When the next value would be due at the rate that passes for ever.
     due: MonoTime,
@@ -70,7 +73,8 @@ impl Recent {
         Recent {
             slices: VecDeque::with_capacity(SLICES as usize + 1),
             values: VecDeque::with_capacity(USUAL),
-            sorted: Vec::with_capacity(USUAL),
+            scratch: Vec::with_capacity(USUAL),
+            lowest: i64::MAX,
             last: 0,
             due: MonoTime::from_nanos(i64::MIN),
             until: MonoTime::from_nanos(i64::MIN),
@@ -91,19 +95,18 @@ impl Recent {
         slice.sum = slice.sum.saturating_add(value);
         slice.min = slice.min.min(value);
         slice.max = slice.max.max(value);
+        self.lowest = self.lowest.min(value);
         if self.due > now + TOLERANCE {
             return;
         }
         self.due = self.due.max(now) + EMISSION;
         slice.kept += 1;
         self.values.push_back(value);
-        let place = self.sorted.partition_point(|kept| *kept < value);
-        self.sorted.insert(place, value);
     }
 
-    /// The smallest kept value.
+    /// The smallest value.
     pub fn min(&self) -> Option<Span> {
-        self.sorted.first().map(|ns| Span::from_nanos(*ns))
+        (!self.slices.is_empty()).then(|| Span::from_nanos(self.lowest))
     }
 
     /// `None` when nothing was recorded in the window before `now`.
@@ -111,13 +114,10 @@ impl Recent {
         self.expire(now);
         let count: u64 = self.slices.iter().map(|slice| slice.count).sum();
         let sum: i128 = self.slices.iter().map(|slice| i128::from(slice.sum)).sum();
-        let min = self.slices.iter().map(|slice| slice.min).min()?;
+        let min = self.min()?.as_nanos();
         let max = self.slices.iter().map(|slice| slice.max).max()?;
         // The limiter may have let nothing of these slices through: then the extremes are all that is known.
-        let [p50, p90, p99, p999] = match self.sorted.len() {
-            0 => [min, max, max, max],
-            kept => super::tally::ranks(kept as u64).map(|rank| self.sorted[rank as usize - 1]),
-        };
+        let [p50, p90, p99, p999] = if self.values.is_empty() { [min, max, max, max] } else { self.percentiles() };
         Some(Distribution {
             count,
             last: Span::from_nanos(self.last),
@@ -135,16 +135,35 @@ impl Recent {
     pub fn clear(&mut self) {
         self.slices.clear();
         self.values.clear();
-        self.sorted.clear();
+        self.lowest = i64::MAX;
+    }
+
+    /// p50, p90, p99 and p999 of the kept values, of which there are some: the highest first, and each among what is below it.
+    fn percentiles(&mut self) -> [i64; 4] {
+        self.scratch.clear();
+        self.scratch.extend(&self.values);
+        let mut below = &mut self.scratch[..];
+        let mut found = [0; 4];
+        let mut above = 0;
+        for (rank, found) in super::tally::ranks(self.values.len() as u64).into_iter().zip(&mut found).rev() {
+            // The same rank again has the same value.
+            let index = rank as usize - 1;
+            if index < below.len() {
+                let (less, &mut value, _) = below.select_nth_unstable(index);
+                (below, above) = (less, value);
+            }
+            *found = above;
+        }
+        found
     }
 
     fn expire(&mut self, now: MonoTime) {
         let oldest = slice_of(now) - SLICES + 1;
         while let Some(slice) = self.slices.front().filter(|slice| slice.index < oldest).copied() {
             self.slices.pop_front();
-            for value in self.values.drain(..slice.kept) {
-                let place = self.sorted.partition_point(|kept| *kept < value);
-                assert_eq!(self.sorted.remove(place), value, "every kept value is also in sorted order");
+            self.values.drain(..slice.kept);
+            if slice.min == self.lowest {
+                self.lowest = self.slices.iter().map(|slice| slice.min).min().unwrap_or(i64::MAX);
             }
         }
     }
