@@ -383,6 +383,10 @@ impl Engine {
             return;
         }
         let live = |latest: &Latest| at - latest.arrival < intake::SENDER_TIMEOUT;
+        // One that is heard on and has not moved was looked at when it came, or when another did.
+        if self.latest[d.mic].as_ref().is_some_and(|own| live(own) && own.sender == d.sender) {
+            return;
+        }
         let others = self.latest.iter().enumerate().filter(|&(mic, _)| mic != d.mic);
         let differs = |latest: &Latest| live(latest) && latest.sender.ip() != d.sender.ip();
         if !others.filter_map(|(_, latest)| latest.as_ref()).any(differs) {

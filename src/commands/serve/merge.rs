@@ -43,6 +43,10 @@ pub struct Merge<T> {
     seen: KernelTime,
     /// Up to there nothing is missing.
     certain: KernelTime,
+    /// Up to there what waits may leave; `None`: all of it.
+    limit: Option<KernelTime>,
+    /// A socket is behind.
+    late: bool,
 }
 
 impl<T> Merge<T> {
@@ -55,6 +59,8 @@ impl<T> Merge<T> {
             ended: [false; MICS],
             seen: NEVER,
             certain: NEVER,
+            limit: Some(NEVER),
+            late: false,
         }
     }
 
@@ -70,9 +76,8 @@ impl<T> Merge<T> {
         self.ended[mic] = true;
     }
 
-    /// Ends a round: moves all whose order is certain into `ready`, oldest first. True when another round (arm, enter, reap)
-    /// is due before time may be said to have passed.
-    pub fn settle(&mut self, noted: Noted, ready: &mut Vec<(usize, KernelTime, T)>) -> bool {
+    /// Ends a round: all whose order is certain may leave, by [`next`](Merge::next).
+    pub fn settle(&mut self, noted: Noted) {
         if noted == Noted::Since {
             self.certain = self.seen;
         }
@@ -86,13 +91,22 @@ impl<T> Merge<T> {
         let limit = late.map_or(self.certain, |late| late.min(self.certain));
         // A step of the clock may have put a socket's stamps out of order: it is read on all the same.
         let all = noted == Noted::Nothing && late.is_none();
-        while let Some((stamp, mic)) = self.oldest().filter(|&(stamp, _)| all || stamp <= limit) {
-            let (_, item) = self.waiting[mic].pop_front().expect("the oldest waits");
-            ready.push((mic, stamp, item));
-        }
+        self.limit = (!all).then_some(limit);
         self.fresh = [0; MICS];
         self.ended = [false; MICS];
-        late.is_some() || self.oldest().is_some()
+        self.late = late.is_some();
+    }
+
+    /// Whether another round (arm, enter, reap) is due before time may be said to have passed; once all that may has left.
+    pub fn is_behind(&self) -> bool {
+        self.late || self.oldest().is_some()
+    }
+
+    /// The next that may leave, oldest first.
+    pub fn next(&mut self) -> Option<(usize, KernelTime, T)> {
+        let (stamp, mic) = self.oldest().filter(|(stamp, _)| self.limit.is_none_or(|limit| *stamp <= limit))?;
+        let (_, item) = self.waiting[mic].pop_front()?;
+        Some((mic, stamp, item))
     }
 
     /// The oldest stamp at the head of a socket's queue.
@@ -110,10 +124,14 @@ mod tests {
         KernelTime::from_nanos(us * 1_000)
     }
 
+    fn settle_as(merge: &mut Merge<u32>, noted: Noted) -> (bool, Vec<u32>) {
+        merge.settle(noted);
+        let ready = std::iter::from_fn(|| merge.next()).map(|(_, _, item)| item).collect();
+        (merge.is_behind(), ready)
+    }
+
     fn settle(merge: &mut Merge<u32>) -> (bool, Vec<u32>) {
-        let mut ready = Vec::new();
-        let behind = merge.settle(Noted::Nothing, &mut ready);
-        (behind, ready.into_iter().map(|(_, _, item)| item).collect())
+        settle_as(merge, Noted::Nothing)
     }
 
     #[test]
@@ -149,16 +167,15 @@ mod tests {
     #[test]
     fn what_was_read_while_others_were_noted_waits_for_one_more_enter() {
         let mut merge = Merge::new(8);
-        let mut ready = Vec::new();
         merge.push(0, at(74_667), 1);
         merge.push(0, at(85_331), 4);
-        assert!(merge.settle(Noted::Since, &mut ready), "mic 1 was noted while mic 0 was read");
-        assert!(ready.is_empty());
+        assert_eq!(settle_as(&mut merge, Noted::Since), (true, vec![]), "mic 1 was noted while mic 0 was read");
         merge.push(1, at(74_742), 2);
         merge.push(2, at(74_842), 3);
         merge.push(2, at(85_431), 6);
-        assert!(merge.settle(Noted::Since, &mut ready), "mic 2 may have been read before mic 1's next came");
-        assert_eq!(ready.drain(..).map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        let (behind, ready) = settle_as(&mut merge, Noted::Since);
+        assert!(behind, "mic 2 may have been read before mic 1's next came");
+        assert_eq!(ready, [1, 2, 3, 4]);
         merge.push(1, at(85_380), 5);
         assert_eq!(settle(&mut merge), (false, vec![5, 6]));
     }
@@ -166,12 +183,11 @@ mod tests {
     #[test]
     fn an_enter_that_left_some_of_what_was_noted_makes_nothing_certain() {
         let mut merge = Merge::new(8);
-        let mut ready = Vec::new();
         merge.push(0, at(2), 2);
-        assert!(merge.settle(Noted::Before, &mut ready) && merge.settle(Noted::Before, &mut ready));
+        assert_eq!(settle_as(&mut merge, Noted::Before), (true, vec![]));
+        assert_eq!(settle_as(&mut merge, Noted::Before), (true, vec![]));
         merge.push(1, at(1), 1);
-        assert!(!merge.settle(Noted::Since, &mut ready));
-        assert_eq!(ready.into_iter().map(|(_, _, item)| item).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(settle_as(&mut merge, Noted::Since), (false, vec![1, 2]));
     }
 
     #[test]

@@ -64,7 +64,6 @@ pub(super) struct Loop {
     log: Log,
     recording: Option<Recording>,
     merge: Merge<MicDatagram>,
-    ready: Vec<(usize, KernelTime, MicDatagram)>,
     completions: Vec<Completion>,
     /// HTTP's completions of this turn, fed after the microphones.
     web: Vec<Completion>,
@@ -95,7 +94,6 @@ impl Loop {
             log: Log::default(),
             recording: None,
             merge: Merge::new(usize::from(RingOptions::default().mic_buffers)),
-            ready: Vec::with_capacity(1024),
             completions: Vec::with_capacity(8192),
             web: Vec::with_capacity(1024),
             conn_of: Vec::new(),
@@ -250,11 +248,10 @@ impl Loop {
             (true, true) => Noted::Since,
             (_, false) => Noted::Before,
         };
-        self.behind = self.merge.settle(noted, &mut self.ready);
-        let mut ready = std::mem::take(&mut self.ready);
+        self.merge.settle(noted);
         // Of a burst, only the last packet's level is ever asked for.
         let mut newest = [const { None }; MICS];
-        for (mic, stamp, datagram) in ready.drain(..) {
+        while let Some((mic, stamp, datagram)) = self.merge.next() {
             let accepted = self.feed(mic, stamp, &datagram, clocks);
             let done = if accepted { newest[mic].replace(datagram) } else { Some(datagram) };
             done.into_iter().for_each(|datagram| self.ring.recycle(datagram));
@@ -263,7 +260,7 @@ impl Loop {
             self.shared.rms[datagram.mic] = packet::rms(self.ring.payload(&datagram));
             self.ring.recycle(datagram);
         }
-        self.ready = ready;
+        self.behind = self.merge.is_behind();
         self.rearm(clocks.mono);
         clocks
     }
