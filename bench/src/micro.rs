@@ -28,6 +28,11 @@ pub fn all(c: &mut Criterion) {
     c.bench_function("rms of a packet", |b| b.iter(|| rms(black_box(&cycle[..2048]))));
     let mut fed = Fed::new();
     c.bench_function("engine, a cycle of three packets", |b| b.iter(|| fed.cycle()));
+    let mut fed = Fed::new();
+    for _ in 0..100 {
+        fed.cycle();
+    }
+    c.bench_function("engine, 31 packets of a flood", |b| b.iter(|| fed.burst()));
     for subscribers in [1, 100] {
         let mut fed = Fed::new();
         let mut web = Web::new(subscribers, &mut fed);

@@ -11,7 +11,7 @@ use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::http::{Action, ConnId, HttpConfig, LocalTime, Server, Source};
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
-use crate::load::fill;
+use crate::load::{fill, index_sample};
 
 const PERIOD: Span = Span::from_nanos(10_666_667);
 const START_NS: i64 = 1_795_345_500_000_000_000;
@@ -21,6 +21,7 @@ pub struct Fed {
     pub engine: Engine,
     packets: [Vec<u8>; MICS],
     cycle: i64,
+    flooded: i64,
 }
 
 impl Default for Fed {
@@ -39,7 +40,7 @@ impl Fed {
             history: Span::from_secs(5),
             max_datagram: 8192,
         };
-        Fed { engine: Engine::new(config), packets: [const { Vec::new() }; MICS], cycle: 0 }
+        Fed { engine: Engine::new(config), packets: [const { Vec::new() }; MICS], cycle: 0, flooded: 0 }
     }
 
     pub fn clocks(&self) -> Clocks {
@@ -70,6 +71,27 @@ impl Fed {
         self.engine.handle_timeout();
         self.cycle += 1;
         left
+    }
+
+    /// What a flood with segmentation offload brings at once: 31 packets of one microphone with one stamp, 20 us after those of
+    /// the one before.
+    pub fn burst(&mut self) {
+        self.flooded += 1;
+        let mic = self.flooded as usize % MICS;
+        let mut clocks = self.clocks();
+        let passed = Span::from_micros(20 * self.flooded);
+        (clocks.mono, clocks.wall) = (clocks.mono + passed, clocks.wall + passed);
+        self.engine.begin_turn(clocks);
+        for n in 0..31 {
+            self.packets[mic].resize(2048, 0);
+            // Packets differ in their first sample, or they would be duplicates.
+            self.packets[mic][..4].copy_from_slice(&index_sample(mic, self.flooded * 31 + n).to_le_bytes());
+            let (stamp, sender) = (clocks.wall - Span::from_micros(5), SocketAddr::from(([127, 0, 0, 1], 4000)));
+            let bytes = &self.packets[mic];
+            self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
+            while self.engine.poll_output().is_some() {}
+        }
+        self.engine.handle_timeout();
     }
 }
 

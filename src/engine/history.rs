@@ -11,19 +11,17 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::packet::SAMPLE_BYTES;
 use crate::MICS;
 use crate::cycle::Cycle;
 use crate::time::{FramePos, KernelTime};
 
 /// Bytes of a frame: one s32le sample a microphone.
-pub const FRAME_BYTES: usize = 4 * MICS;
+pub const FRAME_BYTES: usize = SAMPLE_BYTES * MICS;
 
 /// Cycle records kept are bounded by the history's length in packets of this many frames. Shorter packets keep their
 /// audio, and lose their records sooner.
 const SHORTEST_RECORDED: usize = 64;
-
-/// Bytes of a sample.
-const SAMPLE_BYTES: usize = FRAME_BYTES / MICS;
 
 /// One channel.
 #[derive(Debug)]
@@ -51,13 +49,20 @@ pub struct History {
     packets: [u64; MICS],
 }
 
+/// Silence whose pages are there: else the first seconds of audio would fault in each of them, in the loop.
+fn touched(samples: usize) -> Vec<[u8; SAMPLE_BYTES]> {
+    let mut ring = Vec::with_capacity(samples);
+    ring.resize(samples, [0; SAMPLE_BYTES]);
+    ring
+}
+
 impl History {
     /// Keeps `keep` emitted frames, with room for `ahead` frames of cycles that have not left.
     pub fn new(keep: usize, ahead: usize) -> History {
         let capacity = keep + ahead;
         assert!(keep > 0 && ahead > 0, "a history without room holds nothing");
         History {
-            channels: std::array::from_fn(|_| Channel { ring: vec![[0; SAMPLE_BYTES]; capacity], end: FramePos(0) }),
+            channels: std::array::from_fn(|_| Channel { ring: touched(capacity), end: FramePos(0) }),
             capacity: capacity as i64,
             keep: keep as i64,
             head: FramePos(0),

@@ -55,7 +55,7 @@ pub fn mono() -> MonoTime {
 }
 
 /// Nothing but the reads themselves takes so little.
-const TIGHT_NS: i64 = 300;
+const TIGHT_NS: i64 = 150;
 
 /// Both clocks at one moment, and how far apart the reads around it were: the first tight RAW, REALTIME, RAW bracket, or the
 /// narrowest of three, so that being preempted between two reads does not pass for a step of the host's clock.

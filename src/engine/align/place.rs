@@ -1,0 +1,194 @@
+//! Where a packet of the board belongs, by the order of stamps and the clock: into the newest cycle, the next, or a hole that an
+//! older one has; and what becomes of those that may belong to two.
+
+use super::{Arrival, SharedAligner};
+use crate::engine::tail::{Entry, Sink};
+use crate::time::{FramePos, MonoTime, Span};
+
+/// Earlier than the board's floor by more than the floor's error, beside the jitter.
+const BEFORE_BOARD: Span = Span::from_micros(-500);
+/// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
+const BACKLOG: Span = Span::from_secs(5);
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Join(usize),
+    /// Too soon for the newest and too late for the one before it, which it fills if that lacks it.
+    Overdue(Option<usize>),
+    /// By index order alone into the newest cycle, or the next.
+    Rising(usize),
+    Next,
+    /// Into the next, for want of a better place: it is too early for it.
+    Tentative,
+    /// Into the newest, where another packet stands: one of the two is late.
+    Contested,
+    Nowhere,
+}
+
+impl SharedAligner {
+    /// Where a packet belongs, by the order of stamps and the clock.
+    pub(super) fn choose(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> Place {
+        let Some(back) = self.tail.back() else { return Place::Next };
+        let (mic, samples) = (a.mic, a.packet.samples());
+        let newest = self.tail.len() - 1;
+        let quarter = self.period().mul_ratio(1, 4);
+        let r_in = |i: usize| self.residual(self.tail.get(i).own_end(samples), a.at);
+        let near = |r: Option<Span>| r.is_some_and(|r| r.abs() < quarter);
+        // A whole period behind the others it is of the next cycle, wherever the floor is thought to be.
+        let whole = self.period().mul_ratio(7, 8);
+        let beside = |e: &Entry| e.first_arrival().is_none_or(|first| a.at - first < whole);
+        if self.is_duplicate(a, sink) {
+            return Place::Nowhere;
+        }
+        let lag = self.lags[mic].standing();
+        if lag >= quarter
+            && let Some(place) = self.lagging(a, lag)
+        {
+            return place;
+        }
+        let empty = back.slots[mic].is_none();
+        let rising = empty && back.last_mic().is_none_or(|last| last < mic);
+        let own = r_in(newest);
+        if rising {
+            let close = back.newest().is_some_and(|at| (a.at - at).abs() < quarter);
+            if close || own.is_none_or(|r| r > -quarter) {
+                return Place::Rising(newest);
+            }
+        }
+        if self.late.doubt_since().is_some() || self.late.base() > quarter {
+            // In a backlog everything comes at once: only the order counts.
+            return if rising { Place::Rising(newest) } else { Place::Next };
+        }
+        if empty && near(own) && beside(back) {
+            return Place::Join(newest);
+        }
+        let next_end = back.own_end(0) + i64::from(samples);
+        let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
+        let too_early = match self.residual(next_end, a.at) {
+            Some(r) if self.is_settled(a.at) => r < before,
+            _ => self.is_beyond_backlog(next_end, a.at),
+        };
+        if !too_early {
+            return Place::Next;
+        }
+        if empty && own.is_some_and(|r| r > -quarter) && beside(back) {
+            return Place::Join(newest);
+        }
+        let holes = self.tail.lacking(mic).map(|(i, e)| (i, e, r_in(i)));
+        // Older cycles are further below the packet.
+        let hole = holes.take_while(|(.., r)| r.is_some_and(|r| r < quarter)).find(|(_, e, r)| near(*r) && beside(e));
+        match hole {
+            Some((i, ..)) => Place::Join(i),
+            None if !empty && near(own) && !self.skips.stands(a.at) => Place::Contested,
+            None => Place::Tentative,
+        }
+    }
+
+    /// Where a packet belongs whose microphone comes `lag` behind the others: into the oldest cycle after its last one whose
+    /// first packet came so long ago. One that is too soon for the newest is of an older one, unless the lag is over: the
+    /// next packets tell.
+    fn lagging(&self, a: &Arrival<'_>, lag: Span) -> Option<Place> {
+        let quarter = self.period().mul_ratio(1, 4);
+        let lacking = || self.tail.iter().rev().take_while(|(_, e)| e.slots[a.mic].is_none());
+        let behind = |e: &Entry| self.behind(a.mic, a.at, e).unwrap_or(Span::MAX);
+        // A whole period behind could be the next cycle's, no longer lagging.
+        let fits = |b: Span| (b - lag).abs() < quarter && b < self.period().mul_ratio(15, 16);
+        if let Some((i, _)) = lacking().filter(|(_, e)| fits(behind(e))).last() {
+            return Some(Place::Join(i));
+        }
+        let too_soon = self.tail.back().is_some_and(|back| behind(back) < lag - quarter);
+        let hole = lacking().nth(1).map(|(i, _)| i);
+        let previous = self.tail.iter().rev().find_map(|(_, e)| e.slots[a.mic]);
+        let in_burst = previous.is_some_and(|p| a.at - p.at < self.period().mul_ratio(1, 8));
+        (too_soon && (hole.is_some() || in_burst)).then_some(Place::Overdue(hole))
+    }
+
+    /// How far a packet that arrived at `at` came behind the others of its cycle, their own lags taken off.
+    pub(super) fn behind(&self, mic: usize, at: MonoTime, entry: &Entry) -> Option<Span> {
+        let others = entry.slots.iter().enumerate().filter(|&(other, _)| other != mic);
+        let first = others.filter_map(|(other, slot)| Some((*slot)?.at + -self.lags[other].standing())).min();
+        first.map(|first| at - first)
+    }
+
+    /// Two packets of one microphone at the phase of one cycle: one is late, and was meant for an older one. That is the
+    /// second, unless the first was there before its microphone's own floor, or before those that the board sends before
+    /// it. Returns where the second goes.
+    pub(super) fn settle_contest(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Option<usize> {
+        let newest = self.tail.len() - 1;
+        let entry = self.tail.get(newest);
+        let first = entry.slots[a.mic].expect("it is contested");
+        let overtook = entry.slots[..a.mic].iter().flatten().any(|s| s.at > first.at);
+        if !(first.early || overtook) || entry.has_left() {
+            return self.hole(a.mic, a.packet.samples(), a.at);
+        }
+        let hole = self.hole(a.mic, first.samples, first.at);
+        let (slot, samples) = self.tail.lift(newest, a.mic, sink);
+        match hole {
+            Some(i) => {
+                self.tail.fill(i, a.mic, slot, &samples, sink);
+            }
+            None => sink.counters.mics[a.mic].late += 1,
+        }
+        Some(newest)
+    }
+
+    /// The newest cycle that lacks `mic` and whose time had come at `at`.
+    fn hole(&self, mic: usize, samples: u32, at: MonoTime) -> Option<usize> {
+        let passed = |end: FramePos| self.residual(end, at).is_some_and(|r| r > Span::ZERO);
+        self.tail.lacking(mic).find(|(_, e)| passed(e.own_end(samples))).map(|(i, _)| i)
+    }
+
+    /// The bytes of this microphone's previous packet, so soon after it that no new one can be here yet.
+    fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
+        let Some((i, previous)) = self.tail.iter().rev().find_map(|(i, e)| Some((i, e.slots[a.mic]?))) else {
+            return false;
+        };
+        let samples = a.packet.samples();
+        if previous.first != a.packet.first() || previous.samples != samples {
+            return false;
+        }
+        let period = self.period();
+        if (a.at - previous.at).abs() >= period.mul_ratio(1, 2) {
+            return false;
+        }
+        let entry = self.tail.get(i);
+        let following = entry.own_end(0) + i64::from(samples);
+        let impossible = self.residual(following, a.at).is_none_or(|r| r < -period.mul_ratio(1, 8));
+        impossible && !a.packet.is_constant() && sink.history.holds(a.mic, entry.first, a.packet.bytes())
+    }
+
+    /// A packet that came too early for the cycle it opened is confirmed by its companions, or goes to an older cycle.
+    pub(super) fn resolve_tentative(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let Some(back) = self.tail.back().filter(|b| b.tentative) else { return };
+        let newest = self.tail.len() - 1;
+        let mic = back.last_mic().expect("a tentative cycle holds its packet");
+        let slot = back.slots[mic].expect("its packet is there");
+        let quarter = self.period().mul_ratio(1, 4);
+        let companion = a.mic > mic && a.at - slot.at < quarter;
+        // The next packet is not early, delayed or not: the floor stands where it was thought to be.
+        let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r > -quarter);
+        let skip_stands = self.skips.stands(a.at);
+        if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
+            let own_end = back.own_end(0);
+            self.tail.confirm_back();
+            let r = self.residual(own_end, slot.at);
+            self.learn(mic, own_end, slot.at, r, sink);
+            return;
+        }
+        let (slot, samples) = self.tail.lift(newest, mic, sink);
+        self.tail.drop_empty_back();
+        match self.hole(mic, slot.samples, slot.at) {
+            Some(i) => {
+                self.tail.fill(i, mic, slot, &samples, sink);
+            }
+            None => sink.counters.mics[mic].late += 1,
+        }
+    }
+
+    /// So much audio cannot have been sent by now, whatever was waiting when the first packet came.
+    fn is_beyond_backlog(&self, end: FramePos, at: MonoTime) -> bool {
+        let ahead = |(since, first)| Span::of_frames(end - first, self.sample_rate) - (at - since);
+        self.floor_since.is_some_and(|floor| ahead(floor) > BACKLOG)
+    }
+}
