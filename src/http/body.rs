@@ -22,8 +22,8 @@ pub enum Body {
 #[derive(Debug)]
 pub enum Next {
     Piece(Bytes),
-    /// A piece that is one whole event.
-    Event(Bytes),
+    /// A piece of so many whole events.
+    Events(Bytes, u64),
     /// Nothing yet.
     Wait,
     End,
@@ -37,7 +37,7 @@ impl Body {
             Body::Whole(bytes) if bytes.is_empty() => return Next::End,
             Body::Whole(bytes) => return Next::Piece(std::mem::take(bytes)),
             Body::Events(subscription) => {
-                return hub.next(subscription, source).map_or(Next::Wait, Next::Event);
+                return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
             Body::LiveWav(live) => {
                 let Some((piece, missed)) = live.next(source) else { return Next::Wait };

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::HttpConfig;
 use super::body::{Body, Next};
@@ -70,7 +70,8 @@ pub struct Conn {
     /// What is left of the piece being sent.
     out: Bytes,
     sending: bool,
-    out_is_event: bool,
+    /// Whole events in it.
+    out_events: u64,
     /// When the phase began, or the request that is being read, or the last send.
     since: MonoTime,
 }
@@ -86,7 +87,7 @@ impl Conn {
             peer_done: false,
             out: Bytes::new(),
             sending: false,
-            out_is_event: false,
+            out_events: 0,
             since: now,
         }
     }
@@ -135,17 +136,15 @@ impl Conn {
         !matches!(self.phase, Phase::Reading { .. } | Phase::Responding { after: After::NextRequest, .. })
     }
 
-    /// A send completed with `n` bytes; whether an event is now whole on its way.
-    pub fn sent(&mut self, n: usize) -> bool {
+    /// A send completed with `n` bytes; how many events are now whole on their way, counted when the last of a piece is.
+    pub fn sent(&mut self, n: usize) -> u64 {
         assert!(
             self.sending && n <= self.out.len(),
             "a send completes that was asked for, and with no more than it had"
         );
         self.sending = false;
-        let _ = self.out.split_to(n);
-        let whole = self.out.is_empty() && self.out_is_event;
-        self.out_is_event &= !whole;
-        whole
+        self.out.advance(n);
+        if self.out.is_empty() { std::mem::take(&mut self.out_events) } else { 0 }
     }
 
     /// The next step, `None` until something happens.
@@ -171,7 +170,7 @@ impl Conn {
                 },
                 Phase::Responding { body: Some(body), .. } => match body.next(context.hub, context.source) {
                     Next::Piece(piece) => self.out = piece,
-                    Next::Event(event) => (self.out, self.out_is_event) = (event, true),
+                    Next::Events(events, count) => (self.out, self.out_events) = (events, count),
                     Next::Wait => break,
                     Next::End => self.finish(context.clocks.mono),
                     Next::Cut => self.close(context.hub),

@@ -154,7 +154,7 @@ impl Server {
         self.clocks = clocks;
         let Some(conn) = live(&mut self.slots, id) else { return };
         self.hub.figures.bytes_sent += n as u64;
-        self.hub.figures.events_sent += u64::from(conn.sent(n));
+        self.hub.figures.events_sent += conn.sent(n);
         self.touched(id.slot);
     }
 

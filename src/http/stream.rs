@@ -12,6 +12,7 @@
 //! would differ between subscribers.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -48,12 +49,17 @@ pub struct Subscription {
     resuming: bool,
 }
 
+/// Events that go out in one piece to whoever is behind: catching up takes fewer sends.
+const JOINED: usize = 4;
+
 #[derive(Debug, Default)]
 struct Log {
     /// Number of the oldest event kept; with none kept, of the next one.
     first: u64,
     /// `None`: overwritten in the history before it could be encoded (a skip longer than the history).
     events: VecDeque<Option<Bytes>>,
+    /// The last piece made of several events: the numbers in it. Who falls behind together shares it.
+    joined: (Range<u64>, Bytes),
     /// Slots of the connections that listen.
     listeners: Vec<u32>,
 }
@@ -77,8 +83,21 @@ impl Log {
         self.events.push_back(encode());
     }
 
-    fn get(&self, number: u64) -> Option<&Option<Bytes>> {
-        self.events.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    /// What the log has from event `number` on, in one piece: the bytes and how many events they are. `None`: nothing yet;
+    /// no events: the one there could not be encoded.
+    fn piece(&mut self, number: u64) -> Option<(Bytes, u64)> {
+        let kept = self.events.range((number - self.first) as usize..);
+        let run = || kept.clone().map_while(Option::as_ref).take(JOINED);
+        let count = run().count() as u64;
+        if count < 2 {
+            let event = kept.clone().next()?.clone();
+            return Some((event.unwrap_or_default(), count));
+        }
+        let numbers = number..number + count;
+        if self.joined.0 != numbers {
+            self.joined = (numbers, run().map(Bytes::as_ref).collect::<Vec<_>>().concat().into());
+        }
+        Some((self.joined.1.clone(), count))
     }
 }
 
@@ -140,31 +159,33 @@ impl Hub {
         self.logs[Topic::Packets as usize].push(self.queue, || Some(event::packet_json(packet, now, source)));
     }
 
-    /// The next event of a subscriber that is settled; `None` when it has them all.
-    pub fn next(&mut self, subscription: &mut Subscription, source: &dyn Source) -> Option<Bytes> {
-        let log = &self.logs[subscription.topic as usize];
+    /// The next events of a subscriber that is settled, in one piece, and how many; `None` when it has them all.
+    pub fn next(&mut self, subscription: &mut Subscription, source: &dyn Source) -> Option<(Bytes, u64)> {
+        let log = &mut self.logs[subscription.topic as usize];
         loop {
-            let held = source.cycle_ids().start.min(log.first);
-            if subscription.resuming && subscription.cursor < held {
-                // Overwritten while the client was busy with older ones.
+            if subscription.resuming {
+                // What was overwritten while the client was busy with older ones.
+                let held = source.cycle_ids().start.min(log.first).max(subscription.cursor);
                 self.figures.events_dropped += held - subscription.cursor;
                 subscription.cursor = held;
             }
-            let event = if subscription.cursor < log.first {
+            let (events, count) = if subscription.cursor < log.first {
                 let cycle = source.cycle(subscription.cursor);
-                cycle.and_then(|cycle| match subscription.topic {
+                let event = cycle.and_then(|cycle| match subscription.topic {
                     Topic::BinaryCycles => event::cycle_binary(&cycle, source),
                     _ => event::cycle_json(&cycle, source),
-                })
-            } else if let Some(event) = log.get(subscription.cursor) {
-                event.clone()
+                });
+                let count = u64::from(event.is_some());
+                (event.unwrap_or_default(), count)
+            } else if let Some(piece) = log.piece(subscription.cursor) {
+                piece
             } else {
                 subscription.resuming = false;
                 return None;
             };
-            subscription.cursor += 1;
-            if event.is_some() {
-                return event;
+            subscription.cursor += count.max(1);
+            if count > 0 {
+                return Some((events, count));
             }
             self.figures.events_dropped += 1;
         }

