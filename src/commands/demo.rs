@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use super::Failure;
 use super::serve::{self, Addresses};
 use crate::cli::ServeArgs;
+use crate::engine::packet::SAMPLE_BYTES;
 use crate::sys::host;
 
 /// Serves until SIGINT or SIGTERM; the virtual microphones end with it.
@@ -16,15 +17,18 @@ use crate::sys::host;
 /// # Errors
 /// What `serve` could not set up, or that the simulator cannot be started.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    // Before the loop's thread is pinned.
+    let allowed = host::allowed_cpus().unwrap_or_default();
     serve::run(args, |addresses| {
-        start(addresses)?;
+        let elsewhere = allowed.iter().find(|&&core| Some(core) != addresses.core);
+        start(args, addresses, elsewhere.copied())?;
         explain(addresses);
         Ok(())
     })
 }
 
 /// Starts the simulator. The kernel ends its process with ours, however we end; by then we may signal nobody.
-fn start(addresses: &Addresses) -> Result<(), Failure> {
+fn start(args: &ServeArgs, addresses: &Addresses, core: Option<usize>) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(format_args!("cannot find this program's own file for the microphones: {error}"))
     })?;
@@ -32,6 +36,9 @@ fn start(addresses: &Addresses) -> Result<(), Failure> {
     let to = reachable(addresses.mics[0]).ip().to_string();
     let mut command = Command::new(program);
     command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
+    command.args(["--core", &core.map_or("none".to_owned(), |core| core.to_string())]);
+    let samples = (args.max_datagram / SAMPLE_BYTES).min(512);
+    command.args(["--sample-rate", &args.sample_rate.to_string(), "--samples", &samples.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     host::die_with_parent(&mut command);
     command

@@ -322,6 +322,33 @@ fn a_subscriber_reading_a_byte_a_second_hurts_only_itself() {
 }
 
 #[test]
+fn the_demos_microphones_send_what_was_asked_for_from_another_core() {
+    let mut command = micring();
+    command.args(["demo", "--mic-ports", "0,0,0", "--http", "127.0.0.1:0", "--sample-rate", "16000"]);
+    command.args(["--max-datagram", "1024"]);
+    let demo = Serve::spawn(command);
+    let mut events = demo.events("/api/stream_3ch");
+    let got = events.until(|event| event.id == Some(50));
+    let frames = got.iter().filter(|event| event.is_complete()).map(|event| event.frames()).max();
+    assert_eq!(frames, Some(256), "as many as a datagram may have");
+    // By the stamps: between 16 and 48 kHz lies more than any machine's hesitation.
+    let at = |event: &Event| event.json["arrival_us"][0].as_f64().expect("complete");
+    let complete: Vec<&Event> = got.iter().filter(|event| event.is_complete()).collect();
+    let (first, last) = (complete[0], complete[complete.len() - 1]);
+    let rate = (last.first_frame() - first.first_frame()) as f64 / (at(last) - at(first)) * 1e6;
+    assert!((12_000.0..24_000.0).contains(&rate), "{rate} frames a second");
+    let pid = demo.pid();
+    let child = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let cores = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+    };
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+        assert_ne!(cores(child.trim()), cores(&pid.to_string()));
+    }
+}
+
+#[test]
 fn the_demos_microphones_end_with_it_however_it_ends() {
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         let mut command = micring();
