@@ -183,7 +183,12 @@ fn parse_clock(text: &str) -> Result<ClockChoice, String> {
 fn parse_hold(text: &str) -> Result<Hold, String> {
     match text {
         "auto" => Ok(Hold::Auto),
-        _ => parse_span(text).map(Hold::Fixed),
+        _ => match parse_span(text)? {
+            span if span < Span::from_millis(1) => {
+                Err("is too short: 1ms or more; a cycle takes a moment to arrive".into())
+            }
+            span => Ok(Hold::Fixed(span)),
+        },
     }
 }
 
@@ -234,6 +239,15 @@ mod tests {
         assert_eq!(parse_span("24h"), Ok(Span::from_secs(86_400)));
         for wrong in ["5", "ms", "-1s", "5 days", "1e99h", ""] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hold_is_longer_than_a_cycle_takes_to_arrive() {
+        assert_eq!(parse_hold("auto"), Ok(Hold::Auto));
+        assert_eq!(parse_hold("1ms"), Ok(Hold::Fixed(Span::from_millis(1))));
+        for wrong in ["0s", "999us", "-1ms", "soon"] {
+            assert!(parse_hold(wrong).is_err(), "{wrong}");
         }
     }
 

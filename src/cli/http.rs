@@ -21,7 +21,7 @@ pub struct HttpArgs {
     /// visible to other users of the machine; the environment and a file are not.
     #[arg(long, value_name = "TOKEN", env = "MICRING_TOKEN", hide_env_values = true, value_parser = parse_token)]
     pub token: Option<String>,
-    /// The token is this file's first line; before MICRING_TOKEN.
+    /// The token is this file's first line; before --token and MICRING_TOKEN.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Another name that clients on this machine may call this server by; localhost and addresses always pass. Only

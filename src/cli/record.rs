@@ -16,14 +16,14 @@ pub struct RecordArgs {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(48..), requires = "record")]
     pub record_snap: Option<u32>,
     /// A recording that has grown so large is closed, and another begun; at most half of --record-max-bytes.
-    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_size, requires = "record")]
     pub record_rotate_bytes: u64,
     /// The same after so much time.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_age)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_age, requires = "record")]
     pub record_rotate_age: Span,
     /// All recordings in the folder together; the oldest are removed to stay within. A day of three microphones is 52 GB,
     /// snapped to 64 bytes 2.4 GB.
-    #[arg(long, value_name = "SIZE", default_value = "64GB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64GB", value_parser = parse_size, requires = "record")]
     pub record_max_bytes: u64,
 }
 
