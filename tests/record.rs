@@ -386,6 +386,7 @@ fn a_full_disk_is_counted_and_said_and_harms_no_audio() {
         sum("not_recorded")
     );
     assert_eq!(serve.stop(), Some(0));
+    assert!(serve.stderr().contains(" did not reach the disk: No space left on device"), "{}", serve.stderr());
     tell("disk full while recording", "audio goes on; what is not recorded is counted", &happened, 0, None);
 }
 
@@ -425,6 +426,28 @@ fn a_folder_that_cannot_be_had_is_said_before_anything_runs() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("micring: cannot record into /proc/no: "), "{said}");
+}
+
+#[test]
+fn a_folder_that_is_lost_once_confined_is_said_before_ready() {
+    // SAFETY: reads this process's user.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("SKIPPED: needs root, whose right to write into other users' folders serve gives up");
+        return;
+    }
+    let folder = Folder::new("other");
+    std::os::unix::fs::chown(&folder.0, Some(12_345), Some(12_345)).unwrap();
+    let mut command = micring();
+    command.args(["serve", "--mic-ports", "0,0,0", "--http", "127.0.0.1:0", "--record", folder.path()]);
+    let output = command.output().expect("serve ends by itself");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "never ready");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("cannot record into {}: Permission denied once confined", folder.path())), "{said}");
+    assert_eq!(recordings(&folder.0).len(), 0);
+    let mut serve = Serve::start(&["--record", folder.path(), "--no-sandbox"]);
+    assert_eq!(serve.stop(), Some(0));
+    assert_eq!(recordings(&folder.0).len(), 1);
 }
 
 #[test]

@@ -199,6 +199,19 @@ pub struct Ring {
     counters: RingCounters,
 }
 
+impl Drop for Ring {
+    /// What a kernel worker may still read, inside a write(2) that hangs, is never freed: closing the ring does not wait for it
+    /// (io_uring/io_uring.c, `io_ring_exit_work`). Receives and sends only poll, and are cancelled with the ring.
+    fn drop(&mut self) {
+        if let Some(bytes) = self.log.take() {
+            std::mem::forget(bytes);
+        }
+        if self.file.is_busy() {
+            std::mem::forget(std::mem::take(&mut self.file));
+        }
+    }
+}
+
 impl Ring {
     /// Builds the ring on this thread (which must be pinned already: the ring belongs to it) and enables it, restricted.
     ///

@@ -18,13 +18,14 @@ mod view;
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::Failure;
 use crate::MICS;
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
-use crate::engine::{Config, Engine};
+use crate::engine::{ClockChoice, Config, Engine};
 use crate::http::Server;
 use crate::sys::host::{self, Signals};
 use crate::sys::notify::Notify;
@@ -95,6 +96,9 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
             run.say(format_args!("recording into {}, {megabytes} MB at most, the oldest go first", folder.display()));
         }
     }
+    if args.resample && args.clock == ClockChoice::Shared {
+        run.say("--resample does nothing beside --clock shared: there all channels have one clock");
+    }
     if receive_buffer < 2 * RECEIVE_BUFFER {
         run.say(format_args!(
             "the kernel grants {} KiB of receive buffer a microphone, not {}: raise it with sysctl -w net.core.rmem_max={}",
@@ -110,6 +114,13 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     }
     ready(&addresses)?;
     let _asked = standing::take(&args.host, args.record.record.as_deref(), &mut run);
+    run.open_recording().map_err(|errno| {
+        let (folder, why) = (args.record.record.as_deref().unwrap_or(Path::new("")), words(errno));
+        Failure::new(format_args!(
+            "cannot record into {}: {why} once confined, where root may write no more than any other user: give the folder to this user, or --no-sandbox",
+            folder.display()
+        ))
+    })?;
     announce(&addresses);
     run.notify("READY=1");
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
@@ -178,6 +189,11 @@ pub(super) fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
+/// An errno as people read it.
+pub(super) fn words(errno: i32) -> String {
+    plain(&io::Error::from_raw_os_error(errno))
+}
+
 /// What to do about a ring that the kernel refuses.
 pub(super) fn ring_advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
@@ -188,6 +204,7 @@ pub(super) fn ring_advice(error: &io::Error) -> &'static str {
             "this kernel has no io_uring, or a seccomp profile hides it; micring needs Linux 6.1 or newer"
         }
         Some(libc::EINVAL) => "micring needs Linux 6.1 or newer (multishot receive, deferred task work)",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
         Some(libc::ENOMEM) => "raise the locked-memory limit (ulimit -l) or free memory",
         _ => "see `uname -r`; micring needs Linux 6.1 or newer",
     }

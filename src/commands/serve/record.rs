@@ -100,6 +100,16 @@ impl Recording {
         self.recorder.is_drained()
     }
 
+    /// Why the disk takes nothing at present, if so.
+    pub fn trouble(&self) -> Option<i32> {
+        self.recorder.trouble()
+    }
+
+    /// The end, with what waits for the disk given up: a line about it, if it is anything.
+    pub fn give_up(&mut self) -> Option<String> {
+        self.recorder.give_up()
+    }
+
     pub fn next_timeout(&self) -> Option<MonoTime> {
         self.recorder.next_timeout()
     }

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::shelf::Shelf;
+use super::words;
 use crate::MICS;
 use crate::capture::{Writer, clock_offset_comment, clock_step_comment};
 use crate::cycle::Clocks;
@@ -259,7 +260,10 @@ impl Recorder {
                 self.failed(libc::EFBIG, "write", "beginning another");
                 self.give_up_file(bytes);
             }
-            (op, Err(libc::EINTR | libc::EAGAIN)) => self.again = Some(op),
+            // A close is never tried again: the descriptor is gone (close(2)).
+            (op @ (FileOp::Write { .. } | FileOp::Create(_) | FileOp::Unlink(_)), Err(libc::EINTR)) => {
+                self.again = Some(op)
+            }
             (op @ (FileOp::Write { .. } | FileOp::Create(_)), result) => {
                 let what = if matches!(op, FileOp::Create(_)) { "create" } else { "write" };
                 self.failed(result.err().unwrap_or(libc::EIO), what, "trying again every second");
@@ -285,6 +289,24 @@ impl Recorder {
     /// Whether the disk has everything.
     pub fn is_drained(&self) -> bool {
         !self.busy && self.again.is_none() && self.ops.is_empty() && self.filling.bytes.is_empty()
+    }
+
+    /// Why the disk takes nothing at present, if so: an errno.
+    pub fn trouble(&self) -> Option<i32> {
+        self.trouble
+    }
+
+    /// The end: what waits for the disk will not be written. A line about it, if it is anything.
+    pub fn give_up(&mut self) -> Option<String> {
+        let waiting =
+            self.ops.iter().filter_map(|op| if let Op::Write(chunk) = op { Some(chunk.datagrams) } else { None });
+        let all = waiting.chain(self.in_flight).chain([self.filling.datagrams]);
+        let lost = all.fold([0; MICS], |sum, one| std::array::from_fn(|mic| sum[mic] + one[mic]));
+        (!self.is_drained()).then(|| {
+            let why = self.trouble.map_or("it took too long".to_owned(), words);
+            let (total, path) = (lost.iter().sum::<u64>(), self.at_disk.display());
+            format!("{path} ends early: {total} datagrams ({lost:?} a microphone) did not reach the disk: {why}")
+        })
     }
 
     /// When [`next_op`](Recorder::next_op) has something, if nothing comes before.
@@ -508,11 +530,6 @@ impl Recorder {
 /// What a statistics block says of datagrams that are missing before it.
 fn not_recorded_comment(count: u64) -> String {
     format!("{count} datagrams before this were not recorded: the disk was full or too slow")
-}
-
-fn words(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn c_path(path: &Path) -> CString {

@@ -41,6 +41,12 @@ const ERROR_PAUSE: Span = Span::from_millis(10);
 const ACCEPT_PAUSE: Span = Span::from_millis(100);
 /// From SIGTERM until streams that do not drain are cut.
 const SHUTDOWN: Span = Span::from_millis(800);
+/// How much longer what waits for the disk may take; the service manager gives five seconds (scripts/micring.service).
+const RECORDING_SHUTDOWN: Span = Span::from_millis(3200);
+/// For the line that says what a disk did not take.
+const LAST_WORDS: Span = Span::from_millis(100);
+/// A disk that takes longer to create the first file is waited for no more.
+const FIRST_FILE: Span = Span::from_secs(2);
 
 /// The program as HTTP sees it; a macro, since it borrows fields one by one beside the server.
 macro_rules! view {
@@ -136,8 +142,44 @@ impl Loop {
         self.notify.say(state);
     }
 
+    /// Turns until the recording's first file is there, so that nobody is told to be ready who cannot record.
+    ///
+    /// # Errors
+    /// The errno of its creation, or of the ring.
+    pub fn open_recording(&mut self) -> Result<(), i32> {
+        let give_up = host::mono() + FIRST_FILE;
+        while let Some(recording) = &self.recording
+            && recording.figures().files == 0
+            && host::mono() < give_up
+        {
+            if let Some(errno) = recording.trouble() {
+                return Err(errno);
+            }
+            self.turn().map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+        }
+        Ok(())
+    }
+
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
+        if let Some(line) = self.recording.as_mut().and_then(Recording::give_up) {
+            self.log.line(&line);
+            let until = host::mono() + LAST_WORDS;
+            while !self.log.is_empty() && host::mono() < until {
+                if !self.ring.log_busy()
+                    && let Some(bytes) = self.log.next()
+                {
+                    self.ring.write_log(bytes);
+                }
+                self.ring.wait(Some(until - host::mono()))?;
+                self.ring.reap(&mut self.completions);
+                for completion in self.completions.drain(..) {
+                    if let Completion::LogWritten(result) = completion {
+                        self.log.written(result);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -369,13 +411,15 @@ impl Loop {
             }
             Completion::Sent { handle, count } => self.server.sent(self.conn_of[handle.slot as usize], count, clocks),
             Completion::Signal => {
-                if let Some(signal) = self.ring.signal() {
+                if let Some(signal) = self.ring.signal()
+                    && self.stop_at.is_none()
+                {
                     let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
                     self.log.line(&format!("{name}: ending streams"));
                     self.notify.say("STOPPING=1");
                     self.ring.stop_accepting();
                     self.server.begin_shutdown();
-                    self.stop_at.get_or_insert(clocks.mono + SHUTDOWN);
+                    self.stop_at = Some(clocks.mono + SHUTDOWN);
                     if let Some(recording) = &mut self.recording {
                         recording.finish(clocks);
                     }
@@ -411,17 +455,23 @@ impl Loop {
             self.server.next_timeout(),
             self.accept_at,
             self.shortage.next_timeout(),
-            self.stop_at,
+            self.cut_at(),
             self.notify.next_feed(),
             self.recording.as_ref().and_then(Recording::next_timeout),
         ];
         timers.into_iter().flatten().chain(rearm).min()
     }
 
+    /// When the program ends, whatever has not drained by then.
+    fn cut_at(&self) -> Option<MonoTime> {
+        let recorded = self.recording.as_ref().is_none_or(Recording::is_drained);
+        Some(self.stop_at? + if recorded { Span::ZERO } else { RECORDING_SHUTDOWN })
+    }
+
     fn finished(&self, now: MonoTime) -> bool {
-        let Some(stop_at) = self.stop_at else { return false };
+        let Some(cut_at) = self.cut_at() else { return false };
         let recorded = self.recording.as_ref().is_none_or(Recording::is_drained);
         let drained = recorded && self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
-        drained || now >= stop_at
+        drained || now >= cut_at
     }
 }

@@ -13,6 +13,8 @@ struct Disk {
     /// Bytes that it still takes, and what it says after that.
     room: Option<(usize, i32)>,
     most: usize,
+    /// What the next close says; the descriptor is gone all the same.
+    close_says: Option<i32>,
 }
 
 impl Disk {
@@ -46,7 +48,10 @@ impl Disk {
                 self.most = self.most.max(self.files.values().map(Vec::len).sum());
                 Ok(count)
             }
-            FileOp::Close => self.open.take().map(|_| 0).ok_or(libc::EBADF),
+            FileOp::Close => {
+                let closed = self.open.take().map(|_| 0).ok_or(libc::EBADF);
+                self.close_says.take().map_or(closed, Err)
+            }
             FileOp::Unlink(path) => {
                 let path = path.to_str().unwrap();
                 self.files.remove(path).map(|_| 0).ok_or(libc::ENOENT)
@@ -203,6 +208,40 @@ fn a_full_disk_leaves_no_hole_once_there_is_room_again() {
     assert_eq!(found.numbers, (0..3_000).collect::<Vec<_>>());
     assert_eq!(recorder.figures().not_recorded, [0; MICS]);
     assert_eq!(recorder.next_line(), None);
+}
+
+#[test]
+fn a_close_that_is_interrupted_is_never_tried_again() {
+    for errno in [libc::EINTR, libc::EAGAIN, libc::EIO] {
+        let (mut recorder, mut disk) = (recorder(|_| ()), Disk::default());
+        datagrams(&mut recorder, 0..100, |recorder, now| disk.serve(recorder, now));
+        disk.close_says = Some(errno);
+        recorder.finish(clocks(100));
+        // The disk would answer a second close with EBADF.
+        disk.serve(&mut recorder, clocks(100).mono);
+        assert!(recorder.is_drained() && disk.open.is_none());
+        assert!(recorder.next_line().unwrap().ends_with("it may lack its end"));
+        assert_eq!((recorder.next_line(), recorder.figures().errors), (None, 1));
+        assert_eq!(read(disk.files.values().next().unwrap()).numbers.len(), 100);
+    }
+}
+
+#[test]
+fn what_the_disk_did_not_take_by_the_end_is_said() {
+    let (mut recorder, mut disk) = (recorder(|_| ()), Disk::default());
+    datagrams(&mut recorder, 0..300, |recorder, now| disk.serve(recorder, now));
+    disk.room = Some((0, libc::ENOSPC));
+    datagrams(&mut recorder, 300..900, |recorder, now| disk.serve(recorder, now));
+    recorder.finish(clocks(900));
+    disk.serve(&mut recorder, clocks(900).mono);
+    let recorded = recorder.figures().recorded.iter().sum::<u64>();
+    let said = recorder.give_up().expect("a line");
+    let lost = format!("{} datagrams (", 900 - recorded);
+    assert!(said.contains(&lost) && said.ends_with(": No space left on device"), "{said}");
+    let (mut idle, mut disk) = (self::recorder(|_| ()), Disk::default());
+    idle.finish(clocks(10));
+    disk.serve(&mut idle, clocks(10).mono);
+    assert_eq!(idle.give_up(), None);
 }
 
 #[test]
