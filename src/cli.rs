@@ -1,5 +1,6 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+mod engine;
 mod host;
 mod http;
 mod record;
@@ -10,12 +11,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
 pub use self::simulate::SimulateArgs;
 use crate::MICS;
-use crate::engine::{ClockChoice, Hold};
 use crate::time::Span;
 
 /// Three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
@@ -81,24 +82,8 @@ pub struct AnalyzeArgs {
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
-    #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
-    pub clock: ClockChoice,
-    /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
-    #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
-    pub hold: Hold,
-    /// Free boards: resample continuously instead of letting whole samples slip.
-    #[arg(long)]
-    pub resample: bool,
-    /// How much audio the history keeps; decides which late packets still find their place.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
-    pub history: Span,
-    /// Nominal sample rate of every microphone.
-    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
-    pub sample_rate: u32,
-    /// Longest datagram taken, in bytes; longer ones are counted as truncated.
-    #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
-    pub max_datagram: usize,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -112,24 +97,8 @@ pub struct ServeArgs {
     /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
     #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
     pub core: Core,
-    /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
-    #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
-    pub clock: ClockChoice,
-    /// How long an incomplete cycle waits; auto: until it is known to be closed, at most 40 ms.
-    #[arg(long, value_name = "auto|DURATION", default_value = "auto", value_parser = parse_hold)]
-    pub hold: Hold,
-    /// Free boards: resample continuously instead of letting whole samples slip.
-    #[arg(long)]
-    pub resample: bool,
-    /// How much audio the history keeps.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_history)]
-    pub history: Span,
-    /// Nominal sample rate of every microphone.
-    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
-    pub sample_rate: u32,
-    /// Longest datagram taken, in bytes; longer ones are counted as truncated.
-    #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
-    pub max_datagram: usize,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub host: HostArgs,
     #[command(flatten)]
@@ -171,42 +140,6 @@ fn parse_core(text: &str) -> Result<Core, String> {
     }
 }
 
-fn parse_clock(text: &str) -> Result<ClockChoice, String> {
-    match text {
-        "auto" => Ok(ClockChoice::Auto),
-        "shared" => Ok(ClockChoice::Shared),
-        "independent" => Ok(ClockChoice::Independent),
-        _ => Err("is neither auto, shared nor independent".into()),
-    }
-}
-
-fn parse_hold(text: &str) -> Result<Hold, String> {
-    match text {
-        "auto" => Ok(Hold::Auto),
-        _ => match parse_span(text)? {
-            span if span < Span::from_millis(1) => {
-                Err("is too short: 1ms or more; a cycle takes a moment to arrive".into())
-            }
-            span => Ok(Hold::Fixed(span)),
-        },
-    }
-}
-
-fn parse_history(text: &str) -> Result<Span, String> {
-    match parse_span(text)? {
-        span if span < Span::from_millis(100) => Err("is too short: 100ms or more".into()),
-        span if span > Span::from_secs(600) => Err("is too long: 600s or less (0.6 MB a second)".into()),
-        span => Ok(span),
-    }
-}
-
-fn parse_datagram(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(bytes) if (4..=65_507).contains(&bytes) => Ok(bytes),
-        _ => Err("is not a datagram's size in bytes (4 to 65507)".into()),
-    }
-}
-
 /// A duration with its unit: `250us`, `5ms`, `1.5s`, `2m`, `24h`.
 pub fn parse_span(text: &str) -> Result<Span, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or("needs a unit: us, ms, s, m or h")?;
@@ -239,15 +172,6 @@ mod tests {
         assert_eq!(parse_span("24h"), Ok(Span::from_secs(86_400)));
         for wrong in ["5", "ms", "-1s", "5 days", "1e99h", ""] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_hold_is_longer_than_a_cycle_takes_to_arrive() {
-        assert_eq!(parse_hold("auto"), Ok(Hold::Auto));
-        assert_eq!(parse_hold("1ms"), Ok(Hold::Fixed(Span::from_millis(1))));
-        for wrong in ["0s", "999us", "-1ms", "soon"] {
-            assert!(parse_hold(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{Core, parse_core, parse_datagram};
+use super::engine::parse_datagram;
+use super::{Core, parse_core};
 
 #[derive(Args, Clone, Debug)]
 pub struct HostArgs {

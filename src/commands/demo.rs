@@ -37,8 +37,8 @@ fn start(args: &ServeArgs, addresses: &Addresses, core: Option<usize>) -> Result
     let mut command = Command::new(program);
     command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
     command.args(["--core", &core.map_or("none".to_owned(), |core| core.to_string())]);
-    let samples = (args.max_datagram / SAMPLE_BYTES).min(512);
-    command.args(["--sample-rate", &args.sample_rate.to_string(), "--samples", &samples.to_string()]);
+    let samples = (args.engine.max_datagram / SAMPLE_BYTES).min(512);
+    command.args(["--sample-rate", &args.engine.sample_rate.to_string(), "--samples", &samples.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     host::die_with_parent(&mut command);
     command

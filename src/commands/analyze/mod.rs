@@ -21,7 +21,6 @@ use super::Failure;
 use crate::MICS;
 use crate::capture::{Datagrams, Fault, PassedOver, Seen};
 use crate::cli::AnalyzeArgs;
-use crate::engine::Config;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, ServerInfo, Snapshot, Totals};
 use crate::time::Span;
@@ -54,17 +53,7 @@ pub(super) struct FileFindings {
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let mut run = Run::new(
-        Config {
-            sample_rate: args.sample_rate,
-            clock: args.clock,
-            hold: args.hold,
-            resample: args.resample,
-            history: args.history,
-            max_datagram: args.max_datagram,
-        },
-        args.mic_ports.map(|ports| ports.0),
-    );
+    let mut run = Run::new(args.engine.config(), args.mic_ports.map(|ports| ports.0));
     let mut past = Past::default();
     let mut files = Vec::with_capacity(args.files.len());
     for path in &args.files {

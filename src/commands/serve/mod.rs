@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::Failure;
 use crate::MICS;
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
-use crate::engine::{ClockChoice, Config, Engine};
+use crate::engine::{ClockChoice, Engine};
 use crate::http::Server;
 use crate::sys::host::{self, Signals};
 use crate::sys::notify::Notify;
@@ -70,20 +70,14 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
     let recording = Recording::begin(&args.record, addresses)?;
-    let options = RingOptions { max_datagram: args.max_datagram, files: recording.is_some(), ..RingOptions::default() };
+    let options =
+        RingOptions { max_datagram: args.engine.max_datagram, files: recording.is_some(), ..RingOptions::default() };
     let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
     ring.arm_mics();
     ring.listen(listener);
     ring.watch(signals);
 
-    let engine = Engine::new(Config {
-        sample_rate: args.sample_rate,
-        clock: args.clock,
-        hold: args.hold,
-        resample: args.resample,
-        history: args.history,
-        max_datagram: args.max_datagram,
-    });
+    let engine = Engine::new(args.engine.config());
     let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());
@@ -96,7 +90,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
             run.say(format_args!("recording into {}, {megabytes} MB at most, the oldest go first", folder.display()));
         }
     }
-    if args.resample && args.clock == ClockChoice::Shared {
+    if args.engine.resample && args.engine.clock == ClockChoice::Shared {
         run.say("--resample does nothing beside --clock shared: there all channels have one clock");
     }
     if receive_buffer < 2 * RECEIVE_BUFFER {
