@@ -293,6 +293,32 @@ fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
 }
 
 #[test]
+fn a_comment_does_not_come_inside_an_event_that_took_long() {
+    for (path, heartbeat) in
+        [("/api/stream_3ch", &b": still here\n\n"[..]), ("/api/stream_3ch?format=binary", &[4, 0, 0, 0, 0, 0, 0, 0])]
+    {
+        let mut world = World::plain();
+        let id = world.subscribe(path, "");
+        world.take(id);
+        let other = world.subscribe(path, "");
+        world.take(other);
+        world.peer(id).reads = false;
+        world.send_limit = 100;
+        world.emit(64);
+        world.pass(Span::from_secs(16));
+        // The send completes short, and the timeouts of this turn come before its actions.
+        world.complete_unpolled(id);
+        world.server.handle_timeout(world.now);
+        world.peer(id).reads = true;
+        world.run();
+        let (got, idle) = (world.take(id), world.take(other));
+        let (event, comment) = idle.split_at(idle.len() - heartbeat.len());
+        assert_eq!(comment, heartbeat, "{path}");
+        assert!(got == event, "{path}: {} bytes of {}", got.len(), event.len());
+    }
+}
+
+#[test]
 fn streams_end_with_a_whole_event_when_the_server_goes() {
     let mut world = World::plain();
     let reader = world.subscribe("/api/stream_3ch", "");
