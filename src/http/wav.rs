@@ -18,7 +18,7 @@ pub const HEADER_BYTES: usize = 44;
 /// Most bytes handed to a socket at once, some two events of a stream: no client gets more of a turn than another.
 const PIECE_BYTES: usize = 16 * 1024;
 /// The first piece of a download: it begins where the history is overwritten next, and has to get away from there.
-const FIRST_PIECE_BYTES: usize = 64 * 1024;
+pub const FIRST_PIECE_BYTES: usize = 64 * 1024;
 /// Frames that fit a file: RIFF lengths are 32 bits.
 pub const MAX_FRAMES: i64 = (u32::MAX as i64 - HEADER_BYTES as i64) / FRAME_BYTES as i64;
 
