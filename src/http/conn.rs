@@ -124,10 +124,11 @@ impl Conn {
                 self.close(hub);
             }
         } else if !self.deaf() {
-            if self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. }) {
+            let idle = self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. });
+            self.reader.push(bytes);
+            if idle && !self.reader.is_empty() {
                 self.since = now;
             }
-            self.reader.push(bytes);
         }
     }
 
