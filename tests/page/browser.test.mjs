@@ -100,6 +100,12 @@ test("the page, fed by virtual microphones", async (t) => {
     const before = await picture();
     await new Promise((done) => setTimeout(done, 500));
     assert.equal(await picture(), before, "paused");
+    // Longer than an answer may take: what is saved still says how things are.
+    await new Promise((done) => setTimeout(done, 2000));
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+    const saved = JSON.parse(await readFile(await download.path()));
+    assert.notEqual(saved.verdict.headline, "The server does not answer");
+    await page.focus("#pause");
     await page.keyboard.press("Space");
     await until("moving again", async () => (await picture()) !== before);
   });

@@ -294,7 +294,9 @@ function linkDownloads() {
 $("seconds").addEventListener("change", linkDownloads);
 
 $("export").addEventListener("click", () => {
-  const body = JSON.stringify({ taken: new Date().toISOString(), ...(held ?? model).toJSON(performance.now()) }, null, 1);
+  // The plots may be paused; the verdict never is.
+  const verdict = model.verdict(performance.now());
+  const body = JSON.stringify({ taken: new Date().toISOString(), ...(held ?? model).toJSON(verdict) }, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([body], { type: "application/json" }));
   link.download = `micring-figures-${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "")}.json`;
