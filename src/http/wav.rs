@@ -23,7 +23,8 @@ pub const FIRST_PIECE_BYTES: usize = 64 * 1024;
 pub const MAX_FRAMES: i64 = (u32::MAX as i64 - HEADER_BYTES as i64) / FRAME_BYTES as i64;
 
 /// "RIFF WAVE" with plain PCM (format 1). `data_bytes`: `None` for a stream whose end nobody knows, written as
-/// 0xffffffff, which ffmpeg (libavformat/wavdec.c) and browsers read as "until the end of the stream".
+/// 0xffffffff, which ffmpeg (libavformat/wavdec.c) and browsers read as "until the end of the stream". sox takes it for
+/// a length, and ends after 2 h 4 min of three channels, unless it is told `--ignore-length`.
 pub fn header(channels: u16, bits: u16, rate: u32, data_bytes: Option<u32>) -> [u8; HEADER_BYTES] {
     let frame = channels * bits / 8;
     let mut out = [0; HEADER_BYTES];
