@@ -40,8 +40,8 @@ impl Body {
                 return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
             Body::LiveWav(live) => {
-                let Some((piece, missed)) = live.next(source) else { return Next::Wait };
-                hub.figures.events_dropped += u64::from(missed);
+                let Some((piece, lost)) = live.next(source) else { return Next::Wait };
+                hub.figures.events_dropped += lost;
                 return Next::Piece(piece);
             }
             Body::Wav(download) => download.next(source),

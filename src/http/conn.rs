@@ -124,10 +124,11 @@ impl Conn {
                 self.close(hub);
             }
         } else if !self.deaf() {
-            if self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. }) {
+            let idle = self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. });
+            self.reader.push(bytes);
+            if idle && !self.reader.is_empty() {
                 self.since = now;
             }
-            self.reader.push(bytes);
         }
     }
 
@@ -278,7 +279,8 @@ impl Conn {
             Phase::Reading { first: false } if self.reader.is_empty() => config.idle_time,
             Phase::Reading { .. } => config.head_time,
             Phase::Responding { .. } if self.sending => config.stall_time,
-            Phase::Responding { body: Some(body), .. } => body.heartbeat().map(|_| HEARTBEAT)?,
+            // Between two sends of one piece nothing is idle: the rest of it goes out at the next poll.
+            Phase::Responding { body: Some(body), .. } if self.out.is_empty() => body.heartbeat().map(|_| HEARTBEAT)?,
             Phase::Lingering { .. } => LINGER,
             Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing => return None,
         };
@@ -300,6 +302,7 @@ impl Conn {
                 self.close(hub);
             }
             Phase::Responding { body: Some(body), .. } => {
+                assert!(self.out.is_empty(), "a heartbeat is due where nothing is left to send");
                 self.out = body.heartbeat().map_or_else(Bytes::new, Bytes::from_static);
             }
             Phase::Lingering { .. } => self.phase = Phase::Closing,

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 
-use super::wav::Overrun;
+use super::wav::{FIRST_PIECE_BYTES, Overrun};
 use super::{FRAME_BYTES, Source};
 use crate::time::FramePos;
 
 /// Frames a piece: some 20 KB of text, 20 us to write, which is what one turn of the loop gives one client.
 const PIECE_FRAMES: usize = 512;
+/// The first one is as long as that of a WAV: it begins where the history is overwritten next.
+const FIRST_PIECE_FRAMES: usize = FIRST_PIECE_BYTES / FRAME_BYTES;
 /// A chunk's length in RFC 9112 section 7.1, with leading zeros so that it can be filled in afterwards.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
@@ -38,7 +40,9 @@ impl CsvDownload {
         if self.stage == Stage::Done {
             return Ok(None);
         }
-        let mut out = Vec::with_capacity(PIECE_FRAMES * 50);
+        let most = if self.stage == Stage::Names { FIRST_PIECE_FRAMES } else { PIECE_FRAMES };
+        let frames = ((self.end - self.next) as usize).min(most);
+        let mut out = Vec::with_capacity(frames * 50);
         if self.chunked {
             out.extend_from_slice(CHUNK_HEAD);
         }
@@ -46,8 +50,7 @@ impl CsvDownload {
             out.extend_from_slice(b"frame,mic0,mic1,mic2\n");
             self.stage = Stage::Frames;
         }
-        let left = (self.end - self.next) as usize;
-        let mut frames = vec![[0; FRAME_BYTES]; left.min(PIECE_FRAMES)];
+        let mut frames = vec![[0; FRAME_BYTES]; frames];
         source.read(self.next, frames.as_flattened_mut()).ok_or(Overrun)?;
         let mut digits = itoa::Buffer::new();
         for frame in &frames {

@@ -82,10 +82,14 @@ pub struct Reader {
 impl Reader {
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+        if self.scanned == 0 {
+            self.skip_empty_lines();
+        }
     }
 
+    /// Whether no byte of a request is there. Empty lines before one, and the first half of such a line, are none.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        matches!(self.buffer[..], [] | [b'\r'])
     }
 
     pub fn is_full(&self, limits: &HttpConfig) -> bool {
@@ -99,26 +103,29 @@ impl Reader {
 
     /// The next request; `None` while its head is incomplete. After an error only [`Reader::clear`] helps.
     pub fn take(&mut self, limits: &HttpConfig) -> Result<Option<Request>, Bad> {
-        // RFC 9112 section 2.2: empty lines before a request line are skipped.
-        while self.scanned == 0 && self.buffer.starts_with(b"\r\n") {
-            self.buffer.drain(..2);
-        }
-        if self.scanned == 0 && self.buffer == b"\r" {
+        if self.is_empty() {
             return Ok(None);
         }
         while self.scanned < self.buffer.len() {
             if let Some(end) = self.scan_byte(limits)? {
                 let request = parse(&self.buffer[..end], limits)?;
                 self.buffer.drain(..end);
-                if self.buffer.is_empty() {
-                    self.buffer = Vec::new();
-                }
                 self.scanned = 0;
                 self.line_end = None;
+                self.skip_empty_lines();
                 return Ok(Some(request));
             }
         }
         Ok(None)
+    }
+
+    /// Between requests: drops empty lines before a request line (RFC 9112 section 2.2), and memory that is not needed.
+    fn skip_empty_lines(&mut self) {
+        let lines = self.buffer.as_chunks().0.iter().take_while(|line| *line == b"\r\n").count();
+        self.buffer.drain(..2 * lines);
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
     }
 
     /// Looks at one more byte; `Some(end)` when it ends the head.

@@ -2,12 +2,15 @@
 //!
 //! Both bodies are cursors into the history, read as the socket drains: nothing is copied ahead, so a slow client costs
 //! no memory. A download that the history overtakes is cut off, never continued with other samples. The endless stream
-//! is a clock for its listener, so what it missed becomes silence of the same length.
+//! is a clock for its listener: what is missing becomes silence of the same length. But whoever listens live takes that
+//! silence after the pause, and lags by it from then on; so it is never longer than the history, and beyond that the
+//! position jumps.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{FRAME_BYTES, Source};
 use crate::MICS;
+use crate::cycle::Cycle;
 use crate::time::FramePos;
 
 /// Bytes of a header.
@@ -15,12 +18,13 @@ pub const HEADER_BYTES: usize = 44;
 /// Most bytes handed to a socket at once, some two events of a stream: no client gets more of a turn than another.
 const PIECE_BYTES: usize = 16 * 1024;
 /// The first piece of a download: it begins where the history is overwritten next, and has to get away from there.
-const FIRST_PIECE_BYTES: usize = 64 * 1024;
+pub const FIRST_PIECE_BYTES: usize = 64 * 1024;
 /// Frames that fit a file: RIFF lengths are 32 bits.
 pub const MAX_FRAMES: i64 = (u32::MAX as i64 - HEADER_BYTES as i64) / FRAME_BYTES as i64;
 
 /// "RIFF WAVE" with plain PCM (format 1). `data_bytes`: `None` for a stream whose end nobody knows, written as
-/// 0xffffffff, which ffmpeg (libavformat/wavdec.c) and browsers read as "until the end of the stream".
+/// 0xffffffff, which ffmpeg (libavformat/wavdec.c) and browsers read as "until the end of the stream". sox takes it for
+/// a length, and ends after 2 h 4 min of three channels, unless it is told `--ignore-length`.
 pub fn header(channels: u16, bits: u16, rate: u32, data_bytes: Option<u32>) -> [u8; HEADER_BYTES] {
     let frame = channels * bits / 8;
     let mut out = [0; HEADER_BYTES];
@@ -137,40 +141,72 @@ impl WavFormat {
     }
 }
 
-/// The endless stream: everything from `next` on, as it is emitted.
+/// The endless stream: everything from the next cycle on, as it is emitted.
 #[derive(Debug)]
 pub struct LiveWav {
-    /// `None` before the first cycle: nothing says yet where positions begin.
+    /// `None` before the first cycle: nothing says yet where it begins.
     next: Option<FramePos>,
+    /// The first cycle that was not sent whole.
+    cycle: u64,
+    /// Frames of silence in place of what was overwritten, since the client last had everything.
+    silence: i64,
     format: WavFormat,
 }
 
 impl LiveWav {
-    /// From the next emitted frame on.
+    /// From the next emitted cycle on.
     pub fn new(format: WavFormat, source: &dyn Source) -> LiveWav {
-        let span = source.span();
-        LiveWav { next: (!span.is_empty()).then_some(span.end), format }
+        LiveWav { next: None, cycle: source.cycle_ids().end, silence: 0, format }
     }
 
-    /// The next piece, and whether it is silence in place of audio that was overwritten; `None` until more is emitted.
-    pub fn next(&mut self, source: &dyn Source) -> Option<(Bytes, bool)> {
+    /// The next piece, and how many cycles the client lost before it by being slow; `None` until more is emitted.
+    ///
+    /// Positions that were skipped are in the history, as zeros. After a skip that is longer than the history the stream
+    /// goes on with the first cycle that came. What was overwritten before a slow client took it is silence too, of the
+    /// history's length at most before the client has caught up. One that does not (a player that was halted, and goes on
+    /// at its own pace) would get little but silence from the history's edge: it goes on with the newest cycle.
+    pub fn next(&mut self, source: &dyn Source) -> Option<(Bytes, u64)> {
         let span = source.span();
-        if span.is_empty() {
-            return None;
-        }
-        let next = *self.next.get_or_insert(span.start);
+        let held = source.cycle_ids();
         let frame_bytes = self.format.frame_bytes();
         let max = PIECE_BYTES / frame_bytes;
-        if next >= span.start {
-            let frames = usize::try_from(span.end - next).ok().filter(|&n| n > 0)?.min(max);
-            let mut out = vec![0; frames * FRAME_BYTES];
-            source.read(next, &mut out)?;
-            self.next = Some(next + frames as i64);
-            return Some((self.format.convert(out), false));
+        let mut lost = 0;
+        let next = match self.next {
+            Some(next) if next >= span.start => next,
+            behind => {
+                let mut cycle = source.cycle(self.cycle.max(held.start))?;
+                let missing = behind.map(|next| cycle.first_frame - next);
+                let missing = missing.filter(|n| self.silence + n <= span.end - span.start);
+                if missing.is_none() && cycle.id > self.cycle {
+                    cycle = source.cycle(held.end - 1)?;
+                }
+                lost = cycle.id - self.cycle;
+                self.cycle = cycle.id;
+                if let (Some(next), Some(missing)) = (behind, missing) {
+                    let frames = (missing as usize).min(max);
+                    self.next = Some(next + frames as i64);
+                    self.silence += frames as i64;
+                    return Some((Bytes::from(vec![0; frames * frame_bytes]), lost));
+                }
+                cycle.first_frame
+            }
+        };
+        let frames = ((span.end - next) as usize).min(max);
+        if frames == 0 {
+            self.silence = 0;
+            return None;
         }
-        let missed = ((span.start - next) as usize).min(max);
-        self.next = Some(next + missed as i64);
-        Some((Bytes::from(vec![0; missed * frame_bytes]), true))
+        let mut out = vec![0; frames * FRAME_BYTES];
+        source.read(next, &mut out)?;
+        let next = next + frames as i64;
+        self.next = Some(next);
+        // The records of cycles may be gone before their audio is.
+        self.cycle = self.cycle.max(held.start);
+        let sent = |cycle: Cycle| cycle.first_frame + i64::from(cycle.frames) <= next;
+        while source.cycle(self.cycle).is_some_and(sent) {
+            self.cycle += 1;
+        }
+        Some((self.format.convert(out), lost))
     }
 }
 

@@ -175,7 +175,7 @@ fn http(text: &mut Text, snapshot: &Snapshot) {
     text.counter("micring_stream_events_sent_total", "Events sent to subscribers.", stream.events_sent);
     text.counter(
         "micring_stream_events_dropped_total",
-        "Events dropped from the queues of subscribers that could not keep up.",
+        "Events (of the WAV: cycles) that subscribers lost because they could not keep up.",
         stream.events_dropped,
     );
     text.counter("micring_stream_resumed_total", "Streams that went on after a Last-Event-ID.", stream.resumed);

@@ -41,7 +41,8 @@ pub struct StreamFigures {
     pub subscribers: u64,
     pub connections_open: u64,
     pub events_sent: u64,
-    /// Dropped from the queue of a subscriber that could not keep up.
+    /// Lost to subscribers that could not keep up, by each: events of their queues (cycles, or packets), and cycles that
+    /// the history no longer had whole for a listener of the endless WAV. What never was there is not among them.
     pub events_dropped: u64,
     /// Bytes of all responses.
     pub bytes_sent: u64,

@@ -107,6 +107,42 @@ fn an_idle_connection_closes_after_a_minute_without_a_word() {
 }
 
 #[test]
+fn empty_lines_buy_no_time() {
+    for line in [&["\r\n"][..], &["\r", "\n"], &["\r\n\r", "\n"]] {
+        let mut world = World::plain();
+        let (fresh, used) = (world.connect(), world.connect());
+        world.say(used, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        world.take(used);
+        let mut said = line.iter().cycle();
+        for _ in 0..130 {
+            for id in [fresh, used] {
+                if !world.peer(id).closed && !world.peer(id).fin {
+                    world.say(id, said.clone().next().expect("endless"));
+                }
+            }
+            said.next();
+            world.pass(Span::from_millis(500));
+        }
+        assert_eq!(Response::one(&world.take(fresh)).status, 408, "{line:?}");
+        assert_eq!(world.take(used), b"", "{line:?}");
+        assert!(world.peer(used).closed, "{line:?}: a minute after its answer");
+    }
+    // They are skipped all the same, and the head's time begins after them.
+    let mut world = World::plain();
+    let id = world.connect();
+    for text in ["\r\n\r", "\n", "\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\r", "\n"] {
+        world.pass(Span::from_secs(2));
+        world.say(id, text);
+    }
+    assert_eq!(Response::one(&world.take(id)).status, 200);
+    world.pass(Span::from_secs(50));
+    world.say(id, "\r\nGET /healthz");
+    world.pass(Span::from_millis(9_900));
+    world.say(id, " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(Response::one(&world.take(id)).status, 200);
+}
+
+#[test]
 fn input_is_not_asked_for_beyond_what_a_connection_may_hold() {
     let mut world = World::plain();
     let id = world.connect();

@@ -293,6 +293,32 @@ fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
 }
 
 #[test]
+fn a_comment_does_not_come_inside_an_event_that_took_long() {
+    for (path, heartbeat) in
+        [("/api/stream_3ch", &b": still here\n\n"[..]), ("/api/stream_3ch?format=binary", &[4, 0, 0, 0, 0, 0, 0, 0])]
+    {
+        let mut world = World::plain();
+        let id = world.subscribe(path, "");
+        world.take(id);
+        let other = world.subscribe(path, "");
+        world.take(other);
+        world.peer(id).reads = false;
+        world.send_limit = 100;
+        world.emit(64);
+        world.pass(Span::from_secs(16));
+        // The send completes short, and the timeouts of this turn come before its actions.
+        world.complete_unpolled(id);
+        world.server.handle_timeout(world.now);
+        world.peer(id).reads = true;
+        world.run();
+        let (got, idle) = (world.take(id), world.take(other));
+        let (event, comment) = idle.split_at(idle.len() - heartbeat.len());
+        assert_eq!(comment, heartbeat, "{path}");
+        assert!(got == event, "{path}: {} bytes of {}", got.len(), event.len());
+    }
+}
+
+#[test]
 fn streams_end_with_a_whole_event_when_the_server_goes() {
     let mut world = World::plain();
     let reader = world.subscribe("/api/stream_3ch", "");
@@ -357,24 +383,106 @@ fn a_wav_listener_that_falls_behind_the_history_stays_in_time() {
     world.emit(100);
     world.take(id);
     world.peer(id).reads = false;
-    for _ in 0..50 {
+    for _ in 0..20 {
         world.emit(100);
     }
     world.peer(id).reads = true;
     world.run();
     let got = world.take(id);
-    assert_eq!(got.len(), 5000 * 4, "as many frames as were emitted");
+    assert_eq!(got.len(), 2000 * 4, "as many frames as were emitted");
     let (samples, _) = got.as_chunks::<4>();
     for (i, frame) in samples.iter().enumerate() {
         let pos = 200 + i as i64;
         // The cycle that was in flight, silence for what was overwritten, then what the history holds.
-        let held = !(300..5200 - 1000).contains(&pos);
+        let held = !(300..2200 - 1000).contains(&pos);
         let top = |mic| ((i64::from(sample(mic, pos)) + 0x8000) >> 16) as i16;
         let expected = if held { [top(2), top(0)] } else { [0, 0] };
         let frame = [[frame[0], frame[1]], [frame[2], frame[3]]].map(i16::from_le_bytes);
         assert_eq!(frame, expected, "position {pos}");
     }
-    assert!(world.server.figures().events_dropped > 0);
+    assert_eq!(world.server.figures().events_dropped, 9, "cycles");
+}
+
+#[test]
+fn a_wav_listener_that_falls_far_behind_is_live_again() {
+    let mut world = World::plain();
+    world.source.keep = 1000;
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    world.take(id);
+    world.peer(id).reads = false;
+    for _ in 0..50 {
+        world.emit(100);
+    }
+    world.peer(id).reads = true;
+    world.run();
+    assert_eq!(world.take(id), [frames(0..100), frames(4900..5000)].concat());
+    assert_eq!(world.server.figures().events_dropped, 48);
+    world.emit(100);
+    assert_eq!(world.take(id), frames(5000..5100));
+    assert_eq!(world.server.figures().events_dropped, 48);
+}
+
+#[test]
+fn a_player_that_was_halted_is_live_again_although_it_only_keeps_pace() {
+    let mut world = World::plain();
+    // A piece is 16 KiB: a cycle of 1365 frames is one.
+    world.source.keep = 10 * 1365;
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    world.take(id);
+    world.peer(id).reads = false;
+    for _ in 0..15 {
+        world.emit(1365);
+    }
+    for _ in 0..12 {
+        world.complete_one(id);
+        world.emit(1365);
+    }
+    world.take(id);
+    for _ in 0..20 {
+        let newest = world.source.end;
+        world.complete_one(id);
+        world.emit(1365);
+        // Each cycle was put in flight when it was the newest, and completes a cycle later.
+        assert!(world.take(id) == frames(newest - 2 * 1365..newest - 1365), "live at {newest}");
+    }
+}
+
+#[test]
+fn a_pause_is_silence_up_to_the_history_s_length_and_one_jump_beyond() {
+    for (pause, silence) in [(1, 1), (999, 999), (1000, 1000), (1001, 0), (300_000, 0)] {
+        let mut world = World::plain();
+        world.source.keep = 1000;
+        let id = world.subscribe("/api/stream_3ch.wav", "");
+        world.take(id);
+        world.emit(100);
+        let newcomer = world.subscribe("/api/stream_3ch.wav", "");
+        world.take(newcomer);
+        world.emit_after(100, pause);
+        world.emit(100);
+        let after = frames(100 + pause..300 + pause);
+        assert_eq!(world.take(id), [frames(0..100), vec![0; silence * FRAME_BYTES], after.clone()].concat(), "{pause}");
+        assert_eq!(world.take(newcomer), after, "{pause}: nothing of a pause that began before it came");
+        assert_eq!(world.server.figures().events_dropped, 0, "{pause}: nobody was slow");
+    }
+}
+
+#[test]
+fn a_wav_listener_that_was_slow_when_a_long_pause_came_is_live_again_after_it() {
+    let mut world = World::plain();
+    world.source.keep = 1000;
+    let id = world.subscribe("/api/stream_3ch.wav", "");
+    world.take(id);
+    world.peer(id).reads = false;
+    // One in flight and two in the history when the pause begins, which overwrites them.
+    for _ in 0..3 {
+        world.emit(100);
+    }
+    world.emit_after(100, 2000);
+    world.emit(100);
+    world.peer(id).reads = true;
+    world.run();
+    assert_eq!(world.take(id), [frames(0..100), frames(2400..2500)].concat());
+    assert_eq!(world.server.figures().events_dropped, 3);
 }
 
 #[test]

@@ -288,13 +288,18 @@ impl World {
 
     /// A client that reads but once: what is in flight completes, as far as it goes.
     pub fn complete_one(&mut self, id: ConnId) {
+        self.complete_unpolled(id);
+        self.run();
+    }
+
+    /// The same, and the loop has not asked for actions since.
+    pub fn complete_unpolled(&mut self, id: ConnId) {
         let limit = self.send_limit;
         let peer = self.open(id);
         let bytes = peer.send.take().expect("a send in flight");
         let n = bytes.len().min(limit);
         peer.got.extend_from_slice(&bytes[..n]);
         self.server.sent(id, n, self.now);
-        self.run();
     }
 
     fn open(&mut self, id: ConnId) -> &mut Peer {

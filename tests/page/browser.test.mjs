@@ -95,11 +95,18 @@ test("the page, fed by virtual microphones", async (t) => {
     const picture = () => page.evaluate(() => document.querySelector("canvas.wave").toDataURL());
     await page.focus("#pause");
     await page.keyboard.press("Space");
-    assert.equal(await page.getAttribute("#pause", "aria-pressed"), "true");
+    assert.equal(await page.getAttribute("#pause", "data-on"), "true");
+    assert.equal(await page.textContent("#pause"), "Go on");
     await new Promise((done) => setTimeout(done, 200));
     const before = await picture();
     await new Promise((done) => setTimeout(done, 500));
     assert.equal(await picture(), before, "paused");
+    // Longer than an answer may take: what is saved still says how things are.
+    await new Promise((done) => setTimeout(done, 2000));
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+    const saved = JSON.parse(await readFile(await download.path()));
+    assert.notEqual(saved.verdict.headline, "The server does not answer");
+    await page.focus("#pause");
     await page.keyboard.press("Space");
     await until("moving again", async () => (await picture()) !== before);
   });
@@ -123,6 +130,7 @@ test("the page, fed by virtual microphones", async (t) => {
   await t.test("keyboard and screen reader find everything", async () => {
     const names = await page.evaluate(() => [...document.querySelectorAll("button, select, input, a.button, canvas")].map((element) => [element.id || element.className, (element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent).trim()]));
     for (const [id, name] of names) assert.ok(name.length > 0, `${id} has no name`);
+    assert.equal(await page.locator("[aria-pressed]").count(), 0, "a label that changes says it all");
     assert.match(await page.getAttribute("#skew", "aria-label"), /Now: mic 1 . mic 0.*µs/);
     assert.equal(await page.getAttribute("#announce", "aria-live"), "polite");
     assert.match(await page.locator("#announce").textContent(), /\w/);
@@ -328,6 +336,30 @@ test("an EventSource client written against the old keys plays the stream unchan
   assert.deepEqual(await page.evaluate(() => [...globalThis.devices]), ["3ch-assembled"]);
   await page.close();
   await Promise.all([stop(microphones), stop(server.child)]);
+});
+
+test("a screen reader hears of another microphone, and not every second", async (t) => {
+  const fake = await startFake();
+  t.after(fake.close);
+  const page = await openPage(`http://127.0.0.1:${fake.port}/`);
+  await page.evaluate(() => {
+    globalThis.said = [];
+    new MutationObserver(() => globalThis.said.push(document.getElementById("announce").textContent)).observe(document.getElementById("announce"), { childList: true, characterData: true, subtree: true });
+  });
+  const said = (what) => until(`it is said: ${what}`, () => page.evaluate((what) => globalThis.said.some((text) => text.startsWith(what)), what));
+  const silence = (...mics) => {
+    fake.state.missing = mics;
+    fake.state.silent = [0, 1, 2].map((mic) => (mics.includes(mic) ? 2.5 : 0.004));
+  };
+  silence(1);
+  await said("Mic 1 has been silent");
+  fake.state.silent[1] = 7.5;
+  await new Promise((done) => setTimeout(done, 5000));
+  silence(1, 2);
+  await said("Mics 1 and 2 have been silent");
+  const silences = await page.evaluate(() => globalThis.said.filter((text) => text.includes("silent")).length);
+  assert.equal(silences, 2);
+  await page.close();
 });
 
 test("an accelerated run: memory and document do not grow", async (t) => {

@@ -115,11 +115,13 @@ test("a copy stands still while the model goes on; the export has what is on scr
   const model = new Model();
   const now = run(model, 4);
   const copy = model.copy();
-  const before = JSON.stringify(copy.toJSON(now));
-  run(model, 2, () => ({ lag: [0, 5000, 0] }), 4);
-  assert.equal(JSON.stringify(copy.toJSON(now)), before);
+  const verdict = model.verdict(now);
+  const before = JSON.stringify(copy.toJSON(verdict));
+  const later = run(model, 4, () => ({ lag: [0, 9000, 0] }), 4);
+  assert.equal(JSON.stringify(copy.toJSON(verdict)), before);
   const body = JSON.parse(before);
   assert.equal(body.verdict.headline, "Healthy");
+  assert.match(copy.toJSON(model.verdict(later)).verdict.headline, /^Mic 1 is 8\.90 ms behind$/, "the live one's, not that nothing came since the copy");
   assert.ok(body.pair_skew_us.mic0_vs_mic1.length >= 38, "4 s of steps of 100 ms");
   assert.equal(body.waveform_min_max_missing.mics.length, 3);
 });

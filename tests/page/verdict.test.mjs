@@ -1,7 +1,7 @@
 // The verdict, from figures made by hand.
 import test from "node:test";
 import assert from "node:assert/strict";
-import { Calm, direction, furthest, judge } from "../../src/http/page/verdict.js";
+import { Calm, direction, furthest, judge, news } from "../../src/http/page/verdict.js";
 
 /** A healthy board. */
 function facts(changes = {}) {
@@ -91,6 +91,34 @@ test("a jump is no trend, wherever it falls; a ramp is", () => {
   assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * 50)), 300), "slower");
   assert.equal(direction(stretches(Array.from({ length: 60 }, (_, step) => step * -50)), 300), "faster");
   assert.equal(direction([null, 1, 2, 3, 4], 0), "steady");
+});
+
+test("news is another kind, another level or another microphone, and no other second or figure", () => {
+  const told = [
+    {},
+    { silentS: [0.01, 3.2, 0.01] },
+    { silentS: [0.01, 3.2, 2.1] },
+    { never: [false, false, true] },
+    { never: [false, true, true] },
+    { lost10: [0, 0, 9], received10: [937, 937, 928] },
+    { lost10: [0, 0, 400], received10: [937, 937, 537] },
+    { lost10: [0, 400, 0], received10: [937, 537, 937] },
+    { dropped10: [0, 0, 4] },
+    { dropped10: [4, 0, 4] },
+    { late10: [3, 0, 0] },
+    { late10: [0, 3, 0] },
+    { offsets: { mic: 2, us: 14_000, trend: "steady" } },
+    { offsets: { mic: 1, us: 14_000, trend: "steady" } },
+    { offsets: { mic: 1, us: 200, trend: "slower" } },
+    { offsets: { mic: 2, us: 200, trend: "slower" } },
+    { drifts: [{ ppm: 150, uncertainty: 2 }, null, null] },
+    { drifts: [null, { ppm: 150, uncertainty: 2 }, null] },
+  ].map((changes) => news(judge(facts(changes))));
+  assert.deepEqual([...new Set(told)], told);
+  const silent = (s) => news(judge(facts({ silentS: [0.01, s, 0.01] })));
+  assert.equal(silent(3.2), silent(64));
+  const lag = (us) => news(judge(facts({ offsets: { mic: 2, us, trend: "steady" } })));
+  assert.equal(lag(14_000), lag(15_000));
 });
 
 test("worse news shows at once, better news when it has lasted", () => {

@@ -7,7 +7,7 @@ import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm } from ".
 import { Model, POLL_MS } from "./model.js";
 import { Picture, drawDrift, drawHistogram, drawJitter, drawMeter, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
-import { Calm } from "./verdict.js";
+import { Calm, news } from "./verdict.js";
 import * as view from "./view.js";
 
 const FRAME_MS = 1000 / 30;
@@ -122,7 +122,7 @@ function driftReason(shown) {
 // ---- Out: words
 
 const calm = new Calm();
-let announced = { kind: null, time: -Infinity };
+let announced = { news: null, time: -Infinity };
 let eventsBefore = null;
 
 function showVerdict(verdict, now) {
@@ -137,9 +137,9 @@ function showVerdict(verdict, now) {
   const others = $("others");
   if (others.children.length !== verdict.others.length) others.replaceChildren(...verdict.others.map(() => document.createElement("li")));
   verdict.others.forEach((text, k) => view.write(others.children[k], text));
-  if (verdict.kind !== announced.kind && now - announced.time > ANNOUNCE_MS) {
+  if (news(verdict) !== announced.news && now - announced.time > ANNOUNCE_MS) {
     view.write($("announce"), `${verdict.headline}. ${verdict.figure}`);
-    announced = { kind: verdict.kind, time: now };
+    announced = { news: news(verdict), time: now };
   }
 }
 
@@ -232,17 +232,17 @@ function frame(time) {
   frames += 1;
 }
 
-// ---- Buttons
+// ---- Buttons. Their labels say what a press does or what is: pressed or not would say it again, and the other way round.
 
 $("pause").addEventListener("click", () => {
   held = held === null ? model.copy() : null;
-  $("pause").setAttribute("aria-pressed", String(held !== null));
+  $("pause").dataset.on = String(held !== null);
   $("pause").textContent = held === null ? "Pause plots" : "Go on";
 });
 
 $("close").addEventListener("click", () => {
   close = !close;
-  $("close").setAttribute("aria-pressed", String(close));
+  $("close").dataset.on = String(close);
   $("close").textContent = close ? "Waveform: 40 ms" : "Waveform: 5 s";
 });
 
@@ -277,7 +277,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => appl
 $("listen").addEventListener("click", async () => {
   if (player.playing) await player.stop();
   else await player.start(model.sampleRate);
-  $("listen").setAttribute("aria-pressed", String(player.playing));
+  $("listen").dataset.on = String(player.playing);
   $("listen").textContent = player.playing ? "Stop" : "Listen live";
 });
 $("mode").addEventListener("change", () => (player.mode = $("mode").value));
@@ -294,7 +294,9 @@ function linkDownloads() {
 $("seconds").addEventListener("change", linkDownloads);
 
 $("export").addEventListener("click", () => {
-  const body = JSON.stringify({ taken: new Date().toISOString(), ...(held ?? model).toJSON(performance.now()) }, null, 1);
+  // The plots may be paused; the verdict never is.
+  const verdict = model.verdict(performance.now());
+  const body = JSON.stringify({ taken: new Date().toISOString(), ...(held ?? model).toJSON(verdict) }, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([body], { type: "application/json" }));
   link.download = `micring-figures-${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "")}.json`;

@@ -282,8 +282,11 @@ export class Model {
     return copy;
   }
 
-  /** What is on screen, as plain data; times are seconds before the newest. */
-  toJSON(now) {
+  /**
+   * What is on screen, as plain data; times are seconds before the newest.
+   * @param verdict the live one: a copy that stands still has heard nothing since, and would call that an outage
+   */
+  toJSON(verdict) {
     const series = (buckets, lanes, names) =>
       Object.fromEntries(names.map((name, k) => {
         const points = [];
@@ -318,7 +321,7 @@ export class Model {
     });
     return {
       what: "micring dashboard: what was on screen",
-      verdict: this.verdict(now),
+      verdict,
       page: this.own,
       diagnostics: this.diagnostics,
       pair_skew_us: series(this.skew, [0, 1, 2], PAIR_KEYS),

@@ -24,7 +24,7 @@ export const LEVELS = ["good", "note", "warn", "bad"];
 
 /**
  * @param facts what the model knows: see `Model.facts`
- * @returns {{level: string, kind: string, headline: string, figure: string, normal: string, others: string[]}}
+ * @returns {{level: string, kind: string, mics?: number[], headline: string, figure: string, normal: string, others: string[]}}
  */
 export function judge(facts) {
   const found = [
@@ -36,6 +36,11 @@ export function judge(facts) {
   // A stable sort: of equally bad findings the order above counts.
   found.sort((a, b) => LEVELS.indexOf(b.level) - LEVELS.indexOf(a.level));
   return { ...found[0], others: found.slice(1).map((finding) => `${finding.headline}: ${finding.figure}`) };
+}
+
+/** Equal for verdicts that say the same of the same microphones, whatever their figures: what is worth hearing once. */
+export function news({ kind, level, mics = [] }) {
+  return `${kind} ${level} ${mics.join()}`;
 }
 
 /** Keeps the headline from flickering: worse news shows at once, better news when it has lasted. */
@@ -107,6 +112,7 @@ function silence({ silentS, never, uptimeS }) {
     return {
       level: "bad",
       kind: "silent",
+      mics: gone,
       headline: `${capital(mics(gone))} ${has} been silent for ${seconds}`,
       figure: `Last packet ${longest.toFixed(1)} s ago; the other channels go on.`.replace(
         gone.length === MICS ? "; the other channels go on" : "",
@@ -118,7 +124,7 @@ function silence({ silentS, never, uptimeS }) {
   if (absent.length > 0) {
     const was = absent.length === 1 ? "was" : "were";
     const figure = `No packet since the server started ${Math.floor(uptimeS)} s ago; the other channels go on.`;
-    return { level: "bad", kind: "absent", headline: `${capital(mics(absent))} ${was} never heard`, figure, normal };
+    return { level: "bad", kind: "absent", mics: absent, headline: `${capital(mics(absent))} ${was} never heard`, figure, normal };
   }
   return null;
 }
@@ -139,6 +145,7 @@ function loss({ lost10, received10, losing, silentS }) {
   return {
     level: worst >= 0.1 ? "bad" : worst >= 0.005 ? "warn" : "note",
     kind: "loss",
+    mics: who,
     headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : lost}`,
     figure: `${same ? `${each[0]} of each` : each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
     normal: "Normal: none on a cable, below 0.5 % on Wi-Fi.",
@@ -152,6 +159,7 @@ function kernelDrops({ dropped10 }) {
   return {
     level: "bad",
     kind: "kernel_dropped",
+    mics: who,
     headline: `The kernel drops packets of ${mics(who)}`,
     figure: `${drops} dropped at a full socket buffer in the last 10 s.`,
     normal: "Normal: none. This host is too slow or too busy; micring doctor tells what helps.",
@@ -165,6 +173,7 @@ function lateness({ late10, received10, holdUs }) {
   return {
     level: who.some((mic) => late10[mic] > 0.1 * received10[mic]) ? "bad" : "note",
     kind: "late",
+    mics: who,
     headline: `Packets of ${mics(who)} come too late`,
     figure: `${each.join(", ")} came after their cycle had left in the last 10 s; the hold is ${duration(holdUs)}.`,
     normal: "Normal: none. They are in the history, not in the stream.",
@@ -178,7 +187,7 @@ function lag({ offsets, clock, holdUs }) {
     if (trend === "slower" || trend === "faster") {
       const figure = `${duration(us, { plus: true })} against the others, and moving away from them.`;
       const headline = `Mic ${mic} is drifting ${us > 0 ? "behind" : "ahead"}`;
-      return { level: "note", kind: "trend", headline, figure, normal: lagNormal(clock) };
+      return { level: "note", kind: "trend", mics: [mic], headline, figure, normal: lagNormal(clock) };
     }
     return null;
   }
@@ -186,6 +195,7 @@ function lag({ offsets, clock, holdUs }) {
   return {
     level: Math.abs(us) > holdUs ? "bad" : Math.abs(us) >= OFFSET_LIMIT_US ? "warn" : "note",
     kind: "lag",
+    mics: [mic],
     headline: `Mic ${mic} is ${duration(Math.abs(us))} ${us > 0 ? "behind" : "ahead"}${words[trend] ?? ""}`,
     figure: `Its packets arrive ${duration(Math.abs(us))} ${us > 0 ? "after" : "before"} those of the others (median of the last second).`,
     normal: lagNormal(clock),
@@ -207,6 +217,7 @@ function drift({ drifts }) {
   return {
     level: "note",
     kind: "drift",
+    mics: [a, b],
     headline: `The clocks of mics ${a} and ${b} differ much`,
     figure: `${Math.abs(d.ppm).toFixed(0)} ± ${d.uncertainty.toFixed(1)} ppm: ${duration(Math.abs(d.ppm) * 60)} a minute.`,
     normal: "Normal: 0 ppm on one board, below 100 ppm between boards.",
