@@ -126,6 +126,8 @@ impl Boards {
     fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
         sink.meter.on_restart(a.mic);
         let (Some(grid), Some(tie)) = (&mut self.grid, &mut self.ties[a.mic]) else {
+            // Before the positions start nothing stands that the old offset says anything about.
+            self.ties[a.mic] = None;
             return self.streams[a.mic].restart(&mut |_| {});
         };
         self.streams[a.mic].restart(&mut |d| {

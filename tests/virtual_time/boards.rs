@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use micring::MICS;
+use micring::engine::{ClockChoice, Config};
 use micring::sim::{HostClock, HostEvent, Lag, Loss, Mute, Network, Packet, Rate, Reboot, Scenario, Sim};
 use micring::time::{MonoTime, Span};
 
@@ -159,4 +160,28 @@ fn losses_do_not_lengthen_the_hold() {
     let (without, with) = (hold(Loss::None), hold(Loss::Independent(0.01)));
     println!("hold {without:?} without loss, {with:?} at 1 %");
     assert!((with - without).abs() < Span::from_millis(3), "the path is the same");
+}
+
+/// Board 0 is tied after a second, and silent while the others are still learnt.
+pub fn silent_before_the_positions_start(seed: u64) -> Scenario {
+    let mute = |mic, from, to| Mute { mic, from: Span::from_millis(from), to: Span::from_millis(to) };
+    let mutes = vec![mute(1, 0, 900), mute(2, 0, 900), mute(0, 1_100, 1_700)];
+    Scenario { mutes, ..free(seed, 60, Network::default()) }
+}
+
+#[test]
+fn a_board_that_falls_silent_before_the_positions_start_is_tied_anew() {
+    for seed in [101, 102, 103] {
+        let mut captures = Captures::default();
+        let independent = Config { clock: ClockChoice::Independent, ..config() };
+        let scenario = silent_before_the_positions_start(seed);
+        let (rig, _) = Rig::run_with(&scenario, independent, |_, _, packet| captures.note(packet));
+        // It is heard again at 1.7 s and learnt for a second: then to 0.17 ms, 8 samples (clock notes, section 5), and after half a
+        // minute as well as ever.
+        let worst = |from| *spreads(&rig, &captures, from).last().expect("channels are there");
+        let (at_first, at_last) = (worst(94 * 3), worst(94 * 30));
+        println!("spread at most {at_first:.2}, in the end {at_last:.2} samples");
+        assert!(at_first < 9.0 && at_last <= 1.5, "{at_first}, {at_last}");
+        assert_eq!(rig.lost(), [0; MICS], "nothing of it had a position");
+    }
 }
