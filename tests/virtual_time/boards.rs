@@ -185,3 +185,22 @@ fn a_board_that_falls_silent_before_the_positions_start_is_tied_anew() {
         assert_eq!(rig.lost(), [0; MICS], "nothing of it had a position");
     }
 }
+
+/// The axis that the packets were placed on ends where the boards' begin.
+#[test]
+fn boards_that_join_later_leave_the_delay_variation_of_the_first_alone() {
+    for seed in [111, 112, 113] {
+        let until = Span::from_secs(30);
+        let mutes = vec![Mute { mic: 1, from: Span::ZERO, to: until }, Mute { mic: 2, from: Span::ZERO, to: until }];
+        let network = Network { delay: delay("exp1"), ..Network::default() };
+        let (rig, _, _) = run(&Scenario { mutes, ..free(seed, 60, network) });
+        assert!(!rig.engine.is_shared(), "two addresses are two boards");
+        let variation = rig.engine.meter().since_start().delay_variation;
+        for (mic, variation) in variation.into_iter().enumerate() {
+            let longest = variation.expect("it was heard").max;
+            println!("mic {mic}: delay variation at most {longest:?}");
+            // Of 5600 exponential delays of 1 ms in the mean the longest is above 25 ms in e^-25 * 5600 of cases.
+            assert!(longest < Span::from_millis(25), "{longest:?}");
+        }
+    }
+}
