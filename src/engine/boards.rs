@@ -38,9 +38,6 @@ struct Tie {
     offset: i64,
     /// Slip of the next packet: +1 repeats a sample, -1 leaves one out.
     slip: i64,
-    /// The newest packet: where it begins, and its frames.
-    newest: Option<(i64, i64)>,
-    newest_at: MonoTime,
 }
 
 /// Three boards.
@@ -92,7 +89,7 @@ impl Boards {
         let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
         if silent || a.new_sender {
             self.untie(a, sink);
-        } else if self.is_duplicate(a, sink) {
+        } else if self.is_duplicate(a) {
             return Placed::Duplicate;
         }
         self.first_heard.get_or_insert(a.at);
@@ -178,7 +175,7 @@ impl Boards {
             let nominal = self.streams[mic].nominal().max(1);
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
-        self.ties[mic] = Some(Tie { offset, slip: 0, newest: None, newest_at: now });
+        self.ties[mic] = Some(Tie { offset, slip: 0 });
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -217,21 +214,10 @@ impl Boards {
         Some(own + (tie.offset + tie.slip) as f64)
     }
 
-    fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
-        let Some((tie, (pos, frames))) = self.ties[a.mic].as_ref().and_then(|t| Some((t, t.newest?))) else {
-            return false;
-        };
-        let samples = i64::from(a.packet.samples());
-        let half = Span::of_frames(samples, self.sample_rate).mul_ratio(1, 2);
-        samples == frames
-            && pos >= 0
-            && a.at - tie.newest_at < half
-            && self.streams[a.mic].is_impossible(samples, a.at)
-            && !a.packet.is_constant()
-            && match &self.resampling {
-                Some(resampling) => resampling.has_just_heard(a.mic, a.packet.bytes()),
-                None => self.grid.as_ref().is_some_and(|g| g.holds(a.mic, pos, a.packet.bytes(), sink.history)),
-            }
+    /// Only against a floor that has been learnt: the first packets may all be a backlog.
+    fn is_duplicate(&self, a: &Arrival<'_>) -> bool {
+        let known = self.ties[a.mic].is_some();
+        known && self.streams[a.mic].is_copy(a.at, a.packet.bytes()) && !a.packet.is_constant()
     }
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
@@ -260,8 +246,6 @@ impl Tie {
         if let Some(resampling) = resampling {
             let (late, offset) = resampling.place(mic, d, newest, now, grid, sink);
             self.offset = offset;
-            self.newest = Some((d.first.0 + offset, (d.samples.len() / SAMPLE_BYTES) as i64));
-            self.newest_at = d.at;
             return late;
         }
         let slip = std::mem::take(&mut self.slip);
@@ -276,8 +260,6 @@ impl Tie {
         } else if slip > 0 {
             grid.fill(mic, first, &samples[..SAMPLE_BYTES], newest, now, sink);
         }
-        self.newest = (slip == 0).then_some((pos, (samples.len() / SAMPLE_BYTES) as i64));
-        self.newest_at = d.at;
         grid.fill(mic, pos, samples, newest, now, sink)
     }
 }
