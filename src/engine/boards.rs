@@ -94,6 +94,7 @@ impl Boards {
         }
         self.first_heard.get_or_insert(a.at);
         let tie = &mut self.ties[a.mic];
+        let returns = self.silent[a.mic].is_some();
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
@@ -101,6 +102,9 @@ impl Boards {
             sink.meter.on_placed(a.mic, end, d.at);
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+            } else {
+                // Where it stands is learnt too late for it.
+                late += u64::from(returns);
             }
         };
         self.streams[a.mic].offer(a.at, a.stamp, a.packet.bytes(), &mut counters, &mut place);
@@ -122,18 +126,23 @@ impl Boards {
     /// The offset of a microphone starts anew; what still waits is placed as it stands.
     fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
         sink.meter.on_restart(a.mic);
-        let (Some(grid), Some(tie)) = (&mut self.grid, &mut self.ties[a.mic]) else {
+        let mut late = 0;
+        if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
+            self.streams[a.mic].restart(&mut |d| {
+                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+            });
+            if let Some(resampling) = &mut self.resampling {
+                resampling.untie(a.mic, a.at, grid, sink);
+            }
+            self.silent[a.mic] = Some(tie.offset);
+        } else {
             // Before the positions start nothing stands that the old offset says anything about.
-            self.ties[a.mic] = None;
-            return self.streams[a.mic].restart(&mut |_| {});
-        };
-        self.streams[a.mic].restart(&mut |d| {
-            tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
-        });
-        if let Some(resampling) = &mut self.resampling {
-            resampling.untie(a.mic, a.at, grid, sink);
+            let returns = self.silent[a.mic].is_some();
+            self.streams[a.mic].restart(&mut |_| late += u64::from(returns));
         }
-        self.silent[a.mic] = self.ties[a.mic].take().map(|tie| tie.offset).filter(|_| !a.new_sender);
+        self.ties[a.mic] = None;
+        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
+        sink.counters.mics[a.mic].late += late;
     }
 
     /// Ties what has been learnt, and lets slip what has drifted.
