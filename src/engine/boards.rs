@@ -38,9 +38,6 @@ struct Tie {
     offset: i64,
     /// Slip of the next packet: +1 repeats a sample, -1 leaves one out.
     slip: i64,
-    /// The newest packet: where it begins, and its frames.
-    newest: Option<(i64, i64)>,
-    newest_at: MonoTime,
 }
 
 /// Three boards.
@@ -92,11 +89,12 @@ impl Boards {
         let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
         if silent || a.new_sender {
             self.untie(a, sink);
-        } else if self.is_duplicate(a, sink) {
+        } else if self.is_duplicate(a) {
             return Placed::Duplicate;
         }
         self.first_heard.get_or_insert(a.at);
         let tie = &mut self.ties[a.mic];
+        let returns = self.silent[a.mic].is_some();
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
@@ -104,6 +102,9 @@ impl Boards {
             sink.meter.on_placed(a.mic, end, d.at);
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+            } else {
+                // Where it stands is learnt too late for it.
+                late += u64::from(returns);
             }
         };
         self.streams[a.mic].offer(a.at, a.stamp, a.packet.bytes(), &mut counters, &mut place);
@@ -125,16 +126,23 @@ impl Boards {
     /// The offset of a microphone starts anew; what still waits is placed as it stands.
     fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
         sink.meter.on_restart(a.mic);
-        let (Some(grid), Some(tie)) = (&mut self.grid, &mut self.ties[a.mic]) else {
-            return self.streams[a.mic].restart(&mut |_| {});
-        };
-        self.streams[a.mic].restart(&mut |d| {
-            tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
-        });
-        if let Some(resampling) = &mut self.resampling {
-            resampling.untie(a.mic, a.at, grid, sink);
+        let mut late = 0;
+        if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
+            self.streams[a.mic].restart(&mut |d| {
+                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+            });
+            if let Some(resampling) = &mut self.resampling {
+                resampling.untie(a.mic, a.at, grid, sink);
+            }
+            self.silent[a.mic] = Some(tie.offset);
+        } else {
+            // Before the positions start nothing stands that the old offset says anything about.
+            let returns = self.silent[a.mic].is_some();
+            self.streams[a.mic].restart(&mut |_| late += u64::from(returns));
         }
-        self.silent[a.mic] = self.ties[a.mic].take().map(|tie| tie.offset).filter(|_| !a.new_sender);
+        self.ties[a.mic] = None;
+        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
+        sink.counters.mics[a.mic].late += late;
     }
 
     /// Ties what has been learnt, and lets slip what has drifted.
@@ -176,7 +184,7 @@ impl Boards {
             let nominal = self.streams[mic].nominal().max(1);
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
-        self.ties[mic] = Some(Tie { offset, slip: 0, newest: None, newest_at: now });
+        self.ties[mic] = Some(Tie { offset, slip: 0 });
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -215,21 +223,10 @@ impl Boards {
         Some(own + (tie.offset + tie.slip) as f64)
     }
 
-    fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
-        let Some((tie, (pos, frames))) = self.ties[a.mic].as_ref().and_then(|t| Some((t, t.newest?))) else {
-            return false;
-        };
-        let samples = i64::from(a.packet.samples());
-        let half = Span::of_frames(samples, self.sample_rate).mul_ratio(1, 2);
-        samples == frames
-            && pos >= 0
-            && a.at - tie.newest_at < half
-            && self.streams[a.mic].is_impossible(samples, a.at)
-            && !a.packet.is_constant()
-            && match &self.resampling {
-                Some(resampling) => resampling.has_just_heard(a.mic, a.packet.bytes()),
-                None => self.grid.as_ref().is_some_and(|g| g.holds(a.mic, pos, a.packet.bytes(), sink.history)),
-            }
+    /// Only against a floor that has been learnt: the first packets may all be a backlog.
+    fn is_duplicate(&self, a: &Arrival<'_>) -> bool {
+        let known = self.ties[a.mic].is_some();
+        known && self.streams[a.mic].is_copy(a.at, a.packet.bytes()) && !a.packet.is_constant()
     }
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
@@ -258,8 +255,6 @@ impl Tie {
         if let Some(resampling) = resampling {
             let (late, offset) = resampling.place(mic, d, newest, now, grid, sink);
             self.offset = offset;
-            self.newest = Some((d.first.0 + offset, (d.samples.len() / SAMPLE_BYTES) as i64));
-            self.newest_at = d.at;
             return late;
         }
         let slip = std::mem::take(&mut self.slip);
@@ -274,8 +269,6 @@ impl Tie {
         } else if slip > 0 {
             grid.fill(mic, first, &samples[..SAMPLE_BYTES], newest, now, sink);
         }
-        self.newest = (slip == 0).then_some((pos, (samples.len() / SAMPLE_BYTES) as i64));
-        self.newest_at = d.at;
         grid.fill(mic, pos, samples, newest, now, sink)
     }
 }

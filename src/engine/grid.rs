@@ -98,11 +98,6 @@ impl Grid {
         self.spread.hold()
     }
 
-    /// Whether the history holds just these samples at `pos`.
-    pub fn holds(&self, mic: usize, pos: i64, samples: &[u8], history: &History) -> bool {
-        history.holds(mic, self.base + pos, samples)
-    }
-
     /// Frames from the oldest open cycle to the newest sample.
     pub fn open_frames(&self) -> i64 {
         self.ends.iter().max().expect("three microphones") - self.next * self.frames

@@ -407,5 +407,7 @@ impl Engine {
         let resampling = self.kernel.clone().map(|kernel| Resampling::new(kernel, rate));
         let boards = Boards::new(rate, self.fixed_hold, self.max_open, resampling);
         self.aligner = Aligner::Independent(Box::new(boards));
+        // Each counts its positions from 0 again.
+        (0..MICS).for_each(|mic| self.meter.on_restart(mic));
     }
 }

@@ -45,11 +45,6 @@ impl Resampling {
         self.axis = axis;
     }
 
-    /// Whether a microphone's newest packet had just these bytes.
-    pub fn has_just_heard(&self, mic: usize, samples: &[u8]) -> bool {
-        self.tracks[mic].newest == samples
-    }
-
     /// Puts a decided packet on the common axis; what the filter still waits for comes with the next. True when it came too
     /// late for its cycle; and the channel's offset in whole samples.
     pub fn place(
@@ -88,7 +83,6 @@ impl Resampling {
     pub fn untie(&mut self, mic: usize, now: MonoTime, grid: &mut Grid, sink: &mut Sink<'_>) {
         self.flush(mic, now, grid, sink);
         self.tracks[mic].cursor = None;
-        self.tracks[mic].newest.clear();
     }
 }
 
@@ -124,7 +118,6 @@ struct Track {
     samples: Vec<f32>,
     base: i64,
     end: i64,
-    newest: Vec<u8>,
     out: Vec<u8>,
 }
 
@@ -164,8 +157,6 @@ impl Track {
             }
         };
         self.end = first + frames;
-        self.newest.clear();
-        self.newest.extend_from_slice(samples);
         let (words, _) = samples.as_chunks();
         self.samples.extend(words.iter().map(|word| i32::from_le_bytes(*word) as f32));
         let bend = ((wanted - cursor.offset()) / frames as f64).clamp(-MAX_BEND, MAX_BEND);

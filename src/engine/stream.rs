@@ -53,6 +53,8 @@ pub(super) struct Stream {
     next: FramePos,
     nominal: i64,
     last_heard: Option<MonoTime>,
+    /// The samples that came then.
+    newest: Vec<u8>,
     /// Since when the present offset is being learnt.
     offset_since: Option<MonoTime>,
     pending: VecDeque<Pending>,
@@ -74,6 +76,7 @@ impl Stream {
             next: FramePos(0),
             nominal: 0,
             last_heard: None,
+            newest: Vec::new(),
             offset_since: None,
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
@@ -101,10 +104,15 @@ impl Stream {
         self.late.doubt_since().is_some()
     }
 
-    /// A packet this soon could not be a new one: it would be here before the floor.
-    pub fn is_impossible(&self, samples: i64, at: MonoTime) -> bool {
-        let early = self.period().mul_ratio(-1, 8);
-        self.clock.residual(self.next + samples, at).is_none_or(|r| r < early)
+    /// The samples of the newest packet, so soon after it that no new one can be here yet: it would be before the floor. In a
+    /// backlog it can, and may say the same.
+    pub fn is_copy(&self, at: MonoTime, samples: &[u8]) -> bool {
+        let period = self.period();
+        if self.newest != samples || self.last_heard.is_none_or(|last| at - last >= period.mul_ratio(1, 2)) {
+            return false;
+        }
+        let end = self.next + self.waiting(self.pending.len()) + (samples.len() / SAMPLE_BYTES) as i64;
+        self.clock.residual(end, at).is_none_or(|r| r < period.mul_ratio(-1, 8))
     }
 
     /// The board may have restarted: what waits is placed as it stands, and the offset is learnt anew.
@@ -129,6 +137,8 @@ impl Stream {
         place: &mut impl FnMut(Decided<'_>),
     ) {
         self.last_heard = Some(at);
+        self.newest.clear();
+        self.newest.extend_from_slice(samples);
         self.offset_since.get_or_insert(at);
         let frames = (samples.len() / SAMPLE_BYTES) as i64;
         self.nominal = frames;

@@ -177,11 +177,11 @@ impl Tail {
     pub fn started(&self) -> bool {
         self.started
     }
-    /// Frames of a normal cycle.
+    /// Frames of a normal cycle: until one was complete, those of the newest that holds a packet.
     pub fn nominal(&self) -> u32 {
-        match (self.nominal, self.entries.back()) {
-            (0, Some(back)) => back.frames,
-            (n, _) => n,
+        match self.nominal {
+            0 => self.entries.iter().rev().map(|e| e.frames).find(|&frames| frames > 0).unwrap_or(0),
+            n => n,
         }
     }
     /// The time of a normal cycle.

@@ -41,10 +41,11 @@ proptest! {
         all in vec(sent(), 1..80),
         clock in prop_oneof![Just(ClockChoice::Auto), Just(ClockChoice::Shared), Just(ClockChoice::Independent)],
         fixed in prop_oneof![Just(None), (0..50_i64).prop_map(Some)],
+        resample in any::<bool>(),
     ) {
         let hold = fixed.map_or(Hold::Auto, |ms| Hold::Fixed(Span::from_millis(ms)));
         let mut engine =
-            Engine::new(Config { sample_rate: 1000, clock, hold, history: Span::from_millis(500), max_datagram: 256, resample: false });
+            Engine::new(Config { sample_rate: 1000, clock, hold, history: Span::from_millis(500), max_datagram: 256, resample });
         let wall = KernelTime::from_nanos(1_795_341_900_000_000_000);
         let (mut now, mut latest) = (Span::ZERO, Span::ZERO);
         let (mut next_frame, mut next_id) = (i64::MIN, 0);

@@ -1,6 +1,7 @@
 //! The engine against simulated truth, in virtual time. Every seed is printed.
 
 mod boards;
+mod copies;
 mod day;
 mod free;
 mod inputs;

@@ -3,11 +3,11 @@
 use std::f64::consts::TAU;
 
 use micring::MICS;
-use micring::engine::{Config, Datagram, Engine, Output};
+use micring::engine::{ClockChoice, Config, Datagram, Engine, Output};
 use micring::sim::{HostClock, HostEvent, Loss, Network, Reboot, Scenario, Signal, Sim};
 use micring::time::{FramePos, Span};
 
-use super::boards::free;
+use super::boards::{free, silent_before_the_positions_start};
 use super::models::delay;
 use super::rig::{Rig, config};
 
@@ -46,7 +46,11 @@ struct Run {
 }
 
 fn run(scenario: &Scenario, from: u64) -> Run {
-    let mut rig = Rig::new(resampled());
+    run_with(scenario, resampled(), from)
+}
+
+fn run_with(scenario: &Scenario, config: Config, from: u64) -> Run {
+    let mut rig = Rig::new(config);
     let mut sim = Sim::new(scenario);
     let mut payload = Vec::new();
     let (mut spreads, mut dishonest) = (Vec::new(), 0);
@@ -174,4 +178,17 @@ fn a_rebooted_board_is_resampled_again_within_two_seconds() {
     // A new offset is known to 0.17 ms over such a path (clock notes, section 5): 8 samples.
     assert!(quantile(&r.spreads, 1.0) < 9.0);
     assert!(r.engine.history().span().end > FramePos(89 * 48_000 - 2 * 48_000));
+}
+
+#[test]
+fn a_board_that_falls_silent_before_the_positions_start_is_resampled_when_it_is_tied_anew() {
+    for seed in [101, 102, 103] {
+        let scenario = Scenario { signal: Signal::Tone, ..silent_before_the_positions_start(seed) };
+        let independent = Config { clock: ClockChoice::Independent, ..resampled() };
+        let r = run_with(&scenario, independent, 94 * 30);
+        println!("{} whole cycles, spread max {:.2}", r.spreads.len(), quantile(&r.spreads, 1.0));
+        assert!(r.spreads.len() > 25 * 90 / 8);
+        assert!(quantile(&r.spreads, 1.0) <= 0.5, "half a minute after the offsets were learnt");
+        assert_eq!((r.dishonest, r.engine.counters().mics.map(|m| m.lost)), (0, [0; MICS]));
+    }
 }

@@ -1,6 +1,6 @@
 //! One board.
 
-use micring::sim::{DropCycles, HoldBack, Lag, Loss, Network, Rate, Reorder, Scenario};
+use micring::sim::{DropCycles, HoldBack, Lag, Loss, Mute, Network, Rate, Reorder, Scenario};
 use micring::time::Span;
 
 use super::models::delay;
@@ -127,5 +127,23 @@ fn packets_held_up_by_two_periods_open_no_cycle() {
         assert_eq!(rig.lost(), sim.truth().mics.map(|m| m.withheld()));
         // Of two packets that come together, 20 us apart or less, arrivals cannot tell which is the late one.
         assert!(rig.misaligned <= 2 * 512, "{} frames", rig.misaligned);
+    }
+}
+
+/// No cycle is ever complete: how long one is must be known all the same.
+#[test]
+fn beside_microphones_that_are_dead_from_the_start_nothing_is_skipped() {
+    for (seed, model) in [(51, "none"), (52, "exp1"), (53, "wifi")] {
+        for dead in [&[2][..], &[0], &[1, 2], &[0, 1]] {
+            let always = |&mic: &usize| Mute { mic, from: Span::ZERO, to: Span::from_secs(100) };
+            let network = Network { delay: delay(model), ..Network::default() };
+            let scenario = Scenario { mutes: dead.iter().map(always).collect(), ..minute(seed, network) };
+            let (rig, _) = Rig::run(&scenario, config());
+            let c = rig.engine.counters();
+            println!("{model}, {dead:?} dead: {} emitted, {} skipped", c.cycles.emitted, c.cycles.skipped);
+            assert_eq!((c.cycles.skipped, rig.lost(), rig.misaligned), (0, [0; 3], 0));
+            assert_eq!(c.mics.map(|m| m.corrected), [0; 3]);
+            assert_eq!(rig.offsets.len(), 1, "{:?}", rig.offsets);
+        }
     }
 }
