@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use micring::capture::{Writer, clock_offset_comment, clock_step_comment};
-use micring::sim::{Delay, DropCycles, HostClock, Loss, Network, Rate, Scenario, Sim, Truth};
+use micring::sim::{Delay, DropCycles, HostClock, Loss, Network, Packet, Rate, Scenario, Sim, Truth};
 use micring::time::{KernelTime, Span};
 use serde_json::Value;
 
@@ -118,6 +118,24 @@ fn json(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+/// The scenario's recording where packets are held up: by how long, or `None` of one that never comes.
+fn altered(scenario: &Scenario, held_up: impl Fn(&Packet) -> Option<Span>) -> Vec<u8> {
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let (mut sim, mut payload, mut packets) = (Sim::new(scenario), Vec::new(), Vec::new());
+    while let Some(packet) = sim.next() {
+        let Some(held_up) = held_up(&packet) else { continue };
+        sim.payload(&packet, &mut payload);
+        packets.push((packet.stamp + held_up, packet.mic, sim.sender(&packet), payload.clone()));
+    }
+    packets.sort_by_key(|(stamp, mic, ..)| (*stamp, *mic));
+    for (stamp, mic, from, payload) in packets {
+        writer.datagram(&mut file, mic, stamp, from, sockets()[mic], &payload, payload.len());
+    }
+    file
 }
 
 fn assert_counts(seen: &Value, truth: &Truth) {
@@ -321,6 +339,26 @@ fn other_ports_are_named_when_the_microphones_are_not_there() {
     // Mic 0 and 1 the other way round: the second sends first.
     let seen = json(&analyze(&["--json", "--ports", "30002,30001,30003", &file]));
     assert_eq!(seen["arrival_skew_us"]["mic0_vs_mic1"]["p50"], -100.0);
+}
+
+#[test]
+fn packets_that_come_late_count_in_stability_in_their_place() {
+    let scratch = Scratch::new("late");
+    let scenario = Scenario { network: Network::default(), rates: [const { Rate::Constant(0.0) }; 3], ..scenario(60) };
+    let is_late = |cycle: u64| cycle > 100 && cycle.is_multiple_of(10);
+    let late = |packet: &Packet| packet.mic == 1 && is_late(packet.cycle);
+    let file = altered(&scenario, |packet| Some(if late(packet) { Span::from_millis(14) } else { Span::ZERO }));
+    let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+    let cycles = seen["packet_stats"]["packets_received"][1].as_u64().unwrap();
+    assert_eq!(seen["loss"]["mic1"]["late"], (0..cycles).filter(|k| is_late(*k)).count());
+    // x(i + 2) - 2 x(i + 1) + x(i), NIST SP 1065, 5.2.4; of its own arrivals, which wait for nothing.
+    let x = |k: u64| if is_late(k) { 14e-3f64 } else { 0.0 };
+    let squares: f64 = (0..cycles - 2).map(|k| (x(k + 2) - 2.0 * x(k + 1) + x(k)).powi(2)).sum();
+    let adev = (squares / (2.0 * (cycles - 2) as f64)).sqrt() / (512.0 / 48_000.0);
+    let point = &seen["stability"]["mic1"][0];
+    assert_eq!(point["terms"], cycles - 2, "each packet is there: {point}");
+    let error = point["adev"].as_f64().unwrap() / adev - 1.0;
+    assert!(error.abs() < 1e-3, "{point}, truly {adev}");
 }
 
 #[test]

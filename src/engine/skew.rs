@@ -99,6 +99,8 @@ pub struct Placed {
     pub restarts: u64,
     pub end: FramePos,
     pub arrival: MonoTime,
+    /// Its cycle had left without it: packets behind it may have been placed before.
+    pub late: bool,
 }
 
 /// Jitter and delay variation of one microphone.
@@ -219,8 +221,17 @@ impl SkewMeter {
 
     /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        let placed = Placed { mic, restarts: self.variation[mic].restarts, end, arrival };
-        self.variation[mic].on_placed(placed, self.sample_rate);
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false });
+    }
+
+    /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
+    /// necessarily in sequence": this is just the order in which a late one is told of.
+    pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true });
+    }
+
+    fn note(&mut self, placed: Placed) {
+        self.variation[placed.mic].on_placed(placed, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -425,6 +436,7 @@ mod tests {
             restarts,
             end: FramePos(end),
             arrival: mono(us),
+            late: false,
         });
         assert_eq!(taken, expected);
         for k in 0..10_000 {

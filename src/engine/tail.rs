@@ -249,9 +249,11 @@ impl Tail {
             return false;
         }
         sink.history.write(mic, entry.first, samples);
+        let own_end = entry.own_end(fits);
         let late = match &mut entry.left {
             None => false,
             Some(left) => {
+                sink.meter.on_late(mic, own_end, slot.at);
                 let counters = &mut sink.counters.mics[mic];
                 counters.late += 1;
                 counters.found(std::mem::take(&mut left.lost[mic]).into());
@@ -306,7 +308,9 @@ impl Tail {
         for Aside { ordinal, mic, samples } in self.aside.drain(..) {
             sink.counters.mics[mic].late += 1;
             let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) else { continue };
+            let own_end = entry.own_end(0);
             let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
+            sink.meter.on_late(mic, own_end, slot.at);
             sink.counters.mics[mic].found(std::mem::take(&mut left.lost[mic]).into());
             sink.history.write(mic, entry.first, &samples);
             if let Some(id) = left.id {
@@ -403,8 +407,11 @@ impl Tail {
         }
         // Those set aside are of the last of the cycles that were skipped.
         for Aside { ordinal, mic, .. } in self.aside.drain(..) {
-            if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) {
-                self.lacking[mic] += usize::from(entry.slots[mic].take().is_some());
+            if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal)
+                && let Some(slot) = entry.slots[mic].take()
+            {
+                self.lacking[mic] += 1;
+                sink.meter.on_late(mic, entry.own_end(0) + cycles * nominal, slot.at);
             }
             sink.counters.mics[mic].late += 1;
             sink.counters.mics[mic].found((lost[mic] > 0).into());

@@ -2,6 +2,7 @@
 
 mod boards;
 mod day;
+mod figures;
 mod free;
 mod inputs;
 mod lags;

@@ -5,7 +5,7 @@
 //! the live run; and every cycle is looked at once more, for stability, gaps and plots. Memory does not depend on the length.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
 use super::steady::Steady;
@@ -31,6 +31,8 @@ const MOST_GAPS: usize = 1_000;
 const MOST_PORTS: usize = 64;
 /// A cell of the timeline, to begin with: about a cycle.
 const FIRST_CELL: Span = Span::from_millis(12);
+/// So many of a microphone's newest packets may still be missing in its stability and come late: the engine keeps as many cycles.
+const MAY_COME: usize = 64;
 /// A longer hole in the positions says nothing more about stability.
 const LONGEST_HOLE: i64 = 10_000_000;
 
@@ -93,6 +95,8 @@ pub struct Run {
     packet_frames: [i64; MICS],
     /// What each microphone's newest placed packet was, and its time error.
     phase: [Option<Phase>; MICS],
+    /// Time errors of each microphone's newest packets, up to that one: those on their way into its stability.
+    errors_s: [VecDeque<Option<f64>>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
     drops_before: [u64; MICS],
@@ -124,6 +128,7 @@ impl Run {
             next_frame: None,
             packet_frames: [0; MICS],
             phase: [None; MICS],
+            errors_s: Default::default(),
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
             drops_before: [0; MICS],
@@ -188,6 +193,9 @@ impl Run {
     pub fn finish(&mut self) {
         self.flush();
         self.serve_timeouts(self.now + Span::from_secs(1));
+        for (stability, errors_s) in self.stability.iter_mut().zip(&mut self.errors_s) {
+            errors_s.drain(..).for_each(|error_s| stability.push(error_s));
+        }
         self.follow_drift();
     }
 
@@ -319,17 +327,35 @@ impl Run {
                 (Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
             }
         };
-        self.phase[mic] = Some(Phase { placed, origin, error_ns });
-        let steps = same_axis.map_or(1, |before| {
-            let frames = self.packet_frames[mic].max(1);
-            // Positions go back when an insertion is taken back; time does not.
-            ((placed.end - before.placed.end) / frames).clamp(1, LONGEST_HOLE)
-        });
-        for _ in 1..steps {
-            self.stability[mic].push(None);
-        }
-        self.stability[mic].push(Some(error_ns / 1e9));
         self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
+        let frames = self.packet_frames[mic].max(1);
+        let ahead = same_axis.map_or(1, |before| (placed.end - before.placed.end) / frames);
+        if placed.late && ahead <= 0 {
+            // Packets behind it were placed before: it is missing among them.
+            let errors_s = &mut self.errors_s[mic];
+            let place = usize::try_from(-ahead).ok().and_then(|behind| errors_s.len().checked_sub(1 + behind));
+            if let Some(missing @ None) = place.and_then(|place| errors_s.get_mut(place)) {
+                *missing = Some(error_ns / 1e9);
+            }
+            return;
+        }
+        self.phase[mic] = Some(Phase { placed, origin, error_ns });
+        // Positions go back when an insertion is taken back; time does not.
+        for _ in 1..ahead.min(LONGEST_HOLE) {
+            self.push_error(mic, None);
+        }
+        self.push_error(mic, Some(error_ns / 1e9));
+    }
+
+    /// The next packet of a microphone, `None` while it is missing.
+    fn push_error(&mut self, mic: usize, error_s: Option<f64>) {
+        let errors_s = &mut self.errors_s[mic];
+        if errors_s.len() == MAY_COME
+            && let Some(oldest) = errors_s.pop_front()
+        {
+            self.stability[mic].push(oldest);
+        }
+        errors_s.push_back(error_s);
     }
 
     fn error_ns(&self, origin: Placed, placed: Placed) -> f64 {

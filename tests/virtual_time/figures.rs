@@ -1,0 +1,112 @@
+//! The figures against what truly happened to the packets.
+
+use std::net::SocketAddr;
+
+use micring::MICS;
+use micring::engine::Datagram;
+use micring::sim::{Packet, Scenario, Sim, index_sample};
+use micring::time::{MonoTime, Span};
+
+use super::rig::{Rig, config};
+
+/// RFC 3550 6.4.1 over the arrivals of one microphone, in their order, in nanoseconds.
+#[derive(Default)]
+struct Jitter {
+    previous: Option<(MonoTime, i64)>,
+    ns: f64,
+}
+
+impl Jitter {
+    fn arrival(&mut self, at: MonoTime, cycle: i64) {
+        if let Some((before, k)) = self.previous.replace((at, cycle)) {
+            let d = (at - before).as_nanos() as f64 - (cycle - k) as f64 * 512e9 / 48e3;
+            self.ns += (d.abs() - self.ns) / 16.0;
+        }
+    }
+}
+
+/// What the engine makes of a minute of one board, and the true jitter of each microphone.
+struct Minute {
+    rig: Rig,
+    jitter_ns: [f64; MICS],
+}
+
+/// `when`: a packet's arrival, from all packets, its index and the arrival of the one before it.
+fn minute(when: impl Fn(&[Packet], usize, MonoTime) -> MonoTime) -> Minute {
+    let scenario = Scenario::one_board(Span::from_secs(60));
+    let packets: Vec<Packet> = Sim::new(&scenario).collect();
+    let mut arrivals: Vec<(MonoTime, Packet)> = Vec::new();
+    for i in 0..packets.len() {
+        let last = arrivals.last().map_or(packets[0].arrival, |(at, _)| *at);
+        arrivals.push((when(&packets, i, last), packets[i]));
+    }
+    arrivals.sort_by_key(|(at, p)| (*at, p.mic));
+    let (sim, mut rig) = (Sim::new(&scenario), Rig::new(config()));
+    let mut truth: [Jitter; MICS] = Default::default();
+    let sender: SocketAddr = "192.168.4.10:50000".parse().expect("an address");
+    for (at, p) in arrivals {
+        rig.wait_until(at, &sim);
+        let samples = (0..512).map(|i| index_sample(p.mic, p.cycle as i64 * 512 + i));
+        let bytes: Vec<u8> = samples.flat_map(i32::to_le_bytes).collect();
+        let d = Datagram { mic: p.mic, stamp: sim.clocks(at).wall, sender, bytes: &bytes, len: bytes.len() };
+        rig.feed(&d, at, &sim);
+        truth[p.mic].arrival(at, p.cycle as i64);
+    }
+    assert_eq!((rig.misaligned, rig.lost()), (0, [0; MICS]));
+    Minute { rig, jitter_ns: truth.map(|jitter| jitter.ns) }
+}
+
+impl Minute {
+    fn assert_jitter_is_true_and_each_packet_counts(&self) {
+        let (seen, counters) = (self.rig.engine.meter().since_start(), self.rig.engine.counters().mics);
+        for (mic, truth) in self.jitter_ns.into_iter().enumerate() {
+            let jitter = seen.jitter[mic].expect("thousands of packets");
+            assert!((jitter.as_nanos() as f64 - truth).abs() <= 1_000.0, "mic {mic}: {jitter:?}, truly {truth} ns");
+            let pdv = seen.delay_variation[mic].expect("thousands of packets");
+            assert_eq!(pdv.count, counters[mic].received, "mic {mic}");
+        }
+    }
+}
+
+#[test]
+fn packets_that_come_after_their_cycle_has_left_count_in_jitter_and_delay_variation() {
+    let by = Span::from_millis(14);
+    let late = |p: &Packet| p.mic == 1 && p.cycle > 100 && p.cycle.is_multiple_of(10);
+    let run = minute(|packets, i, _| packets[i].arrival + if late(&packets[i]) { by } else { Span::ZERO });
+    assert!(run.rig.engine.counters().mics[1].late > 500);
+    run.assert_jitter_is_true_and_each_packet_counts();
+    let pdv = run.rig.engine.meter().since_start().delay_variation;
+    assert_eq!(pdv.map(|d| d.expect("thousands of packets").max), [Span::ZERO, by, Span::ZERO]);
+}
+
+/// A stall every 400 cycles, each behind mic 0 of a cycle, which leaves after 40 ms with what it has; until the first packet of
+/// cycle `of` behind it is on time.
+fn stalls(of: u64) -> Minute {
+    minute(|packets, i, last| {
+        let p = &packets[i];
+        let held = |p: &Packet| p.cycle > 300 && ((p.cycle % 400 == 399 && p.mic > 0) || p.cycle % 400 < of);
+        if !held(p) {
+            return p.arrival;
+        }
+        let freed = packets[i..].iter().find(|p| !held(p)).map_or(p.arrival, |p| p.arrival - Span::from_millis(6));
+        freed.max(last + Span::from_micros(20))
+    })
+}
+
+#[test]
+fn a_packet_that_was_set_aside_in_a_stall_is_measured_once_and_in_its_order() {
+    let run = stalls(8);
+    let late = run.rig.engine.counters().mics.map(|m| m.late);
+    assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
+    run.assert_jitter_is_true_and_each_packet_counts();
+}
+
+#[test]
+fn behind_a_silence_after_which_a_clock_is_learnt_anew_nothing_is_measured_against_what_was_before() {
+    // 0.6 s. The packet that was set aside is the first of what comes next, as it is where the stall begins with a cycle.
+    let run = stalls(60);
+    let late = run.rig.engine.counters().mics.map(|m| m.late);
+    assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
+    let pdv = run.rig.engine.meter().since_start().delay_variation.map(|d| d.expect("thousands of packets").max);
+    assert!(pdv.iter().all(|&max| max < Span::from_millis(1)), "{pdv:?}");
+}
