@@ -26,7 +26,7 @@ const LEFT_KEPT: usize = 512;
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     samples: [u32; MICS],
-    newest: [Option<Newest>; MICS],
+    newest: [Option<Heard>; MICS],
     /// When it was first filled.
     opened: Option<MonoTime>,
     passed: [Option<MonoTime>; MICS],
@@ -45,12 +45,12 @@ impl Record {
     }
 }
 
-/// The newest packet that filled a channel.
+/// When a packet came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
+pub(super) struct Heard {
     pub at: MonoTime,
     pub stamp: KernelTime,
-    /// From the stamp to the turn that placed it.
+    /// From the stamp until the loop read it; that its place was in doubt for a while is none of the loop's.
     pub delay: Span,
 }
 
@@ -115,7 +115,7 @@ impl Grid {
         mic: usize,
         pos: i64,
         samples: &[u8],
-        newest: Newest,
+        newest: Heard,
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {

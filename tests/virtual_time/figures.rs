@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use micring::MICS;
-use micring::engine::Datagram;
-use micring::sim::{Packet, Scenario, Sim, index_sample};
+use micring::engine::{Datagram, Hold};
+use micring::sim::{Loss, Network, Packet, Scenario, Sim, index_sample};
 use micring::time::{MonoTime, Span};
 
+use super::boards::free;
+use super::models::delay;
 use super::rig::{Rig, config};
 
 /// RFC 3550 6.4.1 over the arrivals of one microphone, in their order, in nanoseconds.
@@ -109,4 +111,19 @@ fn behind_a_silence_after_which_a_clock_is_learnt_anew_nothing_is_measured_again
     assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
     let pdv = run.rig.engine.meter().since_start().delay_variation.map(|d| d.expect("thousands of packets").max);
     assert!(pdv.iter().all(|&max| max < Span::from_millis(1)), "{pdv:?}");
+}
+
+#[test]
+fn the_wait_of_a_doubt_is_none_of_the_loops() {
+    // The loop reads each packet 60 us after its stamp: it adds no skew, however long free boards' packets wait to be placed.
+    for hold in [Hold::Auto, Hold::Fixed(Span::from_millis(200))] {
+        let network = Network { delay: delay("exp2"), loss: Loss::Independent(0.01), ..Network::default() };
+        let scenario = Scenario { clean_cycles: 200, ..free(3, 60, network) };
+        let mut config = config();
+        config.hold = hold;
+        let (rig, _) = Rig::run(&scenario, config);
+        let skew = rig.engine.meter().since_start().loop_skew.expect("thousands of cycles");
+        assert!(rig.lost().iter().all(|&lost| lost > 20));
+        assert!(skew.max <= Span::from_micros(1), "{hold:?}: {skew:?}");
+    }
 }
