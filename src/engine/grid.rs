@@ -222,10 +222,14 @@ impl Grid {
             record.id = Some(self.next_id);
             self.next_id += 1;
             cycles.emitted += 1;
-            if record.samples.iter().all(|&n| i64::from(n) == self.frames) {
+            // One that is full in part has yet to hear the packet that would have filled it.
+            let full = |mic: usize| record.newest[mic].filter(|_| i64::from(record.samples[mic]) == self.frames);
+            let full: [Option<Heard>; MICS] = std::array::from_fn(full);
+            sink.meter.on_cycle(full.map(|h| h.map(|h| h.at)), now);
+            if let [Some(a), Some(b), Some(c)] = full {
                 cycles.complete += 1;
-                let newest = record.newest.map(|n| n.expect("a full channel has a newest packet"));
-                sink.meter.on_complete(newest.map(|n| n.at), newest.map(|n| n.stamp), newest.map(|n| n.delay), now);
+                let full = [a, b, c];
+                sink.meter.on_complete(full.map(|h| h.stamp), full.map(|h| h.delay), now);
             } else {
                 cycles.incomplete += 1;
             }

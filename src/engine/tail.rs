@@ -492,10 +492,11 @@ impl Tail {
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
+            sink.meter.on_cycle(slots.map(|s| s.map(|s| s.at)), at);
             if let [Some(a), Some(b), Some(c)] = slots {
                 cycles.complete += 1;
                 let slots = [a, b, c];
-                sink.meter.on_complete(slots.map(|s| s.at), slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
+                sink.meter.on_complete(slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
             } else {
                 cycles.incomplete += 1;
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use micring::MICS;
 use micring::engine::{Datagram, Hold};
-use micring::sim::{Loss, Network, Packet, Scenario, Sim, index_sample};
+use micring::sim::{Loss, Mute, Network, Packet, Rate, Scenario, Sim, index_sample};
 use micring::time::{MonoTime, Span};
 
 use super::boards::free;
@@ -125,5 +125,32 @@ fn the_wait_of_a_doubt_is_none_of_the_loops() {
         let skew = rig.engine.meter().since_start().loop_skew.expect("thousands of cycles");
         assert!(rig.lost().iter().all(|&lost| lost > 20));
         assert!(skew.max <= Span::from_micros(1), "{hold:?}: {skew:?}");
+    }
+}
+
+#[test]
+fn a_dead_microphone_leaves_the_skew_of_the_other_two_known() {
+    let mutes = vec![Mute { mic: 2, from: Span::ZERO, to: Span::from_secs(600) }];
+    let (rig, _) = Rig::run(&Scenario { mutes, ..Scenario::one_board(Span::from_secs(30)) }, config());
+    let (meter, cycles) = (rig.engine.meter(), rig.engine.counters().cycles);
+    let seen = meter.since_start();
+    let skew = seen.arrival_skew[0].expect("both are there in every cycle");
+    assert_eq!((skew.count, skew.min, skew.max), (cycles.emitted, Span::from_micros(100), Span::from_micros(100)));
+    assert!(seen.arrival_trend[0].is_ok());
+    assert!(seen.arrival_skew[1].is_err() && seen.arrival_skew[2].is_err());
+    assert!(cycles.complete == 0 && meter.latest_offsets().is_none() && seen.loop_skew.is_err());
+}
+
+#[test]
+fn the_skew_of_free_boards_is_taken_where_both_channels_are_full() {
+    // Equal rates: packets stay where they are in their cycles, and so does their skew. A channel that lacks the packet
+    // which ends in the cycle would show the one before it, a period sooner.
+    let network = Network { loss: Loss::Independent(0.02), ..Network::default() };
+    let scenario = Scenario { clean_cycles: 200, rates: [const { Rate::Constant(0.0) }; MICS], ..free(4, 60, network) };
+    let (rig, _) = Rig::run(&scenario, config());
+    let (seen, cycles) = (rig.engine.meter().since_start(), rig.engine.counters().cycles);
+    for skew in seen.arrival_skew.map(|skew| skew.expect("thousands of cycles")) {
+        assert!(skew.max - skew.min < Span::from_micros(100), "{skew:?}");
+        assert!(skew.count > cycles.complete && skew.count < cycles.emitted, "{skew:?}, {cycles:?}");
     }
 }
