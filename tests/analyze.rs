@@ -214,6 +214,42 @@ fn a_capture_of_fragments_agrees_with_the_recording() {
 }
 
 #[test]
+fn a_packet_of_a_free_board_that_is_lost_is_one_gap_across_two_cycles() {
+    let scratch = Scratch::new("across");
+    // Equal rates: nothing slips, and gaps are as far apart as the packets.
+    let scenario = Scenario {
+        network: Network::default(),
+        rates: [const { Rate::Constant(0.0) }; 3],
+        ..Scenario::three_boards(Span::from_secs(40))
+    };
+    let lost = [(0, 900), (1, 1_000), (1, 1_050), (2, 1_200), (2, 1_201), (0, 2_000), (1, 2_500), (2, 2_501)];
+    let is_lost = |packet: &Packet| lost.contains(&(packet.mic, packet.cycle));
+    let file = altered(&scenario, |packet| (!is_lost(packet)).then_some(Span::ZERO));
+    // Long enough for what follows a loss to be understood before its cycle leaves.
+    let seen = json(&analyze(&["--json", "--hold", "200ms", &scratch.file("a.pcapng", &file)]));
+    assert_eq!(seen["server"]["clock"], "independent");
+    // Of the last cycle some have not been heard when the recording ends.
+    let last = seen["recording"]["last_ns"].as_i64().unwrap();
+    let mut gaps = seen["gaps"]["list"].as_array().unwrap().clone();
+    gaps.retain(|gap| gap["emitted_ns"].as_i64().unwrap() <= last);
+    let of = |mic: usize, key: &str| -> Vec<i64> {
+        gaps.iter().filter(|gap| gap["mic"] == mic).map(|gap| gap[key].as_i64().unwrap()).collect()
+    };
+    for (mic, frames, apart) in [
+        (0, vec![512; 2], vec![1_100 * 512]),
+        (1, vec![512; 3], vec![50 * 512, 1_450 * 512]),
+        (2, vec![1024, 512], vec![1_301 * 512]),
+    ] {
+        assert_eq!(of(mic, "frames"), frames, "mic {mic}: {gaps:?}");
+        let first = of(mic, "first_frame");
+        // A slip, while the floors are learnt, moves them by a sample.
+        let off = first.windows(2).zip(&apart).map(|(pair, apart)| pair[1] - pair[0] - apart);
+        assert!(off.clone().all(|off| off.abs() <= 1) && off.len() + 1 == frames.len(), "mic {mic}: {gaps:?}");
+    }
+    assert!(gaps.iter().any(|gap| gap["first_frame"].as_i64().unwrap() % 512 != 0), "some lie across an edge");
+}
+
+#[test]
 fn whole_cycles_that_are_missing_are_one_gap() {
     let scratch = Scratch::new("cycles");
     let scenario = Scenario {

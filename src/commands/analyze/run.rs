@@ -91,6 +91,8 @@ pub struct Run {
     steady: Steady,
     now: MonoTime,
     next_frame: Option<FramePos>,
+    /// Up to where nothing has come from a microphone since its newest gap began.
+    gap_ends: [Option<FramePos>; MICS],
     /// Frames in each microphone's newest packet.
     packet_frames: [i64; MICS],
     /// What each microphone's newest placed packet was, and its time error.
@@ -126,6 +128,7 @@ impl Run {
             steady: Steady::new(),
             now: MonoTime::from_nanos(0),
             next_frame: None,
+            gap_ends: [None; MICS],
             packet_frames: [0; MICS],
             phase: [None; MICS],
             errors_s: Default::default(),
@@ -272,6 +275,7 @@ impl Run {
         let skipped = cycle.first_frame - expected;
         if skipped > 0 {
             self.gap(None, expected, skipped, cycle.emitted);
+            self.gap_ends = [Some(cycle.first_frame); MICS];
             for _ in 0..(skipped / frames).min(LONGEST_HOLE) {
                 self.pair_stability.iter_mut().for_each(|stability| stability.push(None));
             }
@@ -303,7 +307,11 @@ impl Run {
         for mic in 0..MICS {
             let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
             if missing > 0 {
-                self.gap(Some(mic), cycle.first_frame + i64::from(cycle.mic_samples[mic]), missing, cycle.emitted);
+                // A packet of a free board lies across the edge of two cycles: of one that is lost, the second lacks its start.
+                let goes_on = !shared && self.gap_ends[mic] == Some(cycle.first_frame);
+                let behind = if goes_on { 0 } else { i64::from(cycle.mic_samples[mic]) };
+                self.gap(Some(mic), cycle.first_frame + behind, missing, cycle.emitted);
+                self.gap_ends[mic] = Some(cycle.first_frame + behind + missing);
             }
         }
     }
