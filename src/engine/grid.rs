@@ -216,6 +216,7 @@ impl Grid {
                 first_frame: self.base + self.next * self.frames,
                 frames: self.frames as u32,
                 mic_samples: record.samples,
+                complete: record.samples == [self.frames as u32; MICS],
                 arrival: record.newest.map(|n| n.map(|n| n.stamp)),
                 emitted: sink.wall,
             };

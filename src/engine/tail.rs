@@ -485,6 +485,7 @@ impl Tail {
                 first_frame: entry.first,
                 frames: entry.frames,
                 mic_samples: slots.map(|s| s.map_or(0, |s| s.samples)),
+                complete: slots.iter().all(Option::is_some),
                 arrival: slots.map(|s| s.map(|s| s.stamp)),
                 emitted: sink.wall,
             };

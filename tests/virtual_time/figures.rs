@@ -154,3 +154,15 @@ fn the_skew_of_free_boards_is_taken_where_both_channels_are_full() {
         assert!(skew.count > cycles.complete && skew.count < cycles.emitted, "{skew:?}, {cycles:?}");
     }
 }
+
+#[test]
+fn a_cycle_of_free_boards_that_left_full_in_part_is_not_complete() {
+    let network = Network { loss: Loss::Independent(0.02), ..Network::default() };
+    let (rig, _) = Rig::run(&Scenario { clean_cycles: 200, ..free(4, 60, network) }, config());
+    let history = rig.engine.history();
+    let held = || history.ids().filter_map(|id| history.cycle(id));
+    let partial = |id: u64| rig.partial.contains(&(id as usize));
+    assert!(held().any(|cycle| partial(cycle.id) && cycle.arrival.iter().all(Option::is_some)));
+    assert!(held().all(|cycle| !(partial(cycle.id) && cycle.complete)));
+    assert!(held().any(|cycle| cycle.complete) && held().filter(|c| c.complete).all(|c| c.mic_samples == [512; MICS]));
+}
