@@ -296,6 +296,47 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
     assert_eq!(seen["cycles"]["incomplete"], 0);
 }
 
+/// Twenty seconds whose clock steps at the tenth. `late`: so many packets were stamped before the step and read, and so written,
+/// after it.
+fn stepped(step: Span, late: usize) -> (Vec<u8>, Truth) {
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
+    let packets: Vec<Packet> = sim.by_ref().collect();
+    let first = packets.iter().position(|packet| packet.cycle == 900).unwrap();
+    for (i, packet) in packets.iter().enumerate() {
+        if i + late == first {
+            // The turn that reads them begins behind the newest of them.
+            let seen = packets[first - 1].stamp + Span::from_micros(50) + step;
+            writer.statistics(&mut file, 0, seen, 900, 0, Some(&clock_step_comment(step)));
+        }
+        let stamp = packet.stamp + if i < first { Span::ZERO } else { step };
+        let mut payload = Vec::new();
+        sim.payload(packet, &mut payload);
+        let to = sockets()[packet.mic];
+        writer.datagram(&mut file, packet.mic, stamp, sim.sender(packet), to, &payload, payload.len());
+    }
+    (file, sim.truth().clone())
+}
+
+#[test]
+fn a_step_of_the_clock_adds_nothing_to_the_time_that_was_recorded() {
+    let scratch = Scratch::new("stepped");
+    let file = |step: Span, late: usize| scratch.file("a.pcapng", &stepped(step, late).0);
+    let duration = |seen: &Value| seen["recording"]["duration_s"].as_f64().unwrap();
+    let truth = duration(&json(&analyze(&["--json", &file(Span::ZERO, 0)])));
+    assert!((19.9..20.0).contains(&truth), "{truth}");
+    for step in [Span::from_secs(-3), Span::from_secs(3)] {
+        let seen = json(&analyze(&["--json", &file(step, 0)]));
+        let uptime = seen["server"]["uptime_s"].as_f64().unwrap();
+        assert!((duration(&seen) - truth).abs() < 1e-6 && (uptime - truth).abs() <= 1e-3, "{step:?}: {uptime}");
+        let ns = |key: &str| seen["recording"][key].as_i64().unwrap();
+        let stamps_s = (ns("last_ns") - ns("first_ns")) as f64 / 1e9;
+        assert!((stamps_s - truth - step.as_secs_f64()).abs() < 1e-6, "stamps are told as they stand: {stamps_s}");
+    }
+}
+
 #[test]
 fn a_recording_that_was_killed_is_read_up_to_its_end_and_a_broken_one_is_an_error() {
     let scratch = Scratch::new("broken");

@@ -45,6 +45,8 @@ pub struct Gap {
     pub frames: i64,
     /// When the first of the cycles left.
     pub at: KernelTime,
+    /// The same, from the recording's first datagram on.
+    pub after: Span,
 }
 
 /// Where a microphone's samples stand in time.
@@ -81,6 +83,8 @@ pub struct Run {
     pub cycle_frames: Option<u32>,
     /// Stamps of the first and the newest datagram of a microphone.
     pub stamps: Option<(KernelTime, KernelTime)>,
+    /// Their virtual times, which no step of the clock moves.
+    times: Option<(MonoTime, MonoTime)>,
     /// Datagrams to other ports.
     pub elsewhere: BTreeMap<u16, u64>,
     ports: Option<[u16; MICS]>,
@@ -119,6 +123,7 @@ impl Run {
             gaps_not_listed: 0,
             cycle_frames: None,
             stamps: None,
+            times: None,
             elsewhere: BTreeMap::new(),
             ports,
             held: BinaryHeap::with_capacity(MOST_HELD + 1),
@@ -224,6 +229,7 @@ impl Run {
         let first = self.stamps.map_or(held.stamp, |(first, _)| first);
         self.stamps = Some((first, held.stamp));
         let at = self.steady.to_mono(held.stamp).max(self.now);
+        self.times = Some((self.times.map_or(at, |(first, _)| first), at));
         self.serve_timeouts(at);
         self.turn(at);
         let datagram =
@@ -382,7 +388,8 @@ impl Run {
         if let Some(gap) = before.filter(|gap| gap.first_frame + gap.frames == first_frame) {
             gap.frames += frames;
         } else if self.gaps.len() < MOST_GAPS {
-            self.gaps.push(Gap { mic, first_frame, frames, at });
+            let after = self.times.map_or(Span::ZERO, |(first, _)| self.now - first);
+            self.gaps.push(Gap { mic, first_frame, frames, at, after });
         } else {
             self.gaps_not_listed += 1;
         }
@@ -400,6 +407,11 @@ impl Run {
                 self.drift_known[mic] = true;
             }
         }
+    }
+
+    /// From the first datagram to the newest, whatever the clock did meanwhile.
+    pub fn duration(&self) -> Span {
+        self.times.map_or(Span::ZERO, |(first, newest)| newest - first)
     }
 
     /// Virtual time.
