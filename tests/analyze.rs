@@ -338,6 +338,25 @@ fn a_step_of_the_clock_adds_nothing_to_the_time_that_was_recorded() {
 }
 
 #[test]
+fn packets_stamped_before_a_step_and_written_after_it_stay_where_they_were() {
+    let scratch = Scratch::new("behind");
+    for (step_ms, late) in [(-3_000, 1), (-3_000, 7), (-300, 4), (3_000, 4), (300, 7)] {
+        let (file, truth) = stepped(Span::from_millis(step_ms), late);
+        let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+        assert_counts(&seen, &truth);
+        let what = format!("{step_ms} ms, {late} packets");
+        assert_eq!((&seen["clock_steps"], &seen["cycles"]["incomplete"]), (&1.into(), &0.into()), "{what}");
+        let duration = seen["recording"]["duration_s"].as_f64().unwrap();
+        assert!((19.9..20.0).contains(&duration), "{what}: {duration}");
+        assert_eq!(seen["cycles"]["skipped"], 0, "{what}");
+        for mic in ["mic0", "mic1", "mic2"] {
+            let pdv = seen["pdv_us"][mic]["max"].as_f64().unwrap();
+            assert!(pdv < 1_000.0, "{what}: {mic} {pdv}");
+        }
+    }
+}
+
+#[test]
 fn a_recording_that_was_killed_is_read_up_to_its_end_and_a_broken_one_is_an_error() {
     let scratch = Scratch::new("broken");
     let (file, _) = recording(&Scenario { network: Network::default(), ..scenario(5) }, None);

@@ -160,7 +160,7 @@ impl Run {
             }
             return;
         };
-        let stamp = datagram.stamp;
+        let stamp = self.steady.behind_step(datagram.stamp, self.newest);
         if self.newest.is_some_and(|newest| newest - stamp > STEP_BACK) {
             // Nobody says by how much: go on where virtual time stands.
             self.flush();
@@ -189,7 +189,7 @@ impl Run {
         }
         if let Some(step) = statistics.comment.and_then(clock_step) {
             self.flush();
-            self.steady.step(step);
+            self.steady.step(step, statistics.stamp);
             self.newest = None;
         }
         if let Some(ns) = statistics.comment.and_then(clock_offset) {
