@@ -22,6 +22,8 @@ pub struct Cycle {
     pub frames: u32,
     /// Real samples a channel; fewer than `frames` means the rest are zeros.
     pub mic_samples: [u32; MICS],
+    /// Each microphone's packet was there when it left; else it had waited for what was missing, or knew that it would not come.
+    pub complete: bool,
     /// Kernel receive time of the newest packet that filled the channel, `None` where nothing did.
     pub arrival: [Option<KernelTime>; MICS],
     /// CLOCK_REALTIME of the turn in which the cycle was emitted.

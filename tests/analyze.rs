@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use micring::capture::{Writer, clock_offset_comment, clock_step_comment};
-use micring::sim::{Delay, DropCycles, HostClock, Loss, Network, Rate, Scenario, Sim, Truth};
+use micring::sim::{Delay, DropCycles, HostClock, Loss, Network, Packet, Rate, Scenario, Sim, Truth};
 use micring::time::{KernelTime, Span};
 use serde_json::Value;
 
@@ -120,6 +120,24 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
+/// The scenario's recording where packets are held up: by how long, or `None` of one that never comes.
+fn altered(scenario: &Scenario, held_up: impl Fn(&Packet) -> Option<Span>) -> Vec<u8> {
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let (mut sim, mut payload, mut packets) = (Sim::new(scenario), Vec::new(), Vec::new());
+    while let Some(packet) = sim.next() {
+        let Some(held_up) = held_up(&packet) else { continue };
+        sim.payload(&packet, &mut payload);
+        packets.push((packet.stamp + held_up, packet.mic, sim.sender(&packet), payload.clone()));
+    }
+    packets.sort_by_key(|(stamp, mic, ..)| (*stamp, *mic));
+    for (stamp, mic, from, payload) in packets {
+        writer.datagram(&mut file, mic, stamp, from, sockets()[mic], &payload, payload.len());
+    }
+    file
+}
+
 fn assert_counts(seen: &Value, truth: &Truth) {
     for (mic, truth) in truth.mics.iter().enumerate() {
         assert_eq!(seen["packet_stats"]["packets_received"][mic], truth.delivered(), "mic {mic}");
@@ -196,6 +214,42 @@ fn a_capture_of_fragments_agrees_with_the_recording() {
 }
 
 #[test]
+fn a_packet_of_a_free_board_that_is_lost_is_one_gap_across_two_cycles() {
+    let scratch = Scratch::new("across");
+    // Equal rates: nothing slips, and gaps are as far apart as the packets.
+    let scenario = Scenario {
+        network: Network::default(),
+        rates: [const { Rate::Constant(0.0) }; 3],
+        ..Scenario::three_boards(Span::from_secs(40))
+    };
+    let lost = [(0, 900), (1, 1_000), (1, 1_050), (2, 1_200), (2, 1_201), (0, 2_000), (1, 2_500), (2, 2_501)];
+    let is_lost = |packet: &Packet| lost.contains(&(packet.mic, packet.cycle));
+    let file = altered(&scenario, |packet| (!is_lost(packet)).then_some(Span::ZERO));
+    // Long enough for what follows a loss to be understood before its cycle leaves.
+    let seen = json(&analyze(&["--json", "--hold", "200ms", &scratch.file("a.pcapng", &file)]));
+    assert_eq!(seen["server"]["clock"], "independent");
+    // Of the last cycle some have not been heard when the recording ends.
+    let last = seen["recording"]["last_ns"].as_i64().unwrap();
+    let mut gaps = seen["gaps"]["list"].as_array().unwrap().clone();
+    gaps.retain(|gap| gap["emitted_ns"].as_i64().unwrap() <= last);
+    let of = |mic: usize, key: &str| -> Vec<i64> {
+        gaps.iter().filter(|gap| gap["mic"] == mic).map(|gap| gap[key].as_i64().unwrap()).collect()
+    };
+    for (mic, frames, apart) in [
+        (0, vec![512; 2], vec![1_100 * 512]),
+        (1, vec![512; 3], vec![50 * 512, 1_450 * 512]),
+        (2, vec![1024, 512], vec![1_301 * 512]),
+    ] {
+        assert_eq!(of(mic, "frames"), frames, "mic {mic}: {gaps:?}");
+        let first = of(mic, "first_frame");
+        // A slip, while the floors are learnt, moves them by a sample.
+        let off = first.windows(2).zip(&apart).map(|(pair, apart)| pair[1] - pair[0] - apart);
+        assert!(off.clone().all(|off| off.abs() <= 1) && off.len() + 1 == frames.len(), "mic {mic}: {gaps:?}");
+    }
+    assert!(gaps.iter().any(|gap| gap["first_frame"].as_i64().unwrap() % 512 != 0), "some lie across an edge");
+}
+
+#[test]
 fn whole_cycles_that_are_missing_are_one_gap() {
     let scratch = Scratch::new("cycles");
     let scenario = Scenario {
@@ -240,6 +294,66 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
     assert_eq!(seen["clock_steps"], 1);
     assert_eq!(seen["gaps"]["list"], Value::Array(Vec::new()), "a step of the clock is no loss");
     assert_eq!(seen["cycles"]["incomplete"], 0);
+}
+
+/// Twenty seconds whose clock steps at the tenth. `late`: so many packets were stamped before the step and read, and so written,
+/// after it.
+fn stepped(step: Span, late: usize) -> (Vec<u8>, Truth) {
+    let writer = Writer::new(Some(64));
+    let mut file = Vec::new();
+    writer.begin(&mut file, sockets(), "micring", "a test");
+    let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
+    let packets: Vec<Packet> = sim.by_ref().collect();
+    let first = packets.iter().position(|packet| packet.cycle == 900).unwrap();
+    for (i, packet) in packets.iter().enumerate() {
+        if i + late == first {
+            // The turn that reads them begins behind the newest of them.
+            let seen = packets[first - 1].stamp + Span::from_micros(50) + step;
+            writer.statistics(&mut file, 0, seen, 900, 0, Some(&clock_step_comment(step)));
+        }
+        let stamp = packet.stamp + if i < first { Span::ZERO } else { step };
+        let mut payload = Vec::new();
+        sim.payload(packet, &mut payload);
+        let to = sockets()[packet.mic];
+        writer.datagram(&mut file, packet.mic, stamp, sim.sender(packet), to, &payload, payload.len());
+    }
+    (file, sim.truth().clone())
+}
+
+#[test]
+fn a_step_of_the_clock_adds_nothing_to_the_time_that_was_recorded() {
+    let scratch = Scratch::new("stepped");
+    let file = |step: Span, late: usize| scratch.file("a.pcapng", &stepped(step, late).0);
+    let duration = |seen: &Value| seen["recording"]["duration_s"].as_f64().unwrap();
+    let truth = duration(&json(&analyze(&["--json", &file(Span::ZERO, 0)])));
+    assert!((19.9..20.0).contains(&truth), "{truth}");
+    for step in [Span::from_secs(-3), Span::from_secs(3)] {
+        let seen = json(&analyze(&["--json", &file(step, 0)]));
+        let uptime = seen["server"]["uptime_s"].as_f64().unwrap();
+        assert!((duration(&seen) - truth).abs() < 1e-6 && (uptime - truth).abs() <= 1e-3, "{step:?}: {uptime}");
+        let ns = |key: &str| seen["recording"][key].as_i64().unwrap();
+        let stamps_s = (ns("last_ns") - ns("first_ns")) as f64 / 1e9;
+        assert!((stamps_s - truth - step.as_secs_f64()).abs() < 1e-6, "stamps are told as they stand: {stamps_s}");
+    }
+}
+
+#[test]
+fn packets_stamped_before_a_step_and_written_after_it_stay_where_they_were() {
+    let scratch = Scratch::new("behind");
+    for (step_ms, late) in [(-3_000, 1), (-3_000, 7), (-300, 4), (3_000, 4), (300, 7)] {
+        let (file, truth) = stepped(Span::from_millis(step_ms), late);
+        let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+        assert_counts(&seen, &truth);
+        let what = format!("{step_ms} ms, {late} packets");
+        assert_eq!((&seen["clock_steps"], &seen["cycles"]["incomplete"]), (&1.into(), &0.into()), "{what}");
+        let duration = seen["recording"]["duration_s"].as_f64().unwrap();
+        assert!((19.9..20.0).contains(&duration), "{what}: {duration}");
+        assert_eq!(seen["cycles"]["skipped"], 0, "{what}");
+        for mic in ["mic0", "mic1", "mic2"] {
+            let pdv = seen["pdv_us"][mic]["max"].as_f64().unwrap();
+            assert!(pdv < 1_000.0, "{what}: {mic} {pdv}");
+        }
+    }
 }
 
 #[test]
@@ -321,6 +435,26 @@ fn other_ports_are_named_when_the_microphones_are_not_there() {
     // Mic 0 and 1 the other way round: the second sends first.
     let seen = json(&analyze(&["--json", "--ports", "30002,30001,30003", &file]));
     assert_eq!(seen["arrival_skew_us"]["mic0_vs_mic1"]["p50"], -100.0);
+}
+
+#[test]
+fn packets_that_come_late_count_in_stability_in_their_place() {
+    let scratch = Scratch::new("late");
+    let scenario = Scenario { network: Network::default(), rates: [const { Rate::Constant(0.0) }; 3], ..scenario(60) };
+    let is_late = |cycle: u64| cycle > 100 && cycle.is_multiple_of(10);
+    let late = |packet: &Packet| packet.mic == 1 && is_late(packet.cycle);
+    let file = altered(&scenario, |packet| Some(if late(packet) { Span::from_millis(14) } else { Span::ZERO }));
+    let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+    let cycles = seen["packet_stats"]["packets_received"][1].as_u64().unwrap();
+    assert_eq!(seen["loss"]["mic1"]["late"], (0..cycles).filter(|k| is_late(*k)).count());
+    // x(i + 2) - 2 x(i + 1) + x(i), NIST SP 1065, 5.2.4; of its own arrivals, which wait for nothing.
+    let x = |k: u64| if is_late(k) { 14e-3f64 } else { 0.0 };
+    let squares: f64 = (0..cycles - 2).map(|k| (x(k + 2) - 2.0 * x(k + 1) + x(k)).powi(2)).sum();
+    let adev = (squares / (2.0 * (cycles - 2) as f64)).sqrt() / (512.0 / 48_000.0);
+    let point = &seen["stability"]["mic1"][0];
+    assert_eq!(point["terms"], cycles - 2, "each packet is there: {point}");
+    let error = point["adev"].as_f64().unwrap() / adev - 1.0;
+    assert!(error.abs() < 1e-3, "{point}, truly {adev}");
 }
 
 #[test]

@@ -187,10 +187,10 @@ impl SharedAligner {
                 }
             }
             Judgement::Delayed => {
-                self.settle_delayed(sink);
                 if doubt_is_long {
                     self.restart_clocks(sink);
                 }
+                self.settle_delayed(sink);
             }
             Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, doubt_is_long, sink),
         }
@@ -268,6 +268,9 @@ impl SharedAligner {
     /// So many cycles were lost before the doubt.
     fn settle_lost(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
         let frames = cycles * i64::from(self.tail.nominal());
+        if long {
+            self.restart_clocks(sink);
+        }
         let mut lost = self.tail.insert_lost(cycles, self.released, sink);
         self.released = false;
         if long && self.restarted {
@@ -276,9 +279,6 @@ impl SharedAligner {
             }
         }
         self.skips.push(since, frames, lost);
-        if long {
-            self.restart_clocks(sink);
-        }
         self.judge_again(sink);
     }
 

@@ -13,7 +13,7 @@
 
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
-use super::grid::{Grid, Newest};
+use super::grid::{Grid, Heard};
 use super::packet::SAMPLE_BYTES;
 use super::resample::Resampling;
 use super::sinc;
@@ -93,13 +93,14 @@ impl Boards {
             return Placed::Duplicate;
         }
         self.first_heard.get_or_insert(a.at);
+        let heard = Heard { at: a.at, stamp: a.stamp, delay: sink.wall - a.stamp };
         let tie = &mut self.ties[a.mic];
         let returns = self.silent[a.mic].is_some();
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
             let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
-            sink.meter.on_placed(a.mic, end, d.at);
+            sink.meter.on_placed(a.mic, end, d.heard.at);
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
             } else {
@@ -107,7 +108,7 @@ impl Boards {
                 late += u64::from(returns);
             }
         };
-        self.streams[a.mic].offer(a.at, a.stamp, a.packet.bytes(), &mut counters, &mut place);
+        self.streams[a.mic].offer(heard, a.packet.bytes(), &mut counters, &mut place);
         counters.late += late;
         sink.counters.mics[a.mic] = counters;
         self.follow(a.at, sink);
@@ -251,9 +252,8 @@ impl Tie {
         resampling: Option<&mut Resampling>,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let newest = Newest { at: d.at, stamp: d.stamp, delay: sink.wall - d.stamp };
         if let Some(resampling) = resampling {
-            let (late, offset) = resampling.place(mic, d, newest, now, grid, sink);
+            let (late, offset) = resampling.place(mic, d, now, grid, sink);
             self.offset = offset;
             return late;
         }
@@ -267,9 +267,9 @@ impl Tie {
             samples = &samples[SAMPLE_BYTES..];
             pos += 1;
         } else if slip > 0 {
-            grid.fill(mic, first, &samples[..SAMPLE_BYTES], newest, now, sink);
+            grid.fill(mic, first, &samples[..SAMPLE_BYTES], d.heard, now, sink);
         }
-        grid.fill(mic, pos, samples, newest, now, sink)
+        grid.fill(mic, pos, samples, d.heard, now, sink)
     }
 }
 

@@ -43,7 +43,15 @@ mod tests {
 
     fn cycle(mic_samples: [u32; MICS]) -> Cycle {
         let emitted = KernelTime::from_nanos(0);
-        Cycle { id: 0, first_frame: FramePos(0), frames: 512, mic_samples, arrival: [None; MICS], emitted }
+        Cycle {
+            id: 0,
+            first_frame: FramePos(0),
+            frames: 512,
+            mic_samples,
+            complete: false,
+            arrival: [None; MICS],
+            emitted,
+        }
     }
 
     #[test]

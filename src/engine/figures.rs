@@ -138,7 +138,8 @@ pub type Known<T> = Result<T, &'static str>;
 /// What the [`SkewMeter`](super::skew::SkewMeter) knows about one stretch of time.
 #[derive(Clone, Debug)]
 pub struct SkewFigures {
-    /// Kernel arrival of the second microphone of a pair minus that of the first, inside a complete cycle; in the order of [`PAIRS`].
+    /// Kernel arrival of the second microphone of a pair minus that of the first, in the cycles that both are
+    /// in; in the order of [`PAIRS`].
     pub arrival_skew: [Known<Distribution>; PAIRS.len()],
     /// The lasting change of the arrival skew, in the order of [`PAIRS`].
     pub arrival_trend: [Known<Trend>; PAIRS.len()],

@@ -26,7 +26,7 @@ const LEFT_KEPT: usize = 512;
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     samples: [u32; MICS],
-    newest: [Option<Newest>; MICS],
+    newest: [Option<Heard>; MICS],
     /// When it was first filled.
     opened: Option<MonoTime>,
     passed: [Option<MonoTime>; MICS],
@@ -45,12 +45,12 @@ impl Record {
     }
 }
 
-/// The newest packet that filled a channel.
+/// When a packet came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
+pub(super) struct Heard {
     pub at: MonoTime,
     pub stamp: KernelTime,
-    /// From the stamp to the turn that placed it.
+    /// From the stamp until the loop read it; that its place was in doubt for a while is none of the loop's.
     pub delay: Span,
 }
 
@@ -110,7 +110,7 @@ impl Grid {
         mic: usize,
         pos: i64,
         samples: &[u8],
-        newest: Newest,
+        newest: Heard,
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {
@@ -211,16 +211,21 @@ impl Grid {
                 first_frame: self.base + self.next * self.frames,
                 frames: self.frames as u32,
                 mic_samples: record.samples,
+                complete: record.samples == [self.frames as u32; MICS],
                 arrival: record.newest.map(|n| n.map(|n| n.stamp)),
                 emitted: sink.wall,
             };
             record.id = Some(self.next_id);
             self.next_id += 1;
             cycles.emitted += 1;
-            if record.samples.iter().all(|&n| i64::from(n) == self.frames) {
+            // One that is full in part has yet to hear the packet that would have filled it.
+            let full = |mic: usize| record.newest[mic].filter(|_| i64::from(record.samples[mic]) == self.frames);
+            let full: [Option<Heard>; MICS] = std::array::from_fn(full);
+            sink.meter.on_cycle(full.map(|h| h.map(|h| h.at)), now);
+            if let [Some(a), Some(b), Some(c)] = full {
                 cycles.complete += 1;
-                let newest = record.newest.map(|n| n.expect("a full channel has a newest packet"));
-                sink.meter.on_complete(newest.map(|n| n.at), newest.map(|n| n.stamp), newest.map(|n| n.delay), now);
+                let full = [a, b, c];
+                sink.meter.on_complete(full.map(|h| h.stamp), full.map(|h| h.delay), now);
             } else {
                 cycles.incomplete += 1;
             }

@@ -242,7 +242,15 @@ mod tests {
 
     fn cycle(id: u64, first: i64, frames: u32, mic_samples: [u32; MICS]) -> Cycle {
         let at = KernelTime::from_nanos(0);
-        Cycle { id, first_frame: FramePos(first), frames, mic_samples, arrival: [Some(at); MICS], emitted: at }
+        Cycle {
+            id,
+            first_frame: FramePos(first),
+            frames,
+            mic_samples,
+            complete: true,
+            arrival: [Some(at); MICS],
+            emitted: at,
+        }
     }
 
     fn channel(h: &History, mic: usize) -> Vec<i32> {

@@ -302,7 +302,8 @@ impl Engine {
         &self.config
     }
 
-    /// Whether the microphones share a clock: `shared`, `independent`, or `auto` while that is not known.
+    /// What the microphones are taken for at present: `shared` or `independent`. With `auto` it is `shared` until two senders have
+    /// different addresses.
     pub fn clock_name(&self) -> &'static str {
         if self.is_shared() { "shared" } else { "independent" }
     }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use super::grid::{Grid, Newest};
+use super::grid::{Grid, Heard};
 use super::packet::SAMPLE_BYTES;
 use super::sinc::{HALF, Kernel, TAPS};
 use super::stream::Decided;
@@ -31,7 +31,7 @@ pub(super) struct Resampling {
     kernel: Arc<Kernel>,
     sample_rate: u32,
     tracks: [Track; MICS],
-    newest: [Option<Newest>; MICS],
+    newest: [Option<Heard>; MICS],
     /// The common position at a moment, and from then on at the nominal rate of the host's clock.
     axis: Option<(MonoTime, f64)>,
 }
@@ -51,7 +51,6 @@ impl Resampling {
         &mut self,
         mic: usize,
         d: &Decided<'_>,
-        newest: Newest,
         now: MonoTime,
         grid: &mut Grid,
         sink: &mut Sink<'_>,
@@ -66,8 +65,8 @@ impl Resampling {
         let wanted = position + since - end as f64;
         let track = &mut self.tracks[mic];
         let (pos, samples) = track.push(&self.kernel, d.first.0, d.samples, wanted);
-        self.newest[mic] = Some(newest);
-        let late = !samples.is_empty() && grid.fill(mic, pos, samples, newest, now, sink);
+        self.newest[mic] = Some(d.heard);
+        let late = !samples.is_empty() && grid.fill(mic, pos, samples, d.heard, now, sink);
         (late, self.tracks[mic].offset())
     }
 

@@ -70,6 +70,8 @@ const NO_PACKET: &str = "no packet yet";
 const NO_CYCLE: &str = "no complete cycle yet";
 const NO_PACKET_LATELY: &str = "no packet in the last 10 s";
 const NO_CYCLE_LATELY: &str = "no complete cycle in the last 10 s";
+const NO_PAIR: &str = "no cycle with both microphones yet";
+const NO_PAIR_LATELY: &str = "no cycle with both microphones in the last 10 s";
 
 /// One quantity, since start and in the window.
 struct Meter {
@@ -99,6 +101,8 @@ pub struct Placed {
     pub restarts: u64,
     pub end: FramePos,
     pub arrival: MonoTime,
+    /// Its cycle had left without it: packets behind it may have been placed before.
+    pub late: bool,
 }
 
 /// Jitter and delay variation of one microphone.
@@ -219,8 +223,17 @@ impl SkewMeter {
 
     /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        let placed = Placed { mic, restarts: self.variation[mic].restarts, end, arrival };
-        self.variation[mic].on_placed(placed, self.sample_rate);
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false });
+    }
+
+    /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
+    /// necessarily in sequence": this is just the order in which a late one is told of.
+    pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true });
+    }
+
+    fn note(&mut self, placed: Placed) {
+        self.variation[placed.mic].on_placed(placed, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -239,20 +252,20 @@ impl SkewMeter {
         self.trace.as_mut()?.pop_front()
     }
 
-    /// A cycle is complete. Skew is taken from `arrivals`, which no step of the wall clock moves; `stamps` are kept for
-    /// [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check it against the event.
-    pub fn on_complete(
-        &mut self,
-        arrivals: [MonoTime; MICS],
-        stamps: [KernelTime; MICS],
-        loop_delays: [Span; MICS],
-        now: MonoTime,
-    ) {
+    /// A cycle leaves with these microphones in it: skew of each pair that is there. It is taken from `arrivals`, which no
+    /// step of the wall clock moves.
+    pub fn on_cycle(&mut self, arrivals: [Option<MonoTime>; MICS], now: MonoTime) {
         for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
-            let skew = arrivals[second] - arrivals[first];
-            self.arrival_skew[pair].record(skew, now);
-            self.trend[pair].record(skew, now);
+            if let (Some(first), Some(second)) = (arrivals[first], arrivals[second]) {
+                self.arrival_skew[pair].record(second - first, now);
+                self.trend[pair].record(second - first, now);
+            }
         }
+    }
+
+    /// It is complete as well. `stamps` are kept for [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check
+    /// it against the event.
+    pub fn on_complete(&mut self, stamps: [KernelTime; MICS], loop_delays: [Span; MICS], now: MonoTime) {
         self.latest_stamps = Some(stamps);
         let longest = loop_delays.into_iter().max().expect("there are microphones");
         let shortest = loop_delays.into_iter().min().expect("there are microphones");
@@ -275,7 +288,7 @@ impl SkewMeter {
     pub fn since_start(&self) -> SkewFigures {
         let of = |meter: &Meter, reason| meter.since_start.distribution().ok_or(reason);
         SkewFigures {
-            arrival_skew: std::array::from_fn(|pair| of(&self.arrival_skew[pair], NO_CYCLE)),
+            arrival_skew: std::array::from_fn(|pair| of(&self.arrival_skew[pair], NO_PAIR)),
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].since_start()),
             loop_delay: std::array::from_fn(|mic| of(&self.loop_delay[mic], NO_PACKET)),
             loop_skew: of(&self.loop_skew, NO_CYCLE),
@@ -294,7 +307,7 @@ impl SkewMeter {
         let delay_variation: [Known<Distribution>; MICS] =
             std::array::from_fn(|mic| self.variation[mic].window(now).ok_or(NO_PACKET_LATELY));
         SkewFigures {
-            arrival_skew: std::array::from_fn(|pair| of(&mut self.arrival_skew[pair], NO_CYCLE_LATELY)),
+            arrival_skew: std::array::from_fn(|pair| of(&mut self.arrival_skew[pair], NO_PAIR_LATELY)),
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].window(now)),
             loop_delay: std::array::from_fn(|mic| of(&mut self.loop_delay[mic], NO_PACKET_LATELY)),
             loop_skew: of(&mut self.loop_skew, NO_CYCLE_LATELY),
@@ -338,7 +351,8 @@ mod tests {
     fn nothing_measured_is_unknown_with_a_reason() {
         let mut meter = SkewMeter::new(48_000);
         assert_eq!(meter.since_start().loop_delay[0], Err(NO_PACKET));
-        assert_eq!(meter.since_start().arrival_skew[2], Err(NO_CYCLE));
+        assert_eq!(meter.since_start().arrival_skew[2], Err(NO_PAIR));
+        assert_eq!(meter.since_start().loop_skew, Err(NO_CYCLE));
         assert_eq!(meter.window(mono(0)).emit_delay, Err(NO_CYCLE_LATELY));
         assert!(meter.since_start().jitter[1].is_err());
         assert_eq!(meter.latest_offsets(), None);
@@ -351,11 +365,23 @@ mod tests {
         // The wall clock was stepped by a second between the packets.
         let stamps = [wall(1_000), wall(1_001_250), wall(1_000_900)];
         let delays = [Span::from_micros(40), Span::from_micros(37), Span::from_micros(46)];
-        meter.on_complete(arrivals, stamps, delays, mono(1_300));
+        meter.on_cycle(arrivals.map(Some), mono(1_300));
+        meter.on_complete(stamps, delays, mono(1_300));
         let seen = meter.window(mono(1_300));
         assert_eq!(seen.arrival_skew.map(|d| d.unwrap().last.as_micros()), [250, -100, -350]);
         assert_eq!(seen.loop_skew.unwrap().max, Span::from_micros(9));
         assert_eq!(meter.latest_offsets(), Some([Span::from_micros(1_000_250), Span::from_micros(999_900)]));
+    }
+
+    #[test]
+    fn each_pair_needs_its_own_two_microphones_only() {
+        let mut meter = SkewMeter::new(48_000);
+        meter.on_cycle([Some(mono(1_000)), None, Some(mono(1_070))], mono(1_100));
+        let seen = meter.since_start().arrival_skew.map(|skew| skew.map(|d| (d.count, d.last.as_micros())));
+        assert_eq!(seen, [Err(NO_PAIR), Ok((1, 70)), Err(NO_PAIR)]);
+        let later = meter.window(mono(20_000_000)).arrival_skew.map(Result::err);
+        assert_eq!(later, [Some(NO_PAIR_LATELY); 3]);
+        assert_eq!(meter.latest_offsets(), None, "no cycle was complete");
     }
 
     #[test]
@@ -425,6 +451,7 @@ mod tests {
             restarts,
             end: FramePos(end),
             arrival: mono(us),
+            late: false,
         });
         assert_eq!(taken, expected);
         for k in 0..10_000 {

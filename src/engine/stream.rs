@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 
 use super::clock::{ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
+use super::grid::Heard;
 use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
 use super::review::{Finding, Review};
 use super::skips::Skips;
-use crate::time::{FramePos, KernelTime, MonoTime, Span};
+use crate::time::{FramePos, MonoTime, Span};
 
 /// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
 const MAX_PENDING: usize = 128;
@@ -28,8 +29,7 @@ const ANCHOR_AGE: Span = Span::from_secs(90);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided<'a> {
     pub first: FramePos,
-    pub at: MonoTime,
-    pub stamp: KernelTime,
+    pub heard: Heard,
     pub samples: &'a [u8],
     /// When its end should have arrived, on the line for alignment; `None` before there is one.
     pub phase: Option<MonoTime>,
@@ -38,8 +38,7 @@ pub(super) struct Decided<'a> {
 /// A packet that waits.
 #[derive(Debug)]
 struct Pending {
-    at: MonoTime,
-    stamp: KernelTime,
+    heard: Heard,
     samples: Vec<u8>,
 }
 
@@ -130,12 +129,12 @@ impl Stream {
     /// Takes a packet in; hands on what is decided by it.
     pub fn offer(
         &mut self,
-        at: MonoTime,
-        stamp: KernelTime,
+        heard: Heard,
         samples: &[u8],
         counters: &mut MicCounters,
         place: &mut impl FnMut(Decided<'_>),
     ) {
+        let at = heard.at;
         self.last_heard = Some(at);
         self.newest.clear();
         self.newest.extend_from_slice(samples);
@@ -147,20 +146,20 @@ impl Stream {
             self.clock.renumber(since, lost * self.nominal);
         }
         match self.judge(self.next + self.waiting(self.pending.len()) + frames, at) {
-            Judgement::Certain => self.place(at, stamp, samples, false, counters, place),
+            Judgement::Certain => self.place(heard, samples, false, counters, place),
             Judgement::Delayed => {
                 self.place_pending(place);
-                self.place(at, stamp, samples, false, counters, place);
+                self.place(heard, samples, false, counters, place);
             }
             Judgement::Doubtful => {
-                self.push(at, stamp, samples);
+                self.push(heard, samples);
                 if self.pending.len() >= MAX_PENDING {
                     self.late.settle_delayed();
                     self.place_pending(place);
                 }
             }
             Judgement::Lost(lost) => {
-                self.push(at, stamp, samples);
+                self.push(heard, samples);
                 self.settle_lost(lost, counters, place);
             }
         }
@@ -170,13 +169,13 @@ impl Stream {
     fn settle_lost(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let mut found = Some(lost);
         while let Some(lost) = found.take() {
-            let since = self.pending.front().expect("the packet that opened the doubt waits").at;
+            let since = self.pending.front().expect("the packet that opened the doubt waits").heard.at;
             self.insert(lost, since, counters);
             self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
             let mut judged = 0;
             while judged < self.pending.len() && found.is_none() {
                 judged += 1;
-                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].at) {
+                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard.at) {
                     Judgement::Doubtful => {}
                     Judgement::Certain | Judgement::Delayed => {
                         for _ in 0..std::mem::take(&mut judged) {
@@ -210,24 +209,23 @@ impl Stream {
 
     fn place(
         &mut self,
-        at: MonoTime,
-        stamp: KernelTime,
+        heard: Heard,
         samples: &[u8],
         waited: bool,
         counters: &mut MicCounters,
         place: &mut impl FnMut(Decided<'_>),
     ) {
         let frames = (samples.len() / SAMPLE_BYTES) as i64;
-        self.learn(frames, at, waited, counters);
+        self.learn(frames, heard.at, waited, counters);
         let phase = self.clock.phase_at(self.next + frames);
-        place(Decided { first: self.next, at, stamp, samples, phase });
+        place(Decided { first: self.next, heard, samples, phase });
         self.next = self.next + frames;
     }
 
     /// The oldest waiting packet is certain.
     fn place_first(&mut self, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let pending = self.pending.pop_front().expect("a packet waits");
-        self.place(pending.at, pending.stamp, &pending.samples, true, counters, place);
+        self.place(pending.heard, &pending.samples, true, counters, place);
         self.free.push(pending.samples);
     }
 
@@ -237,17 +235,17 @@ impl Stream {
             let samples = &pending.samples[..];
             let end = self.next + (samples.len() / SAMPLE_BYTES) as i64;
             let phase = self.clock.phase_at(end);
-            place(Decided { first: self.next, at: pending.at, stamp: pending.stamp, samples, phase });
+            place(Decided { first: self.next, heard: pending.heard, samples, phase });
             self.next = end;
             self.free.push(pending.samples);
         }
     }
 
-    fn push(&mut self, at: MonoTime, stamp: KernelTime, samples: &[u8]) {
+    fn push(&mut self, heard: Heard, samples: &[u8]) {
         let mut buffer = self.free.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(samples);
-        self.pending.push_back(Pending { at, stamp, samples: buffer });
+        self.pending.push_back(Pending { heard, samples: buffer });
     }
 
     /// A certain packet teaches the clock; early ones speak against the last skip. One that waited for a loss to be understood

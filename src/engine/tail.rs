@@ -249,9 +249,11 @@ impl Tail {
             return false;
         }
         sink.history.write(mic, entry.first, samples);
+        let own_end = entry.own_end(fits);
         let late = match &mut entry.left {
             None => false,
             Some(left) => {
+                sink.meter.on_late(mic, own_end, slot.at);
                 let counters = &mut sink.counters.mics[mic];
                 counters.late += 1;
                 counters.found(std::mem::take(&mut left.lost[mic]).into());
@@ -306,7 +308,9 @@ impl Tail {
         for Aside { ordinal, mic, samples } in self.aside.drain(..) {
             sink.counters.mics[mic].late += 1;
             let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) else { continue };
+            let own_end = entry.own_end(0);
             let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
+            sink.meter.on_late(mic, own_end, slot.at);
             sink.counters.mics[mic].found(std::mem::take(&mut left.lost[mic]).into());
             sink.history.write(mic, entry.first, &samples);
             if let Some(id) = left.id {
@@ -403,8 +407,11 @@ impl Tail {
         }
         // Those set aside are of the last of the cycles that were skipped.
         for Aside { ordinal, mic, .. } in self.aside.drain(..) {
-            if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) {
-                self.lacking[mic] += usize::from(entry.slots[mic].take().is_some());
+            if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal)
+                && let Some(slot) = entry.slots[mic].take()
+            {
+                self.lacking[mic] += 1;
+                sink.meter.on_late(mic, entry.own_end(0) + cycles * nominal, slot.at);
             }
             sink.counters.mics[mic].late += 1;
             sink.counters.mics[mic].found((lost[mic] > 0).into());
@@ -478,6 +485,7 @@ impl Tail {
                 first_frame: entry.first,
                 frames: entry.frames,
                 mic_samples: slots.map(|s| s.map_or(0, |s| s.samples)),
+                complete: slots.iter().all(Option::is_some),
                 arrival: slots.map(|s| s.map(|s| s.stamp)),
                 emitted: sink.wall,
             };
@@ -485,10 +493,11 @@ impl Tail {
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
+            sink.meter.on_cycle(slots.map(|s| s.map(|s| s.at)), at);
             if let [Some(a), Some(b), Some(c)] = slots {
                 cycles.complete += 1;
                 let slots = [a, b, c];
-                sink.meter.on_complete(slots.map(|s| s.at), slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
+                sink.meter.on_complete(slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
             } else {
                 cycles.incomplete += 1;
             }

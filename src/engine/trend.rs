@@ -23,7 +23,7 @@ const VALUES: usize = 128;
 const POINTS: usize = 48;
 /// Below this many points Sen's interval is the range of all slopes, or none.
 const ENOUGH: usize = 8;
-const TOO_FEW: &str = "needs complete cycles in at least 8 different seconds";
+const TOO_FEW: &str = "needs cycles with both microphones in at least 8 different seconds";
 
 #[derive(Clone, Copy, Debug)]
 struct Point {

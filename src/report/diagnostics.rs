@@ -95,7 +95,7 @@ impl<'a> Sheet<'a> {
         let [drift0, drift1, drift2] = mic_drift.map(DriftOf::new);
         let [drift01, drift02, drift12] = pair_drift.map(DriftOf::new);
         Sheet {
-            synchronization_status: SynchronizationStatus::new(snapshot, skew),
+            synchronization_status: SynchronizationStatus::new(snapshot, engine.cycles.complete),
             packet_stats: PacketStats {
                 packets_received: engine.mics.map(|mic| mic.received),
                 packet_errors: packet_errors(engine),
@@ -223,9 +223,9 @@ struct SchedulingOffset {
 }
 
 impl SynchronizationStatus {
-    fn new(snapshot: &Snapshot, skew: &SkewFigures) -> SynchronizationStatus {
-        // The newest cycle of the window, if that has one.
-        let offsets = skew.arrival_skew[0].and_then(|_| snapshot.latest_offsets.ok_or("no complete cycle yet"));
+    /// `complete`: cycles, since start or in the window.
+    fn new(snapshot: &Snapshot, complete: u64) -> SynchronizationStatus {
+        let offsets = snapshot.latest_offsets.filter(|_| complete > 0).ok_or("no complete cycle in this span");
         let held = snapshot.buffer_packets;
         let us = |mic: usize| offsets.ok().map(|offsets| offsets[mic - 1].as_micros());
         // Truncates toward zero, from the whole microseconds that stand beside it, as it always did.
@@ -526,6 +526,18 @@ mod tests {
         assert_eq!(offset["mic01_offset_ms"], json!(-2.345));
         assert_eq!(offset["mic02_offset_samples"], json!(0));
         assert!(offset["mic02_offset_ms"].is_f64());
+    }
+
+    #[test]
+    fn offsets_are_of_complete_cycles_whatever_skew_is_known() {
+        let mut snapshot = full();
+        snapshot.window_totals.engine.cycles.complete = 0;
+        let body = parse(&diagnostics_sync(&snapshot));
+        let offset = |sheet: &Value| sheet["synchronization_status"]["thread_scheduling_offset"].clone();
+        assert_eq!((&offset(&body)["mic01_offset_us"], &offset(&body)["reason"]), (&json!(100), &Value::Null));
+        let window = &body["window"];
+        assert!(offset(window)["mic01_offset_us"].is_null() && offset(window)["reason"].is_string());
+        assert_eq!(window["arrival_skew_us"]["mic0_vs_mic1"]["last"], json!(100.5));
     }
 
     #[test]

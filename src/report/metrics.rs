@@ -104,7 +104,7 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
     text.family(
         "micring_arrival_skew_seconds",
         "histogram",
-        "Kernel arrival of the second microphone minus that of the first, inside a complete cycle.",
+        "Kernel arrival of the second microphone minus that of the first, inside a cycle.",
     );
     for (pair, buckets) in PAIR_NAMES.into_iter().zip(&histograms.arrival_skew) {
         text.histogram("micring_arrival_skew_seconds", &format!("pair=\"{pair}\""), buckets);

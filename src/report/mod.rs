@@ -241,7 +241,8 @@ mod tests {
                 meter.on_placed(mic, FramePos(512 * packet), arrival + Span::of_frames(512 * packet, 48_000));
             }
         }
-        meter.on_complete(arrivals, stamps, [delay; MICS], now);
+        meter.on_cycle(arrivals.map(Some), now);
+        meter.on_complete(stamps, [delay; MICS], now);
         meter.on_handed(Span::from_micros(60), now);
         meter
     }
@@ -283,6 +284,8 @@ mod tests {
             mic.malformed = 3;
             mic.truncated = 4;
         }
+        totals.engine.cycles.emitted = 1;
+        totals.engine.cycles.complete = 1;
         totals.stream.subscribers = 2;
         let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span: Span::from_secs(60) };
         let drift =

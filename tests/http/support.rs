@@ -71,6 +71,7 @@ impl Recorded {
             first_frame: FramePos(first),
             frames: count,
             mic_samples: [count, count, 0],
+            complete: false,
             arrival: [Some(arrived), Some(arrived + Span::from_micros(104)), None],
             emitted: arrived + Span::from_micros(150),
         };

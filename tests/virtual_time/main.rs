@@ -3,6 +3,7 @@
 mod boards;
 mod copies;
 mod day;
+mod figures;
 mod free;
 mod inputs;
 mod lags;

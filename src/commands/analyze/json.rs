@@ -52,7 +52,7 @@ fn recording(findings: &Findings) -> Value {
         "files": files,
         "first_ns": first,
         "last_ns": last,
-        "duration_s": run.stamps.map(|(first, last)| (last - first).as_secs_f64()),
+        "duration_s": run.stamps.map(|_| run.duration().as_secs_f64()),
         "cycle_frames": run.cycle_frames,
         "other_ports": other_ports,
     })

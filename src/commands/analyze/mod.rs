@@ -23,7 +23,6 @@ use crate::capture::{Datagrams, Fault, PassedOver, Seen};
 use crate::cli::AnalyzeArgs;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, ServerInfo, Snapshot, Totals};
-use crate::time::Span;
 use run::Run;
 
 /// Records between two looks at the wall clock.
@@ -126,6 +125,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     const NOT_RECORDED: &str = "a recording does not tell when a loop read";
     let now = run.now();
     let totals = totals(run);
+    let duration = run.duration();
     let engine = &mut run.engine;
     let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter_mut().window(now));
     for figures in [&mut skew, &mut window_skew] {
@@ -133,7 +133,6 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
-    let duration = run.stamps.map_or(Span::ZERO, |(first, last)| last - first);
     Snapshot {
         server: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),

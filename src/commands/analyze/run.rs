@@ -5,7 +5,7 @@
 //! the live run; and every cycle is looked at once more, for stability, gaps and plots. Memory does not depend on the length.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
 use super::steady::Steady;
@@ -31,6 +31,8 @@ const MOST_GAPS: usize = 1_000;
 const MOST_PORTS: usize = 64;
 /// A cell of the timeline, to begin with: about a cycle.
 const FIRST_CELL: Span = Span::from_millis(12);
+/// So many of a microphone's newest packets may still be missing in its stability and come late: the engine keeps as many cycles.
+const MAY_COME: usize = 64;
 /// A longer hole in the positions says nothing more about stability.
 const LONGEST_HOLE: i64 = 10_000_000;
 
@@ -43,6 +45,8 @@ pub struct Gap {
     pub frames: i64,
     /// When the first of the cycles left.
     pub at: KernelTime,
+    /// The same, from the recording's first datagram on.
+    pub after: Span,
 }
 
 /// Where a microphone's samples stand in time.
@@ -79,6 +83,8 @@ pub struct Run {
     pub cycle_frames: Option<u32>,
     /// Stamps of the first and the newest datagram of a microphone.
     pub stamps: Option<(KernelTime, KernelTime)>,
+    /// Their virtual times, which no step of the clock moves.
+    times: Option<(MonoTime, MonoTime)>,
     /// Datagrams to other ports.
     pub elsewhere: BTreeMap<u16, u64>,
     ports: Option<[u16; MICS]>,
@@ -89,10 +95,14 @@ pub struct Run {
     steady: Steady,
     now: MonoTime,
     next_frame: Option<FramePos>,
+    /// Up to where nothing has come from a microphone since its newest gap began.
+    gap_ends: [Option<FramePos>; MICS],
     /// Frames in each microphone's newest packet.
     packet_frames: [i64; MICS],
     /// What each microphone's newest placed packet was, and its time error.
     phase: [Option<Phase>; MICS],
+    /// Time errors of each microphone's newest packets, up to that one: those on their way into its stability.
+    errors_s: [VecDeque<Option<f64>>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
     drops_before: [u64; MICS],
@@ -113,6 +123,7 @@ impl Run {
             gaps_not_listed: 0,
             cycle_frames: None,
             stamps: None,
+            times: None,
             elsewhere: BTreeMap::new(),
             ports,
             held: BinaryHeap::with_capacity(MOST_HELD + 1),
@@ -122,8 +133,10 @@ impl Run {
             steady: Steady::new(),
             now: MonoTime::from_nanos(0),
             next_frame: None,
+            gap_ends: [None; MICS],
             packet_frames: [0; MICS],
             phase: [None; MICS],
+            errors_s: Default::default(),
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
             drops_before: [0; MICS],
@@ -147,7 +160,7 @@ impl Run {
             }
             return;
         };
-        let stamp = datagram.stamp;
+        let stamp = self.steady.behind_step(datagram.stamp, self.newest);
         if self.newest.is_some_and(|newest| newest - stamp > STEP_BACK) {
             // Nobody says by how much: go on where virtual time stands.
             self.flush();
@@ -176,7 +189,7 @@ impl Run {
         }
         if let Some(step) = statistics.comment.and_then(clock_step) {
             self.flush();
-            self.steady.step(step);
+            self.steady.step(step, statistics.stamp);
             self.newest = None;
         }
         if let Some(ns) = statistics.comment.and_then(clock_offset) {
@@ -188,6 +201,9 @@ impl Run {
     pub fn finish(&mut self) {
         self.flush();
         self.serve_timeouts(self.now + Span::from_secs(1));
+        for (stability, errors_s) in self.stability.iter_mut().zip(&mut self.errors_s) {
+            errors_s.drain(..).for_each(|error_s| stability.push(error_s));
+        }
         self.follow_drift();
     }
 
@@ -213,6 +229,7 @@ impl Run {
         let first = self.stamps.map_or(held.stamp, |(first, _)| first);
         self.stamps = Some((first, held.stamp));
         let at = self.steady.to_mono(held.stamp).max(self.now);
+        self.times = Some((self.times.map_or(at, |(first, _)| first), at));
         self.serve_timeouts(at);
         self.turn(at);
         let datagram =
@@ -264,6 +281,7 @@ impl Run {
         let skipped = cycle.first_frame - expected;
         if skipped > 0 {
             self.gap(None, expected, skipped, cycle.emitted);
+            self.gap_ends = [Some(cycle.first_frame); MICS];
             for _ in 0..(skipped / frames).min(LONGEST_HOLE) {
                 self.pair_stability.iter_mut().for_each(|stability| stability.push(None));
             }
@@ -295,7 +313,11 @@ impl Run {
         for mic in 0..MICS {
             let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
             if missing > 0 {
-                self.gap(Some(mic), cycle.first_frame + i64::from(cycle.mic_samples[mic]), missing, cycle.emitted);
+                // A packet of a free board lies across the edge of two cycles: of one that is lost, the second lacks its start.
+                let goes_on = !shared && self.gap_ends[mic] == Some(cycle.first_frame);
+                let behind = if goes_on { 0 } else { i64::from(cycle.mic_samples[mic]) };
+                self.gap(Some(mic), cycle.first_frame + behind, missing, cycle.emitted);
+                self.gap_ends[mic] = Some(cycle.first_frame + behind + missing);
             }
         }
     }
@@ -319,17 +341,35 @@ impl Run {
                 (Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
             }
         };
-        self.phase[mic] = Some(Phase { placed, origin, error_ns });
-        let steps = same_axis.map_or(1, |before| {
-            let frames = self.packet_frames[mic].max(1);
-            // Positions go back when an insertion is taken back; time does not.
-            ((placed.end - before.placed.end) / frames).clamp(1, LONGEST_HOLE)
-        });
-        for _ in 1..steps {
-            self.stability[mic].push(None);
-        }
-        self.stability[mic].push(Some(error_ns / 1e9));
         self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
+        let frames = self.packet_frames[mic].max(1);
+        let ahead = same_axis.map_or(1, |before| (placed.end - before.placed.end) / frames);
+        if placed.late && ahead <= 0 {
+            // Packets behind it were placed before: it is missing among them.
+            let errors_s = &mut self.errors_s[mic];
+            let place = usize::try_from(-ahead).ok().and_then(|behind| errors_s.len().checked_sub(1 + behind));
+            if let Some(missing @ None) = place.and_then(|place| errors_s.get_mut(place)) {
+                *missing = Some(error_ns / 1e9);
+            }
+            return;
+        }
+        self.phase[mic] = Some(Phase { placed, origin, error_ns });
+        // Positions go back when an insertion is taken back; time does not.
+        for _ in 1..ahead.min(LONGEST_HOLE) {
+            self.push_error(mic, None);
+        }
+        self.push_error(mic, Some(error_ns / 1e9));
+    }
+
+    /// The next packet of a microphone, `None` while it is missing.
+    fn push_error(&mut self, mic: usize, error_s: Option<f64>) {
+        let errors_s = &mut self.errors_s[mic];
+        if errors_s.len() == MAY_COME
+            && let Some(oldest) = errors_s.pop_front()
+        {
+            self.stability[mic].push(oldest);
+        }
+        errors_s.push_back(error_s);
     }
 
     fn error_ns(&self, origin: Placed, placed: Placed) -> f64 {
@@ -348,7 +388,8 @@ impl Run {
         if let Some(gap) = before.filter(|gap| gap.first_frame + gap.frames == first_frame) {
             gap.frames += frames;
         } else if self.gaps.len() < MOST_GAPS {
-            self.gaps.push(Gap { mic, first_frame, frames, at });
+            let after = self.times.map_or(Span::ZERO, |(first, _)| self.now - first);
+            self.gaps.push(Gap { mic, first_frame, frames, at, after });
         } else {
             self.gaps_not_listed += 1;
         }
@@ -366,6 +407,11 @@ impl Run {
                 self.drift_known[mic] = true;
             }
         }
+    }
+
+    /// From the first datagram to the newest, whatever the clock did meanwhile.
+    pub fn duration(&self) -> Span {
+        self.times.map_or(Span::ZERO, |(first, newest)| newest - first)
     }
 
     /// Virtual time.

@@ -22,6 +22,8 @@ pub(super) struct Steady {
     during: Span,
     /// The newest offset that was told (ns, of two clocks, so not a [`Span`]), and when.
     told: Option<(KernelTime, i64)>,
+    /// The newest step, and the clock when it was seen, behind it.
+    stepped: Option<(KernelTime, Span)>,
 }
 
 impl Steady {
@@ -32,6 +34,7 @@ impl Steady {
             gained: Span::ZERO,
             during: Span::ZERO,
             told: None,
+            stepped: None,
         }
     }
 
@@ -44,11 +47,22 @@ impl Steady {
         near + self.slewed(near)
     }
 
-    /// CLOCK_REALTIME was stepped by so much.
-    pub fn step(&mut self, by: Span) {
+    /// CLOCK_REALTIME was stepped by so much, as was seen at `seen`.
+    pub fn step(&mut self, by: Span, seen: KernelTime) {
+        self.stepped = Some((seen, by));
         self.ahead += by;
         self.anchor = self.anchor + by;
         self.told = None;
+    }
+
+    /// A packet may be stamped before a step and read, and so written, after it: its stamp as the clock would have told it then.
+    /// Of the two meanings that one is true which is closer to `newest`, the newest stamp since the step, as `engine::hostclock`
+    /// has it; and before the step was seen.
+    pub fn behind_step(&self, stamp: KernelTime, newest: Option<KernelTime>) -> KernelTime {
+        let Some((seen, by)) = self.stepped else { return stamp };
+        let newest = newest.unwrap_or(seen);
+        let moved = stamp + by;
+        if moved <= seen && (moved - newest).abs() < (stamp - newest).abs() { moved } else { stamp }
     }
 
     /// Nobody says by how much it was stepped: `stamp` is now.
@@ -103,7 +117,7 @@ mod tests {
             steady.offset(offset, offset.as_nanos() - at);
             if second == 10 {
                 stepped = Span::from_secs(-3);
-                steady.step(stepped);
+                steady.step(stepped, wall(at) + stepped);
                 let offset = wall(at) + stepped;
                 steady.offset(offset, offset.as_nanos() - at);
             }
@@ -117,6 +131,24 @@ mod tests {
                     let back = steady.to_wall(steady.to_mono(stamp)) - stamp;
                     assert!(back.abs() <= Span::from_nanos(10), "{back:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stamp_from_before_a_step_is_moved_and_none_from_after_it() {
+        let at = |ms: i64| KernelTime::from_nanos(EPOCH) + Span::from_millis(ms);
+        for step in [-3_000, -300, 300, 3_000] {
+            let mut steady = Steady::new();
+            let by = Span::from_millis(step);
+            steady.step(by, at(0));
+            for ms in -100..0 {
+                assert_eq!(steady.behind_step(at(ms) - by, None), at(ms), "{ms} ms before a step of {step} ms");
+            }
+            let mut newest = None;
+            for ms in (-5..10_000).step_by(3) {
+                assert_eq!(steady.behind_step(at(ms), newest), at(ms), "{ms} ms after a step of {step} ms");
+                newest = Some(at(ms));
             }
         }
     }

@@ -148,10 +148,9 @@ fn gaps(out: &mut String, findings: &Findings) {
         return;
     }
     line!(out, "\ngaps when their cycle left     first frame      frames   seconds from the start");
-    let start = run.stamps.map(|(first, _)| first);
     for gap in run.gaps.iter().take(GAPS_SHOWN) {
         let who = gap.mic.map_or("whole cycles".to_owned(), |mic| format!("mic {mic}"));
-        let seconds = start.map_or(0.0, |start| (gap.at - start).as_secs_f64());
+        let seconds = gap.after.as_secs_f64();
         line!(out, "{who:<26}{:>16}{:>12}{seconds:>25.3}", gap.first_frame.0, gap.frames);
     }
     let more = run.gaps.len().saturating_sub(GAPS_SHOWN) as u64 + run.gaps_not_listed;

@@ -115,10 +115,13 @@ impl Shared {
         }
     }
 
-    /// A cycle's event was encoded and queued; it is handed to the ring at the end of this turn.
+    /// A cycle's event was encoded and queued; it is handed to the ring at the end of this turn. One that is not complete waited
+    /// for what did not come: what that took is none of the loop's.
     pub fn emitted(&mut self, cycle: &Cycle) {
-        if let [Some(a), Some(b), Some(c)] = cycle.arrival {
-            self.handing.push(a.max(b).max(c));
+        if cycle.complete
+            && let Some(completed) = cycle.arrival.into_iter().flatten().max()
+        {
+            self.handing.push(completed);
         }
     }
 
@@ -293,5 +296,36 @@ impl Source for View<'_> {
             return self.shared.local.1;
         }
         LocalTime(host::local_time(wall))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_complete_cycles_have_an_emit_delay() {
+        let wall = KernelTime::from_nanos(1_795_345_500_000_000_000);
+        let mut shared = Shared::new(None, Clocks { mono: MonoTime::from_nanos(0), wall });
+        let arrival = [30, 10, 20].map(|us| Some(wall + Span::from_micros(us)));
+        let cycle = Cycle {
+            id: 0,
+            first_frame: FramePos(0),
+            frames: 512,
+            mic_samples: [512; MICS],
+            complete: true,
+            arrival,
+            emitted: wall,
+        };
+        shared.emitted(&cycle);
+        // Of free boards one that is full in part has an arrival for each microphone too.
+        shared.emitted(&Cycle { mic_samples: [512, 31, 512], complete: false, ..cycle });
+        shared.emitted(&Cycle {
+            mic_samples: [512, 0, 512],
+            complete: false,
+            arrival: [arrival[0], None, arrival[2]],
+            ..cycle
+        });
+        assert_eq!(shared.handing, [wall + Span::from_micros(30)]);
     }
 }
