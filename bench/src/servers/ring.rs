@@ -19,7 +19,7 @@ struct Client {
 }
 
 /// Sends handed over between two looks at the microphones (README: chunks of sends).
-const CHUNK: usize = 16;
+const CHUNK: usize = 48;
 
 pub fn run() -> Result<()> {
     let sockets = bind()?;
