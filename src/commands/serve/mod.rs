@@ -109,11 +109,14 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     ready(&addresses)?;
     let _asked = standing::take(&args.host, args.record.record.as_deref(), &mut run);
     run.open_recording().map_err(|errno| {
-        let (folder, why) = (args.record.record.as_deref().unwrap_or(Path::new("")), words(errno));
-        Failure::new(format_args!(
-            "cannot record into {}: {why} once confined, where root may write no more than any other user: give the folder to this user, or --no-sandbox",
-            folder.display()
-        ))
+        let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
+        let next = match errno {
+            libc::EACCES | libc::EPERM => {
+                " once confined, where root may write no more than any other user: give the folder to this user, or --no-sandbox"
+            }
+            _ => "",
+        };
+        Failure::new(format_args!("cannot record into {folder}: {}{next}", words(errno)))
     })?;
     announce(&addresses);
     run.notify("READY=1");

@@ -105,9 +105,9 @@ impl Recording {
         self.recorder.trouble()
     }
 
-    /// The end, with what waits for the disk given up: a line about it, if it is anything.
-    pub fn give_up(&mut self) -> Option<String> {
-        self.recorder.give_up()
+    /// What the disk does not have, in a line for people; `None` where it has everything.
+    pub fn unwritten(&self) -> Option<String> {
+        self.recorder.unwritten()
     }
 
     pub fn next_timeout(&self) -> Option<MonoTime> {

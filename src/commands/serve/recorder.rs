@@ -296,8 +296,8 @@ impl Recorder {
         self.trouble
     }
 
-    /// The end: what waits for the disk will not be written. A line about it, if it is anything.
-    pub fn give_up(&mut self) -> Option<String> {
+    /// What the disk does not have, in a line for people; `None` where it has everything.
+    pub fn unwritten(&self) -> Option<String> {
         let waiting =
             self.ops.iter().filter_map(|op| if let Op::Write(chunk) = op { Some(chunk.datagrams) } else { None });
         let all = waiting.chain(self.in_flight).chain([self.filling.datagrams]);

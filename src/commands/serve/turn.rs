@@ -165,7 +165,7 @@ impl Loop {
 
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
-        if let Some(line) = self.recording.as_mut().and_then(Recording::give_up) {
+        if let Some(line) = self.recording.as_ref().and_then(Recording::unwritten) {
             self.log.line(&line);
             let until = host::mono() + LAST_WORDS;
             while !self.log.is_empty() && host::mono() < until {

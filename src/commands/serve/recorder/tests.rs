@@ -235,13 +235,13 @@ fn what_the_disk_did_not_take_by_the_end_is_said() {
     recorder.finish(clocks(900));
     disk.serve(&mut recorder, clocks(900).mono);
     let recorded = recorder.figures().recorded.iter().sum::<u64>();
-    let said = recorder.give_up().expect("a line");
+    let said = recorder.unwritten().expect("a line");
     let lost = format!("{} datagrams (", 900 - recorded);
     assert!(said.contains(&lost) && said.ends_with(": No space left on device"), "{said}");
     let (mut idle, mut disk) = (self::recorder(|_| ()), Disk::default());
     idle.finish(clocks(10));
     disk.serve(&mut idle, clocks(10).mono);
-    assert_eq!(idle.give_up(), None);
+    assert_eq!(idle.unwritten(), None);
 }
 
 #[test]
