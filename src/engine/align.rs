@@ -10,10 +10,11 @@
 
 mod place;
 
+use super::chunks::Chunk;
 use super::clock::ClockModel;
 use super::lag::Lag;
 use super::late::{Judgement, LateOrLost};
-use super::packet::Packet;
+use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
 use crate::MICS;
@@ -32,15 +33,43 @@ const SETTLED: i64 = 16;
 /// Cycles withheld at once; more are let go with the best guess.
 const OPEN_CYCLES: usize = 1024;
 
-/// An accepted packet on its way to its place.
+/// A part of a chunk on its way to its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival<'a> {
     pub mic: usize,
+    /// When the first of its chunk's datagrams came: what the pieces behind it wait for says nothing about the chunk.
     pub at: MonoTime,
     pub stamp: KernelTime,
-    pub packet: Packet<'a>,
+    /// From the stamp until the loop read it.
+    pub delay: Span,
+    /// When this datagram came.
+    pub newest_at: MonoTime,
+    pub newest_stamp: KernelTime,
+    pub chunk: Chunk,
+    /// Where `samples`, s32le, begin in the chunk, in samples.
+    pub offset: u32,
+    pub samples: &'a [u8],
     /// The first of a sender that was not followed before.
     pub new_sender: bool,
+    /// Its source cuts its chunks in another way than before.
+    pub recut: bool,
+}
+
+impl Arrival<'_> {
+    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
+    pub fn is_constant(&self) -> bool {
+        let first = &self.samples[..SAMPLE_BYTES];
+        self.samples.chunks_exact(SAMPLE_BYTES).all(|sample| sample == first)
+    }
+
+    pub fn len(&self) -> u32 {
+        (self.samples.len() / SAMPLE_BYTES) as u32
+    }
+
+    /// Its first sample.
+    pub fn first(&self) -> [u8; SAMPLE_BYTES] {
+        *self.samples.first_chunk().expect("a part has a sample")
+    }
 }
 
 /// What became of it.
@@ -102,7 +131,15 @@ impl SharedAligner {
         &self.clocks[mic]
     }
 
-    /// Places a packet, and emits what it completes.
+    /// Another part of a chunk that was placed.
+    pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        self.last_heard = Some(self.last_heard.map_or(a.newest_at, |last| last.max(a.newest_at)));
+        let late = self.tail.add(a, sink);
+        self.emit_ready(a.newest_at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Places a chunk by its first part, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let pause = self.last_heard.map_or(Span::ZERO, |last| a.at - last);
         let silence = pause > SILENCE;
@@ -117,6 +154,10 @@ impl SharedAligner {
         } else if a.new_sender && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
             self.clocks[a.mic].restart();
+        }
+        if a.recut {
+            // Where a cycle began was not known until now: neither floor nor level say anything about it.
+            self.restart_clocks(sink);
         }
         self.resolve_tentative(a, sink);
         let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
@@ -156,7 +197,7 @@ impl SharedAligner {
                 self.tail.open(a.at, matches!(place, Place::Tentative))
             }
         };
-        let samples = a.packet.samples();
+        let samples = a.chunk.samples;
         let own_end = self.tail.get(i).own_end(samples);
         let r = self.residual(own_end, a.at);
         let doubt_since = self.late.doubt_since().unwrap_or(a.at);
@@ -173,9 +214,8 @@ impl SharedAligner {
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
         let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
-        let first = a.packet.first();
-        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful, early, first };
-        let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
+        let slot = Slot::of(a, doubtful, early);
+        let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
         match judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {

@@ -13,7 +13,7 @@
 
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
-use super::grid::{Grid, Heard};
+use super::grid::Grid;
 use super::packet::SAMPLE_BYTES;
 use super::resample::Resampling;
 use super::sinc;
@@ -36,8 +36,10 @@ const HYSTERESIS: f64 = 0.25;
 struct Tie {
     /// Common position minus own position.
     offset: i64,
-    /// Slip of the next packet: +1 repeats a sample, -1 leaves one out.
+    /// Slip of the next chunk: +1 repeats a sample, -1 leaves one out.
     slip: i64,
+    /// Up to where the microphone had passed when its newest chunk was opened.
+    free: i64,
 }
 
 /// Three boards.
@@ -91,29 +93,48 @@ impl Boards {
             self.untie(a, sink);
         } else if self.is_duplicate(a) {
             return Placed::Duplicate;
+        } else if a.recut {
+            // Where its chunks begin was not known until now.
+            self.untie(a, sink);
         }
         self.first_heard.get_or_insert(a.at);
-        let heard = Heard { at: a.at, stamp: a.stamp, delay: sink.wall - a.stamp };
         let tie = &mut self.ties[a.mic];
         let returns = self.silent[a.mic].is_some();
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
+        let frames = i64::from(a.chunk.samples);
         let mut place = |d: Decided<'_>| {
-            let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
-            sink.meter.on_placed(a.mic, end, d.heard.at);
+            if let Some(first) = d.opens {
+                sink.meter.on_placed(a.mic, first + frames, d.heard.at);
+            }
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
-                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
+                late += u64::from(too_late && d.opens.is_some());
             } else {
                 // Where it stands is learnt too late for it.
-                late += u64::from(returns);
+                late += u64::from(returns && d.opens.is_some());
             }
         };
-        self.streams[a.mic].offer(heard, a.packet.bytes(), &mut counters, &mut place);
+        self.streams[a.mic].offer(a, &mut counters, &mut place);
         counters.late += late;
         sink.counters.mics[a.mic] = counters;
         self.follow(a.at, sink);
         self.emit_ready(a.at, sink);
         if late > 0 { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Another part of a microphone's newest chunk.
+    pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        let (tie, grid) = (&mut self.ties[a.mic], &mut self.grid);
+        let mut late = false;
+        self.streams[a.mic].join(a, &mut |d| {
+            if let (Some(tie), Some(grid)) = (tie.as_mut(), grid.as_mut()) {
+                late = tie.place(a.mic, &d, a.newest_at, grid, self.resampling.as_mut(), sink);
+            }
+        });
+        sink.counters.mics[a.mic].late += u64::from(late);
+        self.emit_ready(a.newest_at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
     }
 
     pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
@@ -130,7 +151,8 @@ impl Boards {
         let mut late = 0;
         if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
             self.streams[a.mic].restart(&mut |d| {
-                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
+                late += u64::from(too_late && d.opens.is_some());
             });
             if let Some(resampling) = &mut self.resampling {
                 resampling.untie(a.mic, a.at, grid, sink);
@@ -139,7 +161,7 @@ impl Boards {
         } else {
             // Before the positions start nothing stands that the old offset says anything about.
             let returns = self.silent[a.mic].is_some();
-            self.streams[a.mic].restart(&mut |_| late += u64::from(returns));
+            self.streams[a.mic].restart(&mut |d| late += u64::from(returns && d.opens.is_some()));
         }
         self.ties[a.mic] = None;
         self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
@@ -185,7 +207,7 @@ impl Boards {
             let nominal = self.streams[mic].nominal().max(1);
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
-        self.ties[mic] = Some(Tie { offset, slip: 0 });
+        self.ties[mic] = Some(Tie { offset, slip: 0, free: 0 });
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -227,7 +249,7 @@ impl Boards {
     /// Only against a floor that has been learnt: the first packets may all be a backlog.
     fn is_duplicate(&self, a: &Arrival<'_>) -> bool {
         let known = self.ties[a.mic].is_some();
-        known && self.streams[a.mic].is_copy(a.at, a.packet.bytes()) && !a.packet.is_constant()
+        known && self.streams[a.mic].is_copy(a) && !a.is_constant()
     }
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
@@ -252,12 +274,22 @@ impl Tie {
         resampling: Option<&mut Resampling>,
         sink: &mut Sink<'_>,
     ) -> bool {
+        let opens = d.opens.is_some();
+        if opens {
+            self.free = grid.end(mic);
+        }
         if let Some(resampling) = resampling {
-            let (late, offset) = resampling.place(mic, d, now, grid, sink);
+            let (late, offset) = resampling.place(mic, d, self.free, now, grid, sink);
             self.offset = offset;
             return late;
         }
-        let slip = std::mem::take(&mut self.slip);
+        let slip = if opens { std::mem::take(&mut self.slip) } else { 0 };
+        if d.opens != Some(d.first) {
+            // Its chunk stands, or its beginning is missing: there is nothing to repeat or to leave out.
+            self.offset += slip;
+            let pos = d.first.0 + self.offset;
+            return grid.fill_from(self.free, mic, pos, d.samples, d.heard, now, sink);
+        }
         let mut samples = d.samples;
         let first = d.first.0 + self.offset;
         self.offset += slip;

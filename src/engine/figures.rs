@@ -27,6 +27,8 @@ pub struct MicCounters {
     pub late: u64,
     /// Inferred lost, those of whole lost cycles included, once settled; one that still arrives moves to `late`.
     pub lost: u64,
+    /// Pieces inferred lost of chunks of which something came.
+    pub lost_pieces: u64,
     /// Dropped at the socket's full receive buffer: SO_RXQ_OVFL, SO_MEMINFO.
     pub kernel_dropped: u64,
     pub sender_changes: u64,
@@ -77,6 +79,7 @@ impl MicCounters {
             duplicate: self.duplicate - earlier.duplicate,
             late: self.late - earlier.late,
             lost: self.lost.saturating_sub(earlier.lost),
+            lost_pieces: self.lost_pieces - earlier.lost_pieces,
             kernel_dropped: self.kernel_dropped - earlier.kernel_dropped,
             sender_changes: self.sender_changes - earlier.sender_changes,
             slips: self.slips - earlier.slips,

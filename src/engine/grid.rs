@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use super::Output;
+use super::align::Arrival;
 use super::desync::DesyncLog;
 use super::history::History;
 use super::packet::SAMPLE_BYTES;
@@ -40,18 +41,28 @@ impl Record {
     /// From the first board's filling the cycle to the last's, by arrival, once it is full.
     fn arrivals(&self, frames: u32) -> Option<Span> {
         let full = self.samples.iter().all(|&n| n == frames);
-        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.at)) else { return None };
+        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.newest_at)) else { return None };
         full.then(|| a.max(b).max(c) - a.min(b).min(c))
     }
 }
 
-/// When a packet came.
+/// When a chunk came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
+    /// Its first datagram.
     pub at: MonoTime,
     pub stamp: KernelTime,
     /// From the stamp until the loop read it; that its place was in doubt for a while is none of the loop's.
     pub delay: Span,
+    /// The newest of its datagrams.
+    pub newest_at: MonoTime,
+    pub newest_stamp: KernelTime,
+}
+
+impl Heard {
+    pub fn of(a: &Arrival<'_>) -> Heard {
+        Heard { at: a.at, stamp: a.stamp, delay: a.delay, newest_at: a.newest_at, newest_stamp: a.newest_stamp }
+    }
 }
 
 /// The cycles, by their place on the common axis.
@@ -103,6 +114,11 @@ impl Grid {
         self.ends.iter().max().expect("three microphones") - self.next * self.frames
     }
 
+    /// Up to where a microphone has filled or passed.
+    pub fn end(&self, mic: usize) -> i64 {
+        self.ends[mic]
+    }
+
     /// Puts decided samples at `pos`. True when most of them came after their cycle had left, or after the microphone had
     /// passed: where a skip was taken back, its positions have been used.
     pub fn fill(
@@ -114,9 +130,24 @@ impl Grid {
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {
+        self.fill_from(self.ends[mic], mic, pos, samples, newest, now, sink)
+    }
+
+    /// The same of samples of a chunk before which the microphone had passed `free`: what is missing behind that may still come.
+    #[expect(clippy::too_many_arguments, reason = "where, what, when, and where to: none belongs to another")]
+    pub fn fill_from(
+        &mut self,
+        free: i64,
+        mic: usize,
+        pos: i64,
+        samples: &[u8],
+        newest: Heard,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+    ) -> bool {
         let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
-        let mut at = pos.max(self.first * self.frames).max(self.ends[mic]);
+        let mut at = pos.max(self.first * self.frames).max(free);
         let mut late = (at - pos).min(end - pos);
         while at < end {
             let cycle = at / self.frames;
@@ -126,7 +157,8 @@ impl Grid {
             let record = self.record(cycle);
             record.opened.get_or_insert(now);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
-            record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
+            record.newest[mic] =
+                record.newest[mic].filter(|before| before.newest_at > newest.newest_at).or(Some(newest));
             // How far apart the packets came, not when they were understood; what follows a loss comes a period later and
             // says nothing about the path.
             let spread = record.arrivals(frames).filter(|_| !std::mem::replace(&mut record.noted, true));
@@ -140,7 +172,7 @@ impl Grid {
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {
-                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.stamp));
+                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.newest_stamp));
                 }
             }
             at = until;
@@ -212,7 +244,7 @@ impl Grid {
                 frames: self.frames as u32,
                 mic_samples: record.samples,
                 complete: record.samples == [self.frames as u32; MICS],
-                arrival: record.newest.map(|n| n.map(|n| n.stamp)),
+                arrival: record.newest.map(|n| n.map(|n| n.newest_stamp)),
                 emitted: sink.wall,
             };
             record.id = Some(self.next_id);

@@ -121,6 +121,7 @@ impl<'a> Sheet<'a> {
             },
             loss: PerMic::from(engine.mics.map(|mic| Loss {
                 lost: mic.lost,
+                lost_pieces: mic.lost_pieces,
                 late: mic.late,
                 duplicate: mic.duplicate,
                 foreign: mic.foreign,
@@ -262,7 +263,35 @@ struct Server<'a> {
     clock: &'a str,
     hold_us: i64,
     sample_rate: u32,
+    chunk: PerMic<ChunkOf>,
     kernel: &'a str,
+}
+
+/// A chunk, and what it leaves as.
+#[derive(Serialize)]
+struct ChunkOf {
+    samples: Option<u32>,
+    pieces: Option<Vec<serde_json::Number>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl ChunkOf {
+    fn new(chunk: &Option<(u32, Vec<f64>)>) -> ChunkOf {
+        // Whole numbers, but for a boundary inside a sample.
+        let number = |&samples: &f64| match samples.fract() {
+            0.0 => Some((samples as u64).into()),
+            _ => serde_json::Number::from_f64(samples),
+        };
+        match chunk {
+            Some((samples, pieces)) => ChunkOf {
+                samples: Some(*samples),
+                pieces: Some(pieces.iter().filter_map(number).collect()),
+                reason: None,
+            },
+            None => ChunkOf { samples: None, pieces: None, reason: Some("too few packets heard") },
+        }
+    }
 }
 
 impl Server<'_> {
@@ -275,6 +304,7 @@ impl Server<'_> {
             clock: server.clock,
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
+            chunk: PerMic::from(server.chunks.each_ref().map(ChunkOf::new)),
             kernel: &server.kernel,
         }
     }
@@ -397,6 +427,7 @@ impl DriftOf<'_> {
 #[derive(Serialize)]
 struct Loss {
     lost: u64,
+    lost_pieces: u64,
     late: u64,
     duplicate: u64,
     foreign: u64,
@@ -556,8 +587,10 @@ mod tests {
                 };
                 require(
                     &sheet["server"],
-                    &["version", "uptime_s", "core", "clock", "hold_us", "sample_rate", "kernel"],
+                    &["version", "uptime_s", "core", "clock", "hold_us", "sample_rate", "chunk", "kernel"],
                 );
+                assert_eq!(sheet["server"]["chunk"]["mic0"], json!({"samples": 512, "pieces": [365, 147]}));
+                assert_eq!(sheet["server"]["chunk"]["mic1"], json!({"samples": 512, "pieces": [512]}));
                 let skew = ["last", "min", "p50", "p90", "p99", "p999", "max", "mean", "count", "trend_us_per_min"];
                 require(&sheet["arrival_skew_us"], &pairs);
                 require(&sheet["loop_delay_us"], &mics);
@@ -577,6 +610,7 @@ mod tests {
                         &sheet["loss"][mic],
                         &[
                             "lost",
+                            "lost_pieces",
                             "late",
                             "duplicate",
                             "foreign",

@@ -18,9 +18,10 @@ const PAIR_NAMES: [&str; PAIRS.len()] = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_v
 type OfMic = fn(&MicCounters) -> u64;
 
 /// Counters of a microphone that never fall.
-const OF_MICS: [(&str, &str, OfMic); 12] = [
+const OF_MICS: [(&str, &str, OfMic); 13] = [
     ("micring_packets_received_total", "Accepted packets.", |mic| mic.received),
     ("micring_samples_received_total", "Samples in the accepted packets.", |mic| mic.samples),
+    ("micring_pieces_lost_total", "Pieces inferred lost of chunks of which something came.", |mic| mic.lost_pieces),
     ("micring_packets_late_total", "Packets that came after their cycle had left.", |mic| mic.late),
     ("micring_packets_duplicate_total", "Packets that repeated the one before.", |mic| mic.duplicate),
     ("micring_packets_foreign_total", "Packets from a sender that is not followed.", |mic| mic.foreign),

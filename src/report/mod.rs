@@ -30,6 +30,8 @@ pub struct ServerInfo {
     /// How long an incomplete cycle waits at present.
     pub hold: Span,
     pub sample_rate: u32,
+    /// Samples of a source's chunk, and of each of its pieces as they are sent; `None` while they are being learnt.
+    pub chunks: [Option<(u32, Vec<f64>)>; MICS],
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -257,6 +259,7 @@ mod tests {
                 clock: "shared",
                 hold: Span::from_millis(40),
                 sample_rate: 48_000,
+                chunks: [Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
                 kernel: "6.18 \"test\"".to_owned(),
             },
             buffer_packets: [3, 2, 1],

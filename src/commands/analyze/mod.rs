@@ -141,6 +141,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
             clock: engine.clock_name(),
             hold: engine.hold(),
             sample_rate: engine.config().sample_rate,
+            chunks: std::array::from_fn(|mic| engine.chunk(mic)),
             kernel: "not known: from a recording".to_owned(),
         },
         buffer_packets: engine.history().buffer_packets().map(|count| count as u32),

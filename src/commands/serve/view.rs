@@ -208,6 +208,7 @@ impl View<'_> {
                 clock: self.engine.clock_name(),
                 hold: self.engine.hold(),
                 sample_rate: self.engine.config().sample_rate,
+                chunks: std::array::from_fn(|mic| self.engine.chunk(mic)),
                 kernel: self.shared.kernel.clone(),
             },
             buffer_packets: self.engine.history().buffer_packets().map(|count| count as u32),
