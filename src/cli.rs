@@ -15,7 +15,7 @@ pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
-pub use self::simulate::SimulateArgs;
+pub use self::simulate::{Pieces, SimulateArgs};
 use crate::MICS;
 use crate::time::Span;
 
@@ -32,7 +32,7 @@ pub enum Command {
     /// Receive three microphones, serve the aligned stream and live diagnostics over HTTP.
     Serve(ServeArgs),
     /// Serve, with three virtual microphones: works on any machine at once.
-    Demo(ServeArgs),
+    Demo(DemoArgs),
     /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
     Simulate(Box<SimulateArgs>),
     /// Send a recording's datagrams again, at their recorded spacing.
@@ -105,6 +105,16 @@ pub struct ServeArgs {
     pub web: HttpArgs,
     #[command(flatten)]
     pub record: RecordArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Bytes of a datagram that a virtual microphone's chunk of 2048 bytes is cut into, as Arduino's WiFiUDP does it; none is
+    /// one datagram a chunk.
+    #[arg(long, value_name = "none|BYTES", default_value = "1460", value_parser = simulate::parse_pieces)]
+    pub pieces: Pieces,
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 /// UDP ports of the microphones.
