@@ -179,10 +179,9 @@ impl Chunks {
         let live = |other: usize| self.newest_at[other].is_some_and(|at| heard.at - at < SILENCE);
         let others = if in_order { (0..MICS).filter(|&other| other != mic && live(other)).count() } else { 0 };
         let around = Around { openings: self.openings, others: others as u64 };
+        let before = self.sources[mic].serial();
         let taken = self.sources[mic].take(bytes, heard, around, lacking);
-        if matches!(taken, Taken::Part(part) if part.opens) {
-            self.openings += 1;
-        }
+        self.openings += self.sources[mic].serial() - before;
         taken
     }
 

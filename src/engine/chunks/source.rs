@@ -178,6 +178,11 @@ impl Source {
         self.before.is_some()
     }
 
+    /// Chunks that it opened so far.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
     /// Bytes of its last datagram, where each is a chunk.
     pub fn usual_bytes(&self) -> usize {
         self.usual.0
