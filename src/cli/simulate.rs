@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory};
 use super::{Cli, Core, MicPorts, parse_core, parse_ports, parse_span};
 use crate::MICS;
 use crate::sim::{
-    Boards, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
+    Boards, Change, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
     Scenario, Sending, Signal,
 };
 use crate::time::Span;
@@ -84,6 +84,9 @@ pub struct SimulateArgs {
     /// Board N stops at AT and starts anew DOWN later, from another port; repeatable, in order.
     #[arg(long, value_name = "N@AT/DOWN", value_parser = parse_reboot)]
     pub reboot: Vec<Reboot>,
+    /// From AT on chunks have so many samples and leave in such pieces (30s=512/1460, 30s=360/none); repeatable, in order.
+    #[arg(long, value_name = "AT=SAMPLES/PIECES", value_parser = parse_change)]
+    pub change: Vec<(Span, u32, Pieces)>,
     /// A microphone is dead for a while; TO may be left out; repeatable.
     #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
     pub mute: Vec<Mute>,
@@ -196,12 +199,17 @@ impl SimulateArgs {
             mutes: self.mute.clone(),
             lags: self.lag.clone(),
             reboots: self.reboot.clone(),
+            changes: self.change.iter().map(|&(at, samples, pieces)| self.changed(at, samples, pieces)).collect(),
             clean_cycles: self.clean_cycles,
             signal: self.signal,
             ..Scenario::default()
         };
         scenario.check().map_err(|why| wrong(&why))?;
         Ok(scenario)
+    }
+
+    fn changed(&self, at: Span, samples: u32, pieces: Pieces) -> Change {
+        Change { at, samples, sending: Sending { pieces: pieces.0, mixed: None, unheard: 0, ..self.sending() } }
     }
 
     fn sending(&self) -> Sending {
@@ -228,6 +236,14 @@ pub(super) fn parse_pieces(text: &str) -> Result<Pieces, String> {
     // What UDP over IPv4 carries at most.
     let bytes = text.parse().ok().filter(|bytes| (1..=65_507).contains(bytes));
     bytes.map(|bytes| Pieces(Some(bytes))).ok_or("is neither none nor 1 to 65507 bytes".into())
+}
+
+fn parse_change(text: &str) -> Result<(Span, u32, Pieces), String> {
+    let example = "needs a time, samples and pieces, like 30s=512/1460";
+    let (at, rest) = text.split_once('=').ok_or(example)?;
+    let (samples, pieces) = rest.split_once('/').ok_or(example)?;
+    let samples = samples.parse().ok().filter(|samples| (1..=16_376).contains(samples));
+    Ok((parse_span(at)?, samples.ok_or("has 1 to 16376 samples")?, parse_pieces(pieces)?))
 }
 
 fn parse_order(text: &str) -> Result<Order, String> {
@@ -404,6 +420,10 @@ mod tests {
         };
         let options = "--pieces 1458 --piece-spacing 50us --chunks-per-read 2 --piece-order turn --unheard 1";
         assert_eq!(sending(&format!("{options} --samples 512,360 --samples-random")), wanted);
+        let changed = scenario("--pieces 1460 --change 5s=512/1440 --change 9s=360/none").expect("these options agree");
+        let change = |at, samples, sending| Change { at: Span::from_secs(at), samples, sending };
+        let wanted = [change(5, 512, Sending::in_pieces(1440)), change(9, 360, Sending::default())];
+        assert_eq!(changed.changes, wanted);
     }
 
     #[test]
@@ -439,6 +459,8 @@ mod tests {
             "--samples 512,0",
             "--samples 512 --samples-random",
             "--unheard 3",
+            "--change 5s=512",
+            "--change 9s=512/1460 --change 5s=512/none",
             "--piece-order both",
         ] {
             let error = scenario(options).err().unwrap_or_else(|| panic!("{options} was taken"));

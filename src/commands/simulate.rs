@@ -388,6 +388,7 @@ fn parameters(scenario: &Scenario) -> Value {
         "mutes": format!("{:?}", scenario.mutes),
         "lags": format!("{:?}", scenario.lags),
         "reboots": format!("{:?}", scenario.reboots),
+        "changes": format!("{:?}", scenario.changes),
         "clean_cycles": scenario.clean_cycles,
         "signal": format!("{:?}", scenario.signal),
     })

@@ -55,8 +55,9 @@ pub(super) struct Board {
     /// Index of the next scripted drop, and how many cycles the current one still takes.
     next_drop: usize,
     dropping: u64,
-    /// Index of the next network in `then`.
+    /// Index of the next network in `then`, and of the next of the `changes`.
     next_network: usize,
+    next_change: usize,
     network: Network,
     copy_rng: Rng,
     reorder_rng: Rng,
@@ -103,6 +104,7 @@ impl Board {
             next_drop: 0,
             dropping: 0,
             next_network: 0,
+            next_change: 0,
             network,
             copy_rng: rng(Purpose::Duplicates),
             reorder_rng: rng(Purpose::Reordering),
@@ -269,6 +271,12 @@ impl Board {
 
     /// To the end of the next cycle's capture.
     fn advance(&mut self) {
+        while let Some(change) = self.scenario.changes.get(self.next_change)
+            && self.captured >= change.at.as_nanos()
+        {
+            self.reads.change(change.samples, &change.sending);
+            self.next_change += 1;
+        }
         self.reads.advance();
         self.ppm = self.oscillator.ppm(self.captured);
         let nominal = self.reads.frames() as f64 * 1e9 / f64::from(self.scenario.sample_rate);

@@ -336,7 +336,9 @@ mod tests {
         assert_eq!("exp2".parse(), Ok(Delay::Exp(Span::from_millis(2))));
         assert_eq!("exp0.3".parse(), Ok(Delay::Exp(Span::from_micros(300))));
         assert_eq!("mix".parse(), Ok(Delay::Mix));
-        for wrong in ["exp", "exp-1", "expinf", "Wifi", ""] {
+        assert_eq!("sleep".parse(), Ok(Delay::Sleep(Span::from_micros(102_400))));
+        assert_eq!("sleep50".parse(), Ok(Delay::Sleep(Span::from_millis(50))));
+        for wrong in ["exp", "exp-1", "expinf", "sleep0", "wifi3", "Wifi", ""] {
             assert!(wrong.parse::<Delay>().is_err(), "{wrong}");
         }
     }
@@ -428,6 +430,28 @@ mod tests {
         // About 200 ramps, each after a pause of mean 120 s: the share of time in ramps is a third.
         let share = heights.iter().filter(|height| **height > 0.0).count() as f64 / heights.len() as f64;
         near(share, 1.0 / 3.0, 2.0 / 9.0, 200.0, "share of time in ramps");
+    }
+
+    #[test]
+    fn a_modem_that_sleeps_sends_one_regular_burst_a_beacon() {
+        let every = 100 * MS;
+        let mut path = path(Delay::Sleep(Span::from_nanos(every)));
+        let mut bursts = Vec::new();
+        let mut before = 0;
+        for (sent, turn) in sends(10_000) {
+            let transit = path.transit(captured(sent, turn), sent, turn, 3);
+            let beacon = (sent / every + 1) * every;
+            let arrival = path.hand_over(transit);
+            assert!((beacon..beacon + 10 * MS).contains(&arrival) && arrival > before, "{arrival} of {sent}");
+            before = arrival;
+            if bursts.last().is_none_or(|&(last, _)| last != beacon) {
+                bursts.push((beacon, 0));
+            }
+            bursts.last_mut().expect("pushed").1 += 1;
+        }
+        // 9.375 cycles of three packets, and the edge may lie inside a cycle.
+        assert!(bursts[..bursts.len() - 1].iter().all(|(_, packets)| (27..=30).contains(packets)));
+        assert!(bursts.iter().any(|(_, packets)| packets % 3 != 0), "some begin inside a cycle");
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use self::delay::{Delay, HoldBack};
 pub use self::host::{HostClock, HostEvent};
 pub use self::loss::Loss;
 pub use self::oscillator::Rate;
-pub use self::scenario::{Boards, DropCycles, Lag, Length, Mute, Network, Reboot, Reorder, Scenario};
+pub use self::scenario::{Boards, Change, DropCycles, Lag, Length, Mute, Network, Reboot, Reorder, Scenario};
 pub use self::sending::{Mixed, Order, Piece, Sending};
 pub use self::signal::{Signal, index_sample, source_delay};
 pub use self::truth::{MicTruth, Truth, Why, Withheld};

@@ -31,6 +31,7 @@ pub struct Scenario {
     pub mutes: Vec<Mute>,
     pub lags: Vec<Lag>,
     pub reboots: Vec<Reboot>,
+    pub changes: Vec<Change>,
     /// So many cycles at a board's first start and before its last stop, and around each reboot, suffer no random loss,
     /// duplication or reordering (delays and what is scripted they do): a receiver cannot know of a packet that is lost
     /// before the first one arrives or after the last one, so no truth about those could be held against it.
@@ -56,6 +57,7 @@ impl Default for Scenario {
             mutes: Vec::new(),
             lags: Vec::new(),
             reboots: Vec::new(),
+            changes: Vec::new(),
             clean_cycles: 8,
             host: HostClock::default(),
             signal: Signal::Index,
@@ -79,9 +81,17 @@ impl Scenario {
     /// # Errors
     /// Times out of order, a board or microphone that there is not.
     pub fn check(&self) -> Result<(), String> {
-        self.sending.check(self.samples, self.spacing, self.boards.mics(), self.sample_rate)?;
-        if !self.then.is_sorted_by_key(|(from, _)| *from) || !self.drop_cycles.is_sorted_by_key(|drop| drop.at) {
-            return Err("networks and lost cycles are given in the order of their times".into());
+        let check =
+            |samples, sending: &Sending| sending.check(samples, self.spacing, self.boards.mics(), self.sample_rate);
+        check(self.samples, &self.sending)?;
+        for change in &self.changes {
+            check(change.samples, &change.sending)?;
+        }
+        let in_order = self.then.is_sorted_by_key(|(from, _)| *from)
+            && self.drop_cycles.is_sorted_by_key(|drop| drop.at)
+            && self.changes.is_sorted_by_key(|change| change.at);
+        if !in_order {
+            return Err("networks, lost cycles and changes are given in the order of their times".into());
         }
         if self.mutes.iter().map(|mute| mute.mic).chain(self.lags.iter().map(|lag| lag.mic)).any(|mic| mic >= MICS) {
             return Err(format!("the microphones are 0 to {}", MICS - 1));
@@ -210,6 +220,15 @@ pub struct Reboot {
     pub board: usize,
     pub at: Span,
     pub down: Span,
+}
+
+/// Chunks have other sizes or leave in other pieces from the first read at or after `at`, on every board: other settings, or
+/// (with a reboot) another firmware. Positions go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub at: Span,
+    pub samples: u32,
+    pub sending: Sending,
 }
 
 #[cfg(test)]

@@ -191,6 +191,13 @@ impl Reads {
         self.drawn = 0;
     }
 
+    /// Chunks are of other sizes and leave in other pieces from the next read on.
+    pub(super) fn change(&mut self, samples: u32, sending: &Sending) {
+        (self.samples, self.sending) = (samples, sending.clone());
+        self.parts.clear();
+        self.drawn = 0;
+    }
+
     /// On to the next read.
     pub(super) fn advance(&mut self) {
         if self.sending.mixed.is_none() && !self.parts.is_empty() {
@@ -250,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::MICS;
-    use crate::sim::{Boards, Delay, Loss, Network, Packet, Reorder, START, Scenario, Signal, Sim, Truth};
+    use crate::sim::{Boards, Change, Delay, Loss, Network, Packet, Reorder, START, Scenario, Signal, Sim, Truth};
 
     fn run(scenario: &Scenario) -> (Vec<(Packet, Vec<u8>)>, Truth) {
         let mut sim = Sim::new(scenario);
@@ -454,6 +461,29 @@ mod tests {
             }
             // Ten seconds of 301.3 samples in the mean are 1593 chunks.
             assert!(seen.values().all(|count| (430..640).contains(count)) && seen.len() == 3, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_board_that_changes_its_pieces_keeps_time_and_place() {
+        let change = |at, samples, sending| Change { at: Span::from_secs(at), samples, sending };
+        let changes = vec![change(3, 512, Sending::in_pieces(1_440)), change(6, 1_024, Sending::default())];
+        let (packets, _) = run(&Scenario { changes, ..board(512, Sending::in_pieces(1_460)) });
+        let mut next = [0; MICS];
+        for (packet, _) in &packets {
+            assert_eq!(packet.position.0, next[packet.mic], "{packet:?}");
+            next[packet.mic] += i64::from(packet.piece.samples());
+            let due = START + Span::of_frames(packet.piece.chunk.0 + i64::from(packet.piece.chunk_samples), 48_000);
+            assert!((packet.captured - due).abs() <= Span::from_nanos(1), "{packet:?}");
+            // The read that is under way at the time is the last of the old ones.
+            let wanted: &[u32] = match packet.sent - START {
+                at if at < Span::from_secs(3) => &[1_460, 588],
+                at if at < Span::from_millis(3_011) => continue,
+                at if at < Span::from_secs(6) => &[1_440, 608],
+                at if at < Span::from_millis(6_022) => continue,
+                _ => &[4_096],
+            };
+            assert_eq!(packet.piece.bytes, wanted[packet.piece.number as usize], "{packet:?}");
         }
     }
 

@@ -6,6 +6,7 @@ mod day;
 mod figures;
 mod free;
 mod inputs;
+mod judge;
 mod lags;
 mod memory;
 mod models;
