@@ -156,8 +156,7 @@ impl SharedAligner {
             self.clocks[a.mic].restart();
         }
         if a.recut {
-            // Where a cycle began was not known until now: neither floor nor level say anything about it.
-            self.restart_clocks(sink);
+            self.tail.renew_nominal();
         }
         self.resolve_tentative(a, sink);
         let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;

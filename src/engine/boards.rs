@@ -93,9 +93,9 @@ impl Boards {
             self.untie(a, sink);
         } else if self.is_duplicate(a) {
             return Placed::Duplicate;
-        } else if a.recut {
-            // Where its chunks begin was not known until now.
-            self.untie(a, sink);
+        }
+        if a.recut {
+            self.streams[a.mic].renew_nominal();
         }
         self.first_heard.get_or_insert(a.at);
         let tie = &mut self.ties[a.mic];

@@ -262,7 +262,7 @@ impl Engine {
         let in_order = self.is_shared();
         let lacking = &mut self.counters.mics[d.mic].lost_pieces;
         let placed = if self.chunks.must_wait(d.mic, d.len, heard, in_order, lacking) {
-            self.chunks.wait(d.mic, heard, new_sender, packet.bytes(), in_order);
+            self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
         } else {

@@ -125,6 +125,10 @@ impl Stream {
     pub fn nominal(&self) -> i64 {
         self.nominal.frames().into()
     }
+    /// Its chunks are of another length from now on.
+    pub fn renew_nominal(&mut self) {
+        self.nominal = Nominal::default();
+    }
     pub fn is_in_doubt(&self) -> bool {
         self.late.doubt_since().is_some()
     }

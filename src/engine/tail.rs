@@ -156,7 +156,9 @@ pub(super) struct Tail {
     left: usize,
     started: bool,
     next_id: u64,
-    /// First cycle from which on a microphone is missed when it is missing.
+    /// The microphone that was heard first of all: those before it may have sent their part before we listened.
+    first_mic: Option<usize>,
+    /// From this cycle on, an absent packet of a microphone counts as lost.
     heard_from: [Option<i64>; MICS],
     sample_rate: u32,
     /// Frames of a complete cycle.
@@ -179,6 +181,7 @@ impl Tail {
             left: 0,
             started: false,
             next_id: 0,
+            first_mic: None,
             heard_from: [None; MICS],
             sample_rate,
             nominal: Nominal::default(),
@@ -217,6 +220,10 @@ impl Tail {
             0 => self.entries.iter().rev().map(|e| e.frames).find(|&frames| frames > 0).unwrap_or(0),
             n => n,
         }
+    }
+    /// Cycles are of another length from now on.
+    pub fn renew_nominal(&mut self) {
+        self.nominal = Nominal::default();
     }
     /// The time of a normal cycle.
     pub fn period(&self) -> Span {
@@ -306,6 +313,7 @@ impl Tail {
             }
         };
         let ordinal = entry.ordinal;
+        self.first_mic.get_or_insert(mic);
         if self.heard_from[mic].is_none() {
             self.hear(mic, ordinal, sink.counters);
         }
@@ -467,7 +475,7 @@ impl Tail {
         let mut lost = [0; MICS];
         for (mic, lost) in lost.iter_mut().enumerate() {
             match &mut self.heard_from[mic] {
-                Some(heard) if *heard < before || *heard == 0 => *lost = cycles as u64,
+                Some(heard) if *heard < before || *heard <= 1 => *lost = cycles as u64,
                 Some(heard) => *heard += cycles,
                 None => {}
             }
@@ -591,8 +599,9 @@ impl Tail {
             self.heard_from[mic] = Some(ordinal);
             return;
         }
-        self.heard_from[mic] = Some(0);
-        for entry in self.entries.iter_mut().filter(|e| e.ordinal < ordinal) {
+        let from = i64::from(self.first_mic.is_some_and(|first| mic < first));
+        self.heard_from[mic] = Some(from);
+        for entry in self.entries.iter_mut().filter(|e| (from..ordinal).contains(&e.ordinal)) {
             if let Some(left) = &mut entry.left
                 && entry.slots[mic].is_none()
                 && !left.lost[mic]

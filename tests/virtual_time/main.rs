@@ -10,6 +10,7 @@ mod judge;
 mod lags;
 mod memory;
 mod models;
+mod pieces;
 mod resampled;
 mod rig;
 mod shared;

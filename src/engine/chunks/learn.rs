@@ -30,7 +30,16 @@ pub enum Cut {
 /// Datagrams of one source since it is being learnt.
 #[derive(Debug, Default)]
 pub struct Learner {
-    seen: Vec<(u16, MonoTime)>,
+    seen: Vec<Seen>,
+}
+
+/// A datagram as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    len: u16,
+    at: MonoTime,
+    /// The board sent of another microphone just before it.
+    in_turn: bool,
 }
 
 impl Learner {
@@ -40,15 +49,15 @@ impl Learner {
 
     /// When the present learning has to end.
     pub fn deadline(&self) -> Option<MonoTime> {
-        self.seen.first().map(|&(_, at)| at + LONGEST)
+        self.seen.first().map(|seen| seen.at + LONGEST)
     }
 
-    /// Another datagram; the cut, once it shows.
-    pub fn hear(&mut self, len: usize, at: MonoTime, sample_rate: u32) -> Option<Cut> {
+    /// Another datagram; the cut, once it shows. `in_turn`: the board sent of another microphone just before it.
+    pub fn hear(&mut self, len: usize, at: MonoTime, in_turn: bool, sample_rate: u32) -> Option<Cut> {
         if self.deadline().is_some_and(|end| at >= end) || self.seen.len() == KEPT {
             return Some(self.decide(sample_rate));
         }
-        self.seen.push((len as u16, at));
+        self.seen.push(Seen { len: len as u16, at, in_turn });
         let clusters = self.clusters(sample_rate);
         // The last is still open, and the first may have begun before we listened.
         let (_, closed) = clusters.split_last()?;
@@ -58,7 +67,8 @@ impl Learner {
             return (alike >= ALIKE).then_some(Cut::Whole);
         }
         let pattern = Pattern::new(&newest)?;
-        (alike >= if pattern.is_even() { ALIKE_EVEN } else { ALIKE }).then_some(Cut::Pieces(pattern))
+        let enough = if pattern.is_even() { ALIKE_EVEN } else { ALIKE };
+        (alike >= enough).then(|| self.cut_of(pattern))
     }
 
     /// The best guess at the end of the time.
@@ -73,24 +83,31 @@ impl Learner {
         } else {
             self.neighbours_of(&pattern) * 100 >= self.seen.len().saturating_sub(1) * MOST
         };
-        if fits { Cut::Pieces(pattern) } else { Cut::Whole }
+        if fits { self.cut_of(pattern) } else { Cut::Whole }
+    }
+
+    /// Pieces of one size that the microphones send in turn are chunks as good as any: equal positions meet, and each that is lost
+    /// is a gap of its own.
+    fn cut_of(&self, pattern: Pattern) -> Cut {
+        let in_turn = self.seen.iter().filter(|seen| seen.in_turn).count();
+        if pattern.is_even() && 4 * in_turn > 3 * self.seen.len() { Cut::Whole } else { Cut::Pieces(pattern) }
     }
 
     /// Datagrams that follow the one before them as the pattern has it.
     fn neighbours_of(&self, pattern: &Pattern) -> usize {
         let sizes = pattern.sizes();
         let follows = |a: u16, b: u16| (0..sizes.len()).any(|i| sizes[i] == a && sizes[(i + 1) % sizes.len()] == b);
-        self.seen.windows(2).filter(|pair| follows(pair[0].0, pair[1].0)).count()
+        self.seen.windows(2).filter(|pair| follows(pair[0].len, pair[1].len)).count()
     }
 
     /// The sizes between pauses of half of the time that the largest datagram holds: a chunk holds more, so that the pause after
     /// it is longer.
     fn clusters(&self, sample_rate: u32) -> Vec<Vec<u16>> {
-        let largest = self.seen.iter().map(|&(len, _)| i64::from(len)).max().unwrap_or(0);
+        let largest = self.seen.iter().map(|seen| i64::from(seen.len)).max().unwrap_or(0);
         let pause = Span::of_frames(largest / SAMPLE_BYTES as i64, sample_rate).mul_ratio(1, 2);
         let mut clusters: Vec<Vec<u16>> = Vec::new();
         let mut last = None;
-        for &(len, at) in &self.seen {
+        for &Seen { len, at, .. } in &self.seen {
             let rested = last.replace(at).is_none_or(|last| at - last >= pause);
             match clusters.last_mut().filter(|_| !rested) {
                 Some(cluster) => cluster.push(len),
@@ -125,7 +142,7 @@ mod tests {
             for (k, &samples) in burst.iter().enumerate() {
                 heard += 1;
                 let then = MonoTime::from_nanos(at + k as i64 * 100_000);
-                if let Some(cut) = learner.hear(usize::from(samples) * SAMPLE_BYTES, then, RATE) {
+                if let Some(cut) = learner.hear(usize::from(samples) * SAMPLE_BYTES, then, false, RATE) {
                     return (learner, Some(cut), heard);
                 }
             }

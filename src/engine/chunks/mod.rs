@@ -18,6 +18,7 @@ pub use source::{Chunk, Heard, Part, Taken};
 
 use std::collections::VecDeque;
 
+use super::packet::SAMPLE_BYTES;
 use crate::MICS;
 use crate::time::{MonoTime, Span};
 use source::{Around, News, Source};
@@ -50,11 +51,18 @@ pub struct Learnt {
 /// The sources of an array.
 #[derive(Debug)]
 pub struct Chunks {
+    sample_rate: u32,
+    /// One board sends all.
+    in_order: bool,
     sources: [Source; MICS],
     newest_at: [Option<MonoTime>; MICS],
     /// The newest datagram that was no whole number of samples.
     odd: [Option<(usize, MonoTime)>; MICS],
     openings: u64,
+    /// The microphone of the array's newest datagram.
+    newest: Option<usize>,
+    /// It came behind one of another, on one board.
+    in_turn: bool,
     room: VecDeque<Waiting>,
     spare: Vec<Vec<u8>>,
     learnt: VecDeque<Learnt>,
@@ -63,10 +71,14 @@ pub struct Chunks {
 impl Chunks {
     pub fn new(sample_rate: u32) -> Chunks {
         Chunks {
+            sample_rate,
+            in_order: true,
             sources: std::array::from_fn(|_| Source::new(sample_rate)),
             newest_at: [None; MICS],
             odd: [None; MICS],
             openings: 0,
+            newest: None,
+            in_turn: false,
             room: VecDeque::new(),
             spare: Vec::new(),
             learnt: VecDeque::new(),
@@ -103,15 +115,20 @@ impl Chunks {
     /// ends here to `lacking`.
     pub fn must_wait(&mut self, mic: usize, len: usize, heard: Heard, in_order: bool, lacking: &mut u64) -> bool {
         let at = heard.at;
+        self.in_order = in_order;
         let silent = self.newest_at[mic].replace(at).is_some_and(|before| at - before > SILENCE);
         if silent {
             *lacking += self.sources[mic].close();
         }
-        match self.sources[mic].news(len, at) {
+        let in_turn = in_order && self.newest.replace(mic).is_some_and(|newest| newest != mic);
+        match self.sources[mic].news(len, at, in_turn) {
             News::Nothing => {}
             News::Anew => *lacking += self.sources[mic].close(),
+            // One board cuts the chunks of all its microphones alike: from now on all are placed as pieces.
+            News::Found(_) if in_order => self.sources.iter_mut().for_each(Source::forget),
             News::Found(cut) => self.settle(mic, cut),
         }
+        self.in_turn = in_turn;
         let learning = |mic: usize| self.sources[mic].cut().is_none() && self.newest_at[mic].is_some();
         learning(mic) || !self.room.is_empty() && in_order && (0..MICS).any(learning)
     }
@@ -122,18 +139,17 @@ impl Chunks {
     }
 
     /// Takes a datagram in that has to wait, and learns from it.
-    pub fn wait(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8], in_order: bool) {
+    pub fn wait(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8]) {
         let mut kept = self.spare.pop().unwrap_or_default();
         kept.clear();
         kept.extend_from_slice(bytes);
         self.room.push_back(Waiting { mic, heard, new_sender, bytes: kept });
         if self.sources[mic].cut().is_none()
-            && let Some(cut) = self.sources[mic].learn(bytes.len(), heard.at)
+            && let Some(cut) = self.sources[mic].learn(bytes.len(), heard.at, self.in_turn)
         {
             self.settle(mic, cut);
         }
-        if in_order && self.is_round() {
-            // One datagram of each, in order: whatever they are, equal positions meet.
+        if self.is_round_of_wholes(heard.at) {
             (0..MICS).for_each(|mic| self.settle(mic, Cut::Whole));
         }
         if self.room.len() >= ROOM {
@@ -143,11 +159,18 @@ impl Chunks {
 
     /// When learning ends, whatever is known then.
     pub fn deadline(&self) -> Option<MonoTime> {
-        if self.room.is_empty() { None } else { self.sources.iter().filter_map(Source::deadline).min() }
+        if self.room.is_empty() {
+            return None;
+        }
+        let round = self.round_ends().filter(|_| self.room.len() == MICS);
+        self.sources.iter().filter_map(Source::deadline).chain(round).min()
     }
 
     /// The time for learning is over, for those that began first.
     pub fn handle_timeout(&mut self, now: MonoTime) {
+        if self.room.len() == MICS && self.is_round_of_wholes(now) {
+            (0..MICS).for_each(|mic| self.settle(mic, Cut::Whole));
+        }
         for mic in 0..MICS {
             if self.sources[mic].deadline().is_some_and(|end| now >= end) {
                 let cut = self.sources[mic].learnt();
@@ -211,10 +234,22 @@ impl Chunks {
         }
     }
 
-    /// All that waits is the first datagram of each microphone, in the order in which a board sends.
-    fn is_round(&self) -> bool {
-        self.room.len() == MICS
-            && self.room.iter().enumerate().all(|(mic, waiting)| waiting.mic == mic)
-            && self.sources.iter().all(|source| source.cut().is_none() && !source.was_known())
+    /// At the start of an array: one datagram of each microphone in the order in which a board sends, and then a rest, or another
+    /// of the first one's size. Whatever that is, equal positions meet.
+    fn is_round_of_wholes(&self, now: MonoTime) -> bool {
+        let Some(ends) = self.round_ends() else { return false };
+        let rested = self.room.get(MICS).map_or(now, |next| next.heard.at) >= ends;
+        rested || self.room.get(MICS).is_some_and(|next| next.mic == 0 && next.bytes.len() == self.room[0].bytes.len())
+    }
+
+    /// When no piece of the first round can still come: half of what its first datagram holds, in time, after its last.
+    fn round_ends(&self) -> Option<MonoTime> {
+        let first = self.room.iter().take(MICS);
+        let in_order = first.clone().enumerate().all(|(mic, waiting)| waiting.mic == mic);
+        let whole = first.clone().all(|waiting| waiting.bytes.len().is_multiple_of(SAMPLE_BYTES));
+        let new = self.sources.iter().all(|source| source.cut().is_none() && !source.was_known());
+        let last = self.room.get(MICS - 1).filter(|_| in_order && whole && new && self.in_order)?;
+        let held = (self.room[0].bytes.len() / SAMPLE_BYTES) as i64;
+        Some(last.heard.at + Span::of_frames(held, self.sample_rate).mul_ratio(1, 2))
     }
 }

@@ -219,8 +219,8 @@ impl Source {
     }
 
     /// Hears a datagram that waits while the cut is being learnt.
-    pub fn learn(&mut self, len: usize, at: MonoTime) -> Option<Cut> {
-        self.learner.hear(len, at, self.sample_rate)
+    pub fn learn(&mut self, len: usize, at: MonoTime, in_turn: bool) -> Option<Cut> {
+        self.learner.hear(len, at, in_turn, self.sample_rate)
     }
 
     /// What has been learnt by the end of the time.
@@ -229,7 +229,7 @@ impl Source {
     }
 
     /// Looks at a datagram before it is placed.
-    pub fn news(&mut self, len: usize, at: MonoTime) -> News {
+    pub fn news(&mut self, len: usize, at: MonoTime, in_turn: bool) -> News {
         let pause = self.newest_at.replace(at).map(|before| at - before);
         let anew = match self.cut {
             None => return News::Nothing,
@@ -240,7 +240,7 @@ impl Source {
                 let time = Span::of_frames((usual.0.max(len) / SAMPLE_BYTES) as i64, self.sample_rate);
                 let soon = pause.is_some_and(|pause| pause < time.mul_ratio(1, SOON));
                 if !(soon && usual.1 >= USUAL && usual.0 != len) {
-                    return self.doubt(len, at, soon);
+                    return self.doubt(len, at, soon, in_turn);
                 }
                 true
             }
@@ -248,22 +248,34 @@ impl Source {
         if !anew {
             return News::Nothing;
         }
-        self.before = self.cut.take();
-        self.learner.start_over();
+        self.forget();
         News::Anew
     }
 
+    /// From here on it is learnt anew.
+    pub fn forget(&mut self) {
+        self.before = self.cut.take().or(self.before);
+        self.learner.start_over();
+    }
+
     /// Single datagrams that come in bunches may be pieces of one size: they are learnt beside.
-    fn doubt(&mut self, len: usize, at: MonoTime, soon: bool) -> News {
+    fn doubt(&mut self, len: usize, at: MonoTime, soon: bool, in_turn: bool) -> News {
         self.bunch = (self.bunch.0 + 1, self.bunch.1 + u32::from(soon));
         if self.bunch.0 == BUNCH {
             self.doubted = self.bunch.1 >= BUNCHED;
             self.bunch = (0, 0);
             self.learner.start_over();
         }
-        match self.learner.hear(len, at, self.sample_rate).filter(|_| self.doubted) {
-            Some(cut) if cut != Cut::Whole => News::Found(cut),
-            _ => News::Nothing,
+        if !self.doubted {
+            return News::Nothing;
+        }
+        match self.learner.hear(len, at, in_turn, self.sample_rate) {
+            Some(Cut::Whole) => {
+                self.doubted = false;
+                News::Nothing
+            }
+            Some(cut) => News::Found(cut),
+            None => News::Nothing,
         }
     }
 
@@ -271,10 +283,14 @@ impl Source {
     pub fn take(&mut self, bytes: &[u8], heard: Heard, around: Around, lacking: &mut u64) -> Taken {
         let pattern = match self.cut {
             Some(Cut::Pieces(pattern)) => pattern,
-            _ => return Taken::Part(self.whole(bytes.len(), heard)),
+            _ if bytes.len().is_multiple_of(SAMPLE_BYTES) => return Taken::Part(self.whole(bytes.len(), heard)),
+            _ => return Taken::Stranger,
         };
         let Some((index, opens)) = self.fit(&pattern, bytes.len(), heard.at, around) else { return Taken::Stranger };
         if opens {
+            if self.is_copy_of_kept(&pattern, bytes, heard.at) {
+                return Taken::Copy;
+            }
             *lacking += self.lacks();
             self.open_chunk(&pattern, heard, around);
         } else if pattern.group(index).len() > 1 && self.is_copy(&pattern, index, bytes) {
@@ -328,8 +344,7 @@ impl Source {
         }
         let overtaken = (0..open.last).find(|index| of_size(index) && free(index));
         let soon = at - open.newest_at < self.period(pattern).mul_ratio(1, OVERTAKES);
-        let together = !is_interrupted(open, around) || self.turns >= TURNS;
-        match overtaken.filter(|_| soon && open.rested && together) {
+        match overtaken.filter(|_| soon && open.rested) {
             Some(index) => Some((index, false)),
             None => Some((first, true)),
         }
@@ -412,10 +427,26 @@ impl Source {
         let Some(before) = index.checked_sub(1).filter(|&i| pattern.sizes()[i] == pattern.sizes()[index]) else {
             return false;
         };
-        let equal = self.bytes.get(pattern.offset(before)..).and_then(|b| b.get(..bytes.len())) == Some(bytes);
-        let constant = bytes.chunks_exact(SAMPLE_BYTES).all(|sample| *sample == bytes[..SAMPLE_BYTES]);
+        let equal = self.keeps(pattern.offset(before), bytes);
         let known = std::mem::replace(&mut self.repeats, equal);
-        equal && !constant && !known
+        equal && !is_constant(bytes) && !known
+    }
+
+    /// Right behind a chunk that has it: the bytes of one of its pieces of this size, where those are kept.
+    fn is_copy_of_kept(&self, pattern: &Pattern, bytes: &[u8], at: MonoTime) -> bool {
+        let soon = |open: &Open| open.rested && at - open.newest_at < self.period(pattern).mul_ratio(1, SOON);
+        let Some(open) = self.open.as_ref().filter(|open| soon(open)) else { return false };
+        let mut came = (0..pattern.sizes().len()).filter(|index| open.came & 1 << index != 0);
+        let equal = came.any(|index| {
+            let same = usize::from(pattern.sizes()[index]) == bytes.len();
+            same && pattern.group(index).len() > 1 && self.keeps(pattern.offset(index), bytes)
+        });
+        equal && !is_constant(bytes)
+    }
+
+    /// Whether these bytes stand in the open chunk's buffer.
+    fn keeps(&self, offset: usize, bytes: &[u8]) -> bool {
+        self.bytes.get(offset..).and_then(|kept| kept.get(..bytes.len())) == Some(bytes)
     }
 
     fn note_pause(&mut self, pattern: &Pattern, pause: Span) {
@@ -445,6 +476,11 @@ impl Source {
     fn period(&self, pattern: &Pattern) -> Span {
         Span::of_frames(pattern.samples().into(), self.sample_rate)
     }
+}
+
+/// Silence, or a stuck line: equal bytes say nothing.
+fn is_constant(bytes: &[u8]) -> bool {
+    bytes.chunks_exact(SAMPLE_BYTES).all(|sample| *sample == bytes[..SAMPLE_BYTES])
 }
 
 /// The rest of the board has sent a chunk each since the open chunk's newest piece.
