@@ -434,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_modem_that_sleeps_sends_one_regular_burst_a_beacon() {
-        let every = 100 * MS;
+        // Unlike 100 ms, of which 800 would always be a whole number of periods.
+        let every = 99_970_000;
         let mut path = path(Delay::Sleep(Span::from_nanos(every)));
         let mut bursts = Vec::new();
         let mut before = 0;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use socket2::SockRef;
 
-use crate::rig::{Events, FRAMES, Serve, assert_aligned, micring, offset_of, skips, tell};
+use crate::rig::{Events, FRAMES, Serve, assert_aligned, lost_datagrams, micring, offset_of, skips, tell};
 
 fn options() -> Command {
     let mut command = micring();
@@ -84,7 +84,7 @@ fn stopped_for_longer_than_the_sockets_hold_the_kernels_drops_are_counted_and_po
     let recovery = until_live(&mut events, offset, now_us());
     child.wait().unwrap();
     let diagnostics = serve.diagnostics();
-    let (lost, dropped) = (loss(&diagnostics, "lost"), loss(&diagnostics, "kernel_dropped"));
+    let (lost, dropped) = (lost_datagrams(&diagnostics), loss(&diagnostics, "kernel_dropped"));
     assert!(dropped.iter().all(|&count| count > 0), "the sockets were full: {dropped:?}");
     assert_eq!(lost, dropped, "what the kernel dropped, and nothing else, is lost");
     let happened =
@@ -152,7 +152,7 @@ fn one_flooded_microphone_costs_the_others_nothing() {
     let recovery = until_live(&mut events, offset, since);
     player.join().unwrap();
     let diagnostics = serve.diagnostics();
-    let (lost, foreign) = (loss(&diagnostics, "lost"), loss(&diagnostics, "foreign")[1]);
+    let (lost, foreign) = (lost_datagrams(&diagnostics), loss(&diagnostics, "foreign")[1]);
     let dropped = loss(&diagnostics, "kernel_dropped")[1];
     assert_eq!((lost[0], lost[2]), (0, 0), "the others lost nothing");
     assert_eq!(foreign + dropped - lost[1], sent, "each of the flood's packets is accounted for");
@@ -365,7 +365,7 @@ fn an_interface_that_goes_down_and_up_skips_what_was_lost_and_no_more() {
     // The board keeps its time whatever becomes of the link; without one its own kernel may refuse the packets.
     let player = thread::spawn(move || {
         for _ in 0..350 {
-            board.period(|board| (0..3).for_each(|mic| drop(board.try_send(mic, &board.packet(mic, FRAMES)))));
+            board.period(|board| (0..3).for_each(|mic| drop(board.try_send_chunk(mic))));
         }
         board.position
     });

@@ -10,7 +10,7 @@ use std::fmt;
 use micring::MICS;
 use micring::engine::Config;
 use micring::sim::{Packet, START, Scenario, Sim};
-use micring::time::{FramePos, MonoTime};
+use micring::time::FramePos;
 
 use super::rig::{Rig, config};
 
@@ -241,9 +241,10 @@ impl Judged {
     }
 }
 
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "cycles",
     "incomplete",
+    "frames",
     "frames misaligned",
     "gaps right",
     "wrong",
@@ -261,10 +262,10 @@ impl fmt::Display for Judged {
         let cycles = self.rig.engine.counters().cycles;
         let lost: u64 = self.rig.lost().iter().sum();
         let truly: u64 = self.sim.truth().mics.iter().map(|mic| mic.lost_chunks).sum();
-        let Judged { misaligned, right, wrong, moves, nowhere, missing, withheld, .. } = self;
+        let Judged { frames, misaligned, right, wrong, moves, nowhere, missing, withheld, .. } = self;
         write!(
             f,
-            "{} | {} | {misaligned} | {right} | {wrong} | {moves} | {nowhere} | {missing} | {withheld} | {lost} ({truly}) | {:.2}",
+            "{} | {} | {frames} | {misaligned} | {right} | {wrong} | {moves} | {nowhere} | {missing} | {withheld} | {lost} ({truly}) | {:.2}",
             cycles.emitted,
             cycles.incomplete,
             self.spread(0.999),

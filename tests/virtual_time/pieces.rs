@@ -216,7 +216,7 @@ fn sizes_that_truly_vary_are_placed_by_their_samples() {
 
 #[test]
 fn the_hold_learns_a_modem_that_sleeps() {
-    every_pattern(9, Network { delay: delay("sleep"), ..Network::default() }, |pattern, boards, judged| {
+    every_pattern(9, Network { delay: delay("sleep101.3"), ..Network::default() }, |pattern, boards, judged| {
         let mut broken = placed_and_told(pattern, boards, judged);
         // Once it is learnt nothing is missing in what leaves: three seconds of a minute.
         if judged.missing > 3 * 3 * 48_000 {
