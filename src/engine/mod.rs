@@ -41,7 +41,7 @@ use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
-use chunks::{Chunks, Cut, Heard, Learnt, Taken};
+use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::ClockModel;
 use figures::Counters;
 use history::History;
@@ -164,6 +164,8 @@ pub struct Engine {
     chunks: Chunks,
     /// The next chunk of a source is the first that is cut in another way.
     recut: [bool; MICS],
+    /// Chunks that will be counted lost though something of them came.
+    unplaced: [u64; MICS],
     /// Bytes of a sample that were counted as none yet: a boundary cut it.
     carry: [usize; MICS],
     latest: [Option<Latest>; MICS],
@@ -216,6 +218,7 @@ impl Engine {
             follow: Default::default(),
             chunks: Chunks::new(rate),
             recut: [false; MICS],
+            unplaced: [0; MICS],
             carry: [0; MICS],
             latest: [None; MICS],
             outputs: VecDeque::with_capacity(64),
@@ -253,15 +256,18 @@ impl Engine {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
             self.meter.on_restart(d.mic);
-            self.counters.mics[d.mic].lost_pieces += self.chunks.on_new_sender(d.mic);
+            let lacking = self.chunks.on_new_sender(d.mic);
+            self.note_lacking(d.mic, lacking);
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
         self.follow_rates(at);
         let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
         let in_order = self.is_shared();
-        let lacking = &mut self.counters.mics[d.mic].lost_pieces;
-        let placed = if self.chunks.must_wait(d.mic, d.len, heard, in_order, lacking) {
+        let mut lacking = Lacking::default();
+        let waits = self.chunks.must_wait(d.mic, d.len, heard, in_order, &mut lacking);
+        self.note_lacking(d.mic, lacking);
+        let placed = if waits {
             self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
@@ -308,7 +314,7 @@ impl Engine {
     /// Places a datagram, as the part of a chunk that it is, and counts it.
     fn place(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8]) -> Result<Placed, Reason> {
         let in_order = self.is_shared();
-        let mut lacking = 0;
+        let mut lacking = Lacking::default();
         let taken = self.chunks.take(mic, bytes, heard, in_order, &mut lacking);
         let mut sink = Sink {
             history: &mut self.history,
@@ -355,12 +361,23 @@ impl Engine {
             return Err(Reason::Duplicate);
         }
         self.recut[mic] = false;
-        counters.lost_pieces += lacking;
         counters.received += 1;
         let carried = self.carry[mic] + bytes.len();
         self.carry[mic] = carried % SAMPLE_BYTES;
         counters.samples += (carried / SAMPLE_BYTES) as u64;
+        self.note_lacking(mic, lacking);
         Ok(placed)
+    }
+
+    /// A chunk has ended that lacks pieces. Where nothing can be made of those that came, the aligner counts it lost, sooner or
+    /// later: it is not, something came.
+    fn note_lacking(&mut self, mic: usize, lacking: Lacking) {
+        let counters = &mut self.counters.mics[mic];
+        counters.lost_pieces += lacking.pieces;
+        self.unplaced[mic] += lacking.unplaced;
+        let known = self.unplaced[mic].min(counters.lost);
+        counters.lost -= known;
+        self.unplaced[mic] -= known;
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.

@@ -72,6 +72,11 @@ fn every_pattern(seed: u64, network: Network, broken: impl Fn(&Pattern, Boards, 
     let mut failed = Vec::new();
     for pattern in patterns() {
         for boards in [Boards::One, Boards::Three] {
+            if let Ok(only) = std::env::var("ONLY") {
+                if only != format!("{} {boards:?}", pattern.name) {
+                    continue;
+                }
+            }
             let judged = judge(&scenario(&pattern, boards, seed, 60, network));
             println!("{}", line(pattern.name, boards, &judged));
             failed.extend(broken(&pattern, boards, &judged).into_iter().map(|why| (pattern.name, boards, why)));

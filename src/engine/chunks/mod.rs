@@ -14,7 +14,7 @@ mod source;
 
 pub use learn::Cut;
 pub use pattern::Pattern;
-pub use source::{Chunk, Heard, Part, Taken};
+pub use source::{Chunk, Heard, Lacking, Part, Taken};
 
 use std::collections::VecDeque;
 
@@ -58,7 +58,8 @@ pub struct Chunks {
     newest_at: [Option<MonoTime>; MICS],
     /// The newest datagram that was no whole number of samples.
     odd: [Option<(usize, MonoTime)>; MICS],
-    openings: u64,
+    /// Datagrams taken so far, of each source.
+    taken: [u64; MICS],
     /// The microphone of the array's newest datagram.
     newest: Option<usize>,
     /// It came behind one of another, on one board.
@@ -76,7 +77,7 @@ impl Chunks {
             sources: std::array::from_fn(|_| Source::new(sample_rate)),
             newest_at: [None; MICS],
             odd: [None; MICS],
-            openings: 0,
+            taken: [0; MICS],
             newest: None,
             in_turn: false,
             room: VecDeque::new(),
@@ -111,9 +112,9 @@ impl Chunks {
         self.learnt.pop_front()
     }
 
-    /// Whether this datagram has to wait. `in_order`: one board sends all, in one order. Adds the pieces that a chunk lacks which
-    /// ends here to `lacking`.
-    pub fn must_wait(&mut self, mic: usize, len: usize, heard: Heard, in_order: bool, lacking: &mut u64) -> bool {
+    /// Whether this datagram has to wait. `in_order`: one board sends all, in one order. Adds what a chunk lacks that ends
+    /// here to `lacking`.
+    pub fn must_wait(&mut self, mic: usize, len: usize, heard: Heard, in_order: bool, lacking: &mut Lacking) -> bool {
         let at = heard.at;
         self.in_order = in_order;
         let silent = self.newest_at[mic].replace(at).is_some_and(|before| at - before > SILENCE);
@@ -134,7 +135,7 @@ impl Chunks {
     }
 
     /// A sender came in place of another.
-    pub fn on_new_sender(&mut self, mic: usize) -> u64 {
+    pub fn on_new_sender(&mut self, mic: usize) -> Lacking {
         self.sources[mic].close()
     }
 
@@ -198,14 +199,12 @@ impl Chunks {
     }
 
     /// A datagram's part in its chunk.
-    pub fn take(&mut self, mic: usize, bytes: &[u8], heard: Heard, in_order: bool, lacking: &mut u64) -> Taken {
+    pub fn take(&mut self, mic: usize, bytes: &[u8], heard: Heard, in_order: bool, lacking: &mut Lacking) -> Taken {
         let live = |other: usize| self.newest_at[other].is_some_and(|at| heard.at - at < SILENCE);
         let others = if in_order { (0..MICS).filter(|&other| other != mic && live(other)).count() } else { 0 };
-        let around = Around { openings: self.openings, others: others as u64 };
-        let before = self.sources[mic].serial();
-        let taken = self.sources[mic].take(bytes, heard, around, lacking);
-        self.openings += self.sources[mic].serial() - before;
-        taken
+        let elsewhere = self.taken.iter().sum::<u64>() - self.taken[mic];
+        self.taken[mic] += 1;
+        self.sources[mic].take(bytes, heard, Around { elsewhere, others: others as u64 }, lacking)
     }
 
     /// The samples of a part, s32le.

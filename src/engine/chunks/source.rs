@@ -45,6 +45,7 @@ pub struct Chunk {
 /// The chunk that is being put together.
 #[derive(Clone, Copy, Debug)]
 struct Open {
+    serial: u64,
     /// Bits of the pieces that came.
     came: u16,
     last: usize,
@@ -56,8 +57,8 @@ struct Open {
     rested: bool,
     /// The first since nothing was known: its board may have begun inside of it.
     fresh: bool,
-    /// Chunks that the array had opened when its newest piece came.
-    openings: u64,
+    /// Datagrams of other sources until its newest piece came.
+    elsewhere: u64,
 }
 
 /// When a datagram came.
@@ -72,8 +73,8 @@ pub struct Heard {
 /// What the rest of the array did, as far as it matters to one source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Around {
-    /// Chunks opened so far, of all sources.
-    pub openings: u64,
+    /// Datagrams of other sources so far.
+    pub elsewhere: u64,
     /// Other live sources of the same board: none, where boards are free.
     pub others: u64,
 }
@@ -113,6 +114,22 @@ pub struct Part {
     samples: u32,
     /// It stands in the source's buffer, not in the datagram.
     kept: bool,
+}
+
+/// What chunks lack that have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lacking {
+    /// Pieces that did not come.
+    pub pieces: u64,
+    /// Chunks of which something came that nothing can be made of.
+    pub unplaced: u64,
+}
+
+impl std::ops::AddAssign for Lacking {
+    fn add_assign(&mut self, more: Lacking) {
+        self.pieces += more.pieces;
+        self.unplaced += more.unplaced;
+    }
 }
 
 /// One microphone's sender.
@@ -178,11 +195,6 @@ impl Source {
         self.before.is_some()
     }
 
-    /// Chunks that it opened so far.
-    pub fn serial(&self) -> u64 {
-        self.serial
-    }
-
     /// Bytes of its last datagram, where each is a chunk.
     pub fn usual_bytes(&self) -> usize {
         self.usual.0
@@ -210,8 +222,8 @@ impl Source {
         before.is_some_and(|before| before != cut)
     }
 
-    /// After a silence, or with another sender, nothing joins what came before. Returns the pieces that the open chunk lacks.
-    pub fn close(&mut self) -> u64 {
+    /// After a silence, or with another sender, nothing joins what came before. Returns what the open chunk lacks.
+    pub fn close(&mut self) -> Lacking {
         self.newest_at = None;
         let lacks = self.lacks();
         self.open = None;
@@ -279,8 +291,8 @@ impl Source {
         }
     }
 
-    /// Takes a datagram that is not too long; what it adds to a chunk. `lacking` is told the pieces that the chunk before lacks.
-    pub fn take(&mut self, bytes: &[u8], heard: Heard, around: Around, lacking: &mut u64) -> Taken {
+    /// Takes a datagram that is not too long; what it adds to a chunk. `lacking` is told what the chunk before lacks.
+    pub fn take(&mut self, bytes: &[u8], heard: Heard, around: Around, lacking: &mut Lacking) -> Taken {
         let pattern = match self.cut {
             Some(Cut::Pieces(pattern)) => pattern,
             _ if bytes.len().is_multiple_of(SAMPLE_BYTES) => return Taken::Part(self.whole(bytes.len(), heard)),
@@ -297,12 +309,12 @@ impl Source {
             return Taken::Copy;
         }
         let open = self.open.as_mut().expect("a chunk is open");
-        let interrupted = is_interrupted(open, around);
+        let interrupted = is_interrupted(open, around, 1);
         let pause = heard.at - open.newest_at;
         open.came |= 1 << index;
         open.last = open.last.max(index);
         open.newest_at = open.newest_at.max(heard.at);
-        open.openings = around.openings + u64::from(opens);
+        open.elsewhere = around.elsewhere;
         let came = open.came;
         if !opens {
             self.note_pause(&pattern, pause);
@@ -344,7 +356,8 @@ impl Source {
         }
         let overtaken = (0..open.last).find(|index| of_size(index) && free(index));
         let soon = at - open.newest_at < self.period(pattern).mul_ratio(1, OVERTAKES);
-        match overtaken.filter(|_| soon && open.rested) {
+        let sets = if self.turns >= TURNS { 1 } else { 2 };
+        match overtaken.filter(|_| soon && open.rested && !is_interrupted(open, around, sets)) {
             Some(index) => Some((index, false)),
             None => Some((first, true)),
         }
@@ -354,11 +367,9 @@ impl Source {
     fn goes_on(&self, pattern: &Pattern, open: &Open, index: usize, at: MonoTime, around: Around) -> bool {
         let pause = at - open.newest_at;
         let soon = pause < self.period(pattern).mul_ratio(1, SOON);
-        let interrupted = is_interrupted(open, around);
-        if soon && open.rested {
-            return !(interrupted && self.turns <= -TURNS);
-        }
-        if interrupted && self.turns < TURNS {
+        // In turn, a datagram of each of the others stands between two pieces. What is overtaken, outside a backlog, lets some more by.
+        let sets = 1 + u64::from(self.turns >= TURNS) + u64::from(soon && open.rested);
+        if is_interrupted(open, around, sets) && self.turns.abs() >= TURNS {
             return false;
         }
         soon || !self.is_of_later_chunk(pattern, pause, pattern.sizes()[open.last] == pattern.sizes()[index])
@@ -386,6 +397,7 @@ impl Source {
         }
         self.serial += 1;
         self.open = Some(Open {
+            serial: self.serial,
             came: 0,
             last: 0,
             first: heard,
@@ -393,7 +405,7 @@ impl Source {
             told: false,
             rested,
             fresh: self.open.is_none(),
-            openings: around.openings,
+            elsewhere: around.elsewhere,
         });
     }
 
@@ -415,8 +427,8 @@ impl Source {
         let (mut from, mut to) = (range.start / SAMPLE_BYTES, range.end / SAMPLE_BYTES);
         from += usize::from(!aligned(range.start) && !has(group.start.checked_sub(1)));
         to += usize::from(!aligned(range.end) && has(Some(group.end)));
-        let chunk = Chunk { serial: self.serial, samples: pattern.samples() };
         let open = self.open.as_mut().expect("a chunk is open");
+        let chunk = Chunk { serial: open.serial, samples: pattern.samples() };
         let opens = !std::mem::replace(&mut open.told, true);
         let samples = to.saturating_sub(from) as u32;
         Taken::Part(Part { chunk, opens, first: open.first, offset: from as u32, samples, kept })
@@ -458,14 +470,15 @@ impl Source {
         }
     }
 
-    /// Pieces that the open chunk lacks, where something of it could be used. The whole chunk counts lost else.
-    fn lacks(&self) -> u64 {
+    /// What the open chunk lacks.
+    fn lacks(&self) -> Lacking {
         match (self.cut, &self.open) {
-            (Some(Cut::Pieces(pattern)), Some(open)) if open.told => {
+            (Some(Cut::Pieces(pattern)), Some(open)) => {
                 let before = if open.fresh { open.came.trailing_zeros() } else { 0 };
-                pattern.sizes().len() as u64 - u64::from(open.came.count_ones() + before)
+                let pieces = pattern.sizes().len() as u64 - u64::from(open.came.count_ones() + before);
+                Lacking { pieces, unplaced: u64::from(!open.told) }
             }
-            _ => 0,
+            _ => Lacking::default(),
         }
     }
 
@@ -483,7 +496,7 @@ fn is_constant(bytes: &[u8]) -> bool {
     bytes.chunks_exact(SAMPLE_BYTES).all(|sample| *sample == bytes[..SAMPLE_BYTES])
 }
 
-/// The rest of the board has sent a chunk each since the open chunk's newest piece.
-fn is_interrupted(open: &Open, around: Around) -> bool {
-    around.others > 0 && around.openings - open.openings >= around.others
+/// The rest of the board has sent so many datagrams each since the open chunk's newest piece.
+fn is_interrupted(open: &Open, around: Around, sets: u64) -> bool {
+    around.others > 0 && around.elsewhere - open.elsewhere >= sets * around.others
 }
