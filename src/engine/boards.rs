@@ -119,6 +119,10 @@ impl Boards {
         counters.late += late;
         sink.counters.mics[a.mic] = counters;
         self.follow(a.at, sink);
+        let longest = self.streams.iter().map(Stream::nominal).max().expect("three streams");
+        if let Some(grid) = &mut self.grid {
+            grid.pace(Span::of_frames(longest, self.sample_rate));
+        }
         self.emit_ready(a.at, sink);
         if late > 0 { Placed::Late } else { Placed::OnTime }
     }
@@ -141,8 +145,18 @@ impl Boards {
         self.emit_ready(now, sink);
     }
 
+    /// When a hold runs out. What is in doubt is decided by packets; without any, its board falls silent.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        self.grid.as_ref()?.next_timeout(self.hold())
+        let grid = self.grid.as_ref()?;
+        let due = grid.next_timeout(self.hold())?;
+        let doubted = self.in_doubt().into_iter().enumerate().filter(|&(mic, doubted)| doubted && grid.lacks(mic));
+        let heard = doubted.filter_map(|(mic, _)| self.streams[mic].last_heard());
+        Some(heard.map(|last| last + SILENCE).max().map_or(due, |silent| due.max(silent)))
+    }
+
+    /// The microphones whose packets wait until their place is known; none where the user says how long to wait.
+    fn in_doubt(&self) -> [bool; MICS] {
+        std::array::from_fn(|mic| self.fixed_hold.is_none() && self.ties[mic].is_some() && self.streams[mic].waits())
     }
 
     /// The offset of a microphone starts anew; what still waits is placed as it stands.
@@ -254,11 +268,13 @@ impl Boards {
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         let hold = self.hold();
-        let live = std::array::from_fn(|mic| {
+        let live: [bool; MICS] = std::array::from_fn(|mic| {
             self.ties[mic].is_some() && self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE)
         });
+        let doubted = self.in_doubt();
+        let in_doubt = std::array::from_fn(|mic| live[mic] && doubted[mic]);
         if let Some(grid) = &mut self.grid {
-            grid.emit_ready(live, hold, self.max_open, now, sink);
+            grid.emit_ready(live, in_doubt, hold, self.max_open, now, sink);
         }
     }
 }

@@ -71,6 +71,7 @@ pub(super) struct Grid {
     /// Where the grid's position 0 stands: free boards may follow a shared one.
     base: FramePos,
     frames: i64,
+    /// The longest time between two chunks of a board.
     period: Span,
     /// Open cycles at most; a jump further ahead skips.
     max_open: i64,
@@ -102,6 +103,11 @@ impl Grid {
             spread: Spread::new(),
             desync: DesyncLog::default(),
         }
+    }
+
+    /// The longest time between two chunks of a board has changed.
+    pub fn pace(&mut self, period: Span) {
+        self.period = period;
     }
 
     /// The wait that the boards' spread asks for.
@@ -210,13 +216,30 @@ impl Grid {
         self.waits_since(self.next).map(|at| at + hold)
     }
 
-    /// Cycles that all of `live` have passed, or that have waited long enough, leave.
-    pub fn emit_ready(&mut self, live: [bool; MICS], hold: Span, max_open: i64, now: MonoTime, sink: &mut Sink<'_>) {
+    /// Whether the oldest open cycle lacks a microphone.
+    pub fn lacks(&self, mic: usize) -> bool {
+        let record = usize::try_from(self.next - self.first).ok().and_then(|i| self.records.get(i));
+        record.is_some_and(|record| record.passed[mic].is_none())
+    }
+
+    fn lacks_any(&self, mics: [bool; MICS]) -> bool {
+        (0..MICS).any(|mic| mics[mic] && self.lacks(mic))
+    }
+
+    /// Cycles that all of `live` have passed, or that have waited long enough, leave. What those `in_doubt` have sent is there, and
+    /// its place is known as soon as what follows decides: that is waited for.
+    pub fn emit_ready(
+        &mut self,
+        live: [bool; MICS],
+        in_doubt: [bool; MICS],
+        hold: Span,
+        max_open: i64,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+    ) {
         while let Some(since) = self.waits_since(self.next) {
-            let i = (self.next - self.first) as usize;
-            let passed = |mic: usize| self.records[i].passed[mic].is_some();
-            let all = (0..MICS).all(|mic| !live[mic] || passed(mic));
-            if !(all || now - since >= hold || self.open_frames() > max_open) {
+            let waits = self.lacks_any(live) && (now - since < hold || self.lacks_any(in_doubt));
+            if waits && self.open_frames() <= max_open {
                 return;
             }
             self.leave(now, sink);

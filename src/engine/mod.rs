@@ -411,7 +411,11 @@ impl Engine {
 
     /// What is ready to leave, in order. Drained after every call above.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        match self.outputs.pop_front()? {
+            // What has come for it since is in the history.
+            Output::Cycle(cycle) => Some(Output::Cycle(*self.history.cycle(cycle.id).unwrap_or(&cycle))),
+            line => Some(line),
+        }
     }
 
     pub fn config(&self) -> &Config {

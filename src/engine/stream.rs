@@ -125,6 +125,10 @@ impl Stream {
     pub fn nominal(&self) -> i64 {
         self.nominal.frames().into()
     }
+    /// Chunks wait until it is known where they stand.
+    pub fn waits(&self) -> bool {
+        !self.pending.is_empty()
+    }
     /// Its chunks are of another length from now on.
     pub fn renew_nominal(&mut self) {
         self.nominal = Nominal::default();

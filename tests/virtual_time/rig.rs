@@ -168,11 +168,7 @@ impl Rig {
             match output {
                 Output::Cycle(cycle) => self.check(&cycle),
                 Output::Log(line) if self.keeps => self.logs.push(line),
-                Output::Log(line) => {
-                    if std::env::var_os("TRACE").is_some() {
-                        eprintln!("{line}")
-                    }
-                }
+                Output::Log(_) => {}
             }
         }
     }

@@ -368,7 +368,7 @@ impl Source {
         let pause = at - open.newest_at;
         let soon = pause < self.period(pattern).mul_ratio(1, SOON);
         // In turn, a datagram of each of the others stands between two pieces. What is overtaken, outside a backlog, lets some more by.
-        let sets = 1 + u64::from(self.turns >= TURNS) + u64::from(soon && open.rested);
+        let sets = 1 + u64::from(self.turns >= TURNS) + 2 * u64::from(soon && open.rested);
         if is_interrupted(open, around, sets) && self.turns.abs() >= TURNS {
             return false;
         }
