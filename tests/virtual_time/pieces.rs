@@ -19,8 +19,19 @@ struct Pattern {
     name: &'static str,
     samples: u32,
     sending: Sending,
-    /// All pieces are of one size: each may be told as a chunk of its own.
-    equal: bool,
+    equal: Equal,
+}
+
+/// What sizes leave open.
+#[derive(Clone, Copy, PartialEq)]
+enum Equal {
+    /// Each piece of a chunk is told by its size.
+    None,
+    /// Two pieces of a chunk are of one size: which of them is missing, or came first, arrivals cannot tell. A chunk that lacks one
+    /// may be a gap in whole.
+    Some,
+    /// All are: each may be told as a chunk of its own, too.
+    All,
 }
 
 fn patterns() -> Vec<Pattern> {
@@ -28,15 +39,15 @@ fn patterns() -> Vec<Pattern> {
     let in_turn = Sending { order: Order::InTurn, ..Sending::in_pieces(1_460) };
     let of = |name, samples, sending, equal| Pattern { name, samples, sending, equal };
     vec![
-        of("512", 512, Sending::default(), false),
-        of("365+147", 512, Sending::in_pieces(1_460), false),
-        of("365+147 in turn", 512, in_turn, false),
-        of("512+512", 512, two(Order::ByMic), true),
-        of("512+512 in turn", 512, two(Order::InTurn), true),
-        of("365+365+294", 1_024, Sending::in_pieces(1_460), false),
-        of("365+365", 730, Sending::in_pieces(1_460), true),
-        of("360+152", 512, Sending::in_pieces(1_440), false),
-        of("364.5+147.5", 512, Sending::in_pieces(1_458), false),
+        of("512", 512, Sending::default(), Equal::None),
+        of("365+147", 512, Sending::in_pieces(1_460), Equal::None),
+        of("365+147 in turn", 512, in_turn, Equal::None),
+        of("512+512", 512, two(Order::ByMic), Equal::All),
+        of("512+512 in turn", 512, two(Order::InTurn), Equal::All),
+        of("365+365+294", 1_024, Sending::in_pieces(1_460), Equal::Some),
+        of("365+365", 730, Sending::in_pieces(1_460), Equal::All),
+        of("360+152", 512, Sending::in_pieces(1_440), Equal::None),
+        of("364.5+147.5", 512, Sending::in_pieces(1_458), Equal::None),
     ]
 }
 
@@ -66,20 +77,28 @@ fn line(what: &str, boards: Boards, judged: &Judged) -> String {
     format!("| {what} | {boards:?} | {judged} | {pieces} ({truly}) |")
 }
 
+fn head() -> String {
+    Judged::head(&["what", "boards"], &["lost pieces (true)"])
+}
+
 /// Every pattern from one board and from three, over `network`: what breaks is told for all of them at once.
 fn every_pattern(seed: u64, network: Network, broken: impl Fn(&Pattern, Boards, &Judged) -> Vec<&'static str>) {
-    println!("seed {seed}, {network:?}\n{}", Judged::head());
+    these_patterns(&patterns(), seed, network, broken);
+}
+
+fn these_patterns(
+    patterns: &[Pattern],
+    seed: u64,
+    network: Network,
+    broken: impl Fn(&Pattern, Boards, &Judged) -> Vec<&'static str>,
+) {
+    println!("seed {seed}, {network:?}\n{}", head());
     let mut failed = Vec::new();
-    for pattern in patterns() {
+    for pattern in patterns {
         for boards in [Boards::One, Boards::Three] {
-            if let Ok(only) = std::env::var("ONLY") {
-                if only != format!("{} {boards:?}", pattern.name) {
-                    continue;
-                }
-            }
-            let judged = judge(&scenario(&pattern, boards, seed, 60, network));
+            let judged = judge(&scenario(pattern, boards, seed, 60, network));
             println!("{}", line(pattern.name, boards, &judged));
-            failed.extend(broken(&pattern, boards, &judged).into_iter().map(|why| (pattern.name, boards, why)));
+            failed.extend(broken(pattern, boards, &judged).into_iter().map(|why| (pattern.name, boards, why)));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
@@ -89,28 +108,39 @@ fn every_pattern(seed: u64, network: Network, broken: impl Fn(&Pattern, Boards, 
 /// told is what was withheld.
 fn placed_and_told(pattern: &Pattern, boards: Boards, judged: &Judged) -> Vec<&'static str> {
     let (lost, pieces) = told(judged);
+    // Free boards slip by a sample now and then.
+    let slips = if boards == Boards::Three { 100 } else { 0 };
+    let (wrong, spared) = match pattern.equal {
+        Equal::None => (judged.wrong, 0),
+        Equal::Some | Equal::All => (judged.wrong_reads, judged.spared),
+    };
     let holds = [
         (judged.misaligned == 0, "frames are misaligned"),
-        (judged.wrong == 0, "a gap is not in its place or not of its size"),
+        (judged.strange == 0, "samples are none of the microphone's"),
+        (wrong == 0, "a gap is not in its place or not of its size"),
         (judged.moves == 0, "a channel moved where nothing was lost"),
-        // Free boards slip by a sample now and then.
+        ((-slips..=spared + slips).contains(&judged.nowhere), "what arrived is not in the history"),
         (
-            judged.nowhere == 0 || (boards == Boards::Three && judged.nowhere.abs() < 100),
-            "what arrived is not in the history",
+            judged.told_truly(lost, pieces, pattern.equal == Equal::All),
+            "lost and lost_pieces are not what was withheld",
         ),
-        (judged.told_truly(lost, pieces, pattern.equal), "lost and lost_pieces are not what was withheld"),
     ];
     holds.into_iter().filter(|(held, _)| !held).map(|(_, why)| why).collect()
 }
 
 #[test]
 fn on_a_clean_path_every_cycle_is_complete_and_in_its_place() {
+    // Free boards are learnt at first: a slip leaves a cycle without a sample, as it does with whole datagrams.
+    let whole = judge(&scenario(&patterns()[0], Boards::Three, 1, 60, Network::default()));
     every_pattern(1, Network::default(), |pattern, boards, judged| {
         let mut broken = placed_and_told(pattern, boards, judged);
         let cycles = judged.rig.engine.counters().cycles;
-        // The last cycle of free boards is cut short by the end of the run.
-        let cut = if boards == Boards::Three { 2 } else { 0 };
-        if cycles.incomplete > cut || cycles.skipped > 0 {
+        let (incomplete, missing) = match boards {
+            Boards::One => (0, 0),
+            // The last cycle of a run is cut short by its end.
+            Boards::Three => (whole.rig.engine.counters().cycles.incomplete + 2, whole.missing + 3 * 1_024),
+        };
+        if cycles.incomplete > incomplete || cycles.skipped > 0 || judged.missing > missing {
             broken.push("cycles are incomplete or skipped");
         }
         // A minute, less the second in which free boards are learnt.
@@ -142,7 +172,8 @@ fn bursts_that_begin_between_two_pieces_move_nothing() {
 #[test]
 fn pieces_of_a_chunk_that_change_places_move_nothing() {
     let reorder = Some(Reorder { probability: 0.02, by: Span::from_micros(300) });
-    every_pattern(4, Network { reorder, ..Network::default() }, placed_and_told);
+    let told_apart: Vec<Pattern> = patterns().into_iter().filter(|pattern| pattern.equal == Equal::None).collect();
+    these_patterns(&told_apart, 4, Network { reorder, ..Network::default() }, placed_and_told);
 }
 
 #[test]
@@ -161,6 +192,7 @@ fn copies_of_pieces_are_dropped_and_move_nothing() {
 #[test]
 fn a_board_that_is_heard_from_the_middle_of_a_chunk_is_put_together() {
     let network = Network { loss: Loss::Independent(0.01), ..Network::default() };
+    println!("{}", head());
     let mut failed = Vec::new();
     for pattern in patterns().iter().skip(1) {
         for boards in [Boards::One, Boards::Three] {
@@ -208,7 +240,7 @@ fn sizes_that_truly_vary_are_placed_by_their_samples() {
     for (sizes, random) in [(vec![512, 32], false), (vec![512, 32], true), (vec![200, 360, 512, 480], true)] {
         for boards in [Boards::One, Boards::Three] {
             let sending = Sending { mixed: Some(Mixed { sizes: sizes.clone(), random }), ..Sending::default() };
-            let pattern = Pattern { name: "mixed", samples: sizes[0], sending, equal: true };
+            let pattern = Pattern { name: "mixed", samples: sizes[0], sending, equal: Equal::All };
             let judged = judge(&scenario(&pattern, boards, 8, 60, network));
             let name = format!("{sizes:?}{}", if random { " by chance" } else { " in turn" });
             println!("{}", line(&name, boards, &judged));
@@ -236,7 +268,7 @@ fn the_hold_learns_a_modem_that_sleeps() {
 #[test]
 fn table_of_pieces_beside_whole_datagrams() {
     let seconds = if cfg!(debug_assertions) { 120 } else { 600 };
-    println!("{seconds} s each, seed 10\n{}", Judged::head());
+    println!("{seconds} s each, seed 10\n{}", head());
     let mut failed = Vec::new();
     for model in ["exp1", "exp2", "exp5", "wifi", "ramp", "queue", "mix"] {
         for loss in [Loss::None, Loss::Independent(0.01), Loss::Independent(0.03)] {
