@@ -156,8 +156,6 @@ pub(super) struct Tail {
     left: usize,
     started: bool,
     next_id: u64,
-    /// The microphone that was heard first of all: those before it may have sent their part before we listened.
-    first_mic: Option<usize>,
     /// From this cycle on, an absent packet of a microphone counts as lost.
     heard_from: [Option<i64>; MICS],
     sample_rate: u32,
@@ -181,7 +179,6 @@ impl Tail {
             left: 0,
             started: false,
             next_id: 0,
-            first_mic: None,
             heard_from: [None; MICS],
             sample_rate,
             nominal: Nominal::default(),
@@ -313,7 +310,6 @@ impl Tail {
             }
         };
         let ordinal = entry.ordinal;
-        self.first_mic.get_or_insert(mic);
         if self.heard_from[mic].is_none() {
             self.hear(mic, ordinal, sink.counters);
         }
@@ -475,7 +471,7 @@ impl Tail {
         let mut lost = [0; MICS];
         for (mic, lost) in lost.iter_mut().enumerate() {
             match &mut self.heard_from[mic] {
-                Some(heard) if *heard < before || *heard <= 1 => *lost = cycles as u64,
+                Some(heard) if *heard < before || *heard == 0 => *lost = cycles as u64,
                 Some(heard) => *heard += cycles,
                 None => {}
             }
@@ -599,9 +595,8 @@ impl Tail {
             self.heard_from[mic] = Some(ordinal);
             return;
         }
-        let from = i64::from(self.first_mic.is_some_and(|first| mic < first));
-        self.heard_from[mic] = Some(from);
-        for entry in self.entries.iter_mut().filter(|e| (from..ordinal).contains(&e.ordinal)) {
+        self.heard_from[mic] = Some(0);
+        for entry in self.entries.iter_mut().filter(|e| e.ordinal < ordinal) {
             if let Some(left) = &mut entry.left
                 && entry.slots[mic].is_none()
                 && !left.lost[mic]

@@ -41,6 +41,7 @@ pub struct Rig {
     pub offsets: Vec<(u64, i64)>,
     pub logs: Vec<String>,
     /// Longest time from the newest packet of a complete cycle to the moment it left.
+    /// But for the first: it waits until it is known that its packets are no pieces.
     pub slowest_complete: Span,
     /// Longest time from the first packet of any cycle to the moment it left.
     pub slowest: Span,
@@ -231,7 +232,7 @@ impl Rig {
         self.keep(Seen { first: cycle.first_frame, truth });
         let wall = cycle.arrival.iter().flatten();
         let (first, newest) = (wall.clone().min(), wall.max());
-        if cycle.mic_samples.iter().all(|&n| n > 0) {
+        if cycle.mic_samples.iter().all(|&n| n > 0) && cycle.id > 0 {
             self.slowest_complete = self.slowest_complete.max(cycle.emitted - *newest.expect("heard"));
         }
         self.slowest = self.slowest.max(cycle.emitted - *first.expect("heard"));

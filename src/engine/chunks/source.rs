@@ -17,11 +17,12 @@ use crate::time::{KernelTime, MonoTime, Span};
 const SOON: i64 = 4;
 /// A piece overtakes the one before it by no more than this share of a chunk's time.
 const OVERTAKES: i64 = 8;
-/// A piece that comes whole periods after the one before it, to this share of a period, is of a later chunk ...
-const ON_TIME: i64 = 32;
-/// ... where the pauses inside chunks spread by less than this share: a delay of so many times the mean spread is as rare as two
-/// losses in a hundred each (e^-10).
-const QUIET: i64 = 10;
+/// Delays of pieces are of this mean at least, whatever was seen.
+const LEAST_DELAY: Span = Span::from_micros(50);
+/// A stall begins between two pieces, and ends when another would be on time: four stalls a minute, at one of a hundred places.
+const STALL: f64 = 1e-6;
+/// The loss that is expected of a path of which nothing is known, and the pieces after which it is.
+const LOSS: (f64, f64) = (1e-3, 1000.0);
 /// Chunks after which the pauses inside of them are known.
 const PAUSES: i64 = 32;
 /// So many chunks of which none came whole, and the pattern is looked at again.
@@ -157,6 +158,8 @@ pub struct Source {
     broken: u32,
     /// Mean pause between two pieces of a chunk, and its mean deviation.
     pause: Option<(Span, Span)>,
+    /// The share of pieces that is lost.
+    loss: f64,
     /// [`TURNS`] or more: the microphones' pieces come in turn; the negative or less: one microphone's after the other's.
     turns: i32,
     /// Pieces of one size were equal, byte for byte: the sound repeats.
@@ -180,6 +183,7 @@ impl Source {
             doubted: false,
             broken: 0,
             pause: None,
+            loss: LOSS.0,
             turns: 0,
             repeats: false,
         }
@@ -372,27 +376,34 @@ impl Source {
         if is_interrupted(open, around, sets) && self.turns.abs() >= TURNS {
             return false;
         }
-        soon || !self.is_of_later_chunk(pattern, pause, pattern.sizes()[open.last] == pattern.sizes()[index])
+        soon || !self.is_of_later_chunk(pattern, open, index, pause, around)
     }
 
-    /// After a long pause: a stall began inside the chunk, or what stood between was lost and this one is on time.
-    fn is_of_later_chunk(&self, pattern: &Pattern, pause: Span, same_size: bool) -> bool {
+    /// After a long pause inside a chunk: was what stood between lost, so that this piece is of a later chunk and on time, or was it
+    /// delayed? The likelihoods of both, with delays that fall off exponentially, as the pauses inside chunks show them.
+    fn is_of_later_chunk(&self, pattern: &Pattern, open: &Open, index: usize, pause: Span, around: Around) -> bool {
         let period = self.period(pattern);
         let (usual, spread) = self.pause.unwrap_or_default();
-        let rest = (pause - usual + period.mul_ratio(1, 2)).as_nanos().rem_euclid(period.as_nanos().max(1));
-        let off = (Span::from_nanos(rest) - period.mul_ratio(1, 2)).abs();
-        let periods = pause - usual > period.mul_ratio(1, 2);
-        if same_size {
-            // The size would not show the mistake.
-            return periods && off < period.mul_ratio(1, OVERTAKES);
+        let late = pause - usual;
+        let periods = (late + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos().max(1));
+        if periods < 1 {
+            return false;
         }
-        periods && spread.mul_ratio(QUIET, 1) < period && off < spread.max(period.mul_ratio(1, ON_TIME))
+        let mean = spread.mul_ratio(5, 3).max(LEAST_DELAY).as_nanos() as f64;
+        let off = (late - period.mul_ratio(periods, 1)).abs().as_nanos() as f64;
+        let pieces = pattern.sizes().len();
+        let between = (pieces - 1 - open.last) + index + (periods as usize - 1 + around.others as usize) * pieces;
+        let later = self.loss.powi(between as i32) * (-off / mean).exp();
+        later > (-late.as_nanos() as f64 / mean).exp() + STALL
     }
 
     fn open_chunk(&mut self, pattern: &Pattern, heard: Heard, around: Around) {
         let rested = self.open.is_none_or(|o| heard.at - o.newest_at >= self.period(pattern).mul_ratio(1, SOON));
         if let Some(open) = &self.open {
             self.broken = if self.is_whole(pattern) { 0 } else { self.broken + 1 };
+            let pieces = pattern.sizes().len() as f64;
+            let lost = 1.0 - f64::from(open.came.count_ones()) / pieces;
+            self.loss = (self.loss + (lost - self.loss) * pieces / LOSS.1).max(LOSS.0 / 10.0);
             self.previous = Some(*open);
         }
         self.serial += 1;
