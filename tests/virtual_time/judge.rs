@@ -262,12 +262,10 @@ impl Judged {
     /// Whether `lost` and `lost_pieces` as told are what was withheld. `equal`: all pieces are of one size, so that each may as well
     /// be told as a chunk of its own.
     pub fn told_truly(&self, lost: [u64; MICS], lost_pieces: [u64; MICS], equal: bool) -> bool {
-        self.sim
-            .truth()
-            .mics
-            .iter()
-            .zip(lost.into_iter().zip(lost_pieces))
-            .all(|(mic, told)| told == (mic.lost_chunks, mic.lost_pieces) || (equal && told == (mic.withheld(), 0)))
+        self.sim.truth().mics.iter().zip(lost.into_iter().zip(lost_pieces)).all(|(mic, told)| {
+            told == (mic.lost_chunks, mic.lost_pieces)
+                || (equal && (1..=2).any(|pieces| pieces * told.0 + told.1 == mic.withheld()))
+        })
     }
 
     /// Whether all that arrived is in its place, and nothing else.

