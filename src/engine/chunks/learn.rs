@@ -16,6 +16,11 @@ const KEPT: usize = 640;
 const ALIKE: usize = 3;
 /// The same where all pieces have one size: jitter makes pairs of single datagrams too.
 const ALIKE_EVEN: usize = 8;
+/// Datagrams whose sizes repeat, so often at least, decide whatever the pauses: of two sizes that come by chance, one run in a
+/// hundred thousand does.
+const REPEATS: (usize, usize) = (24, 6);
+/// Pieces stand behind each other by half of what they hold, in time, or by this.
+const CLOSE: Span = Span::from_micros(300);
 /// At the end of the time, of clusters (pieces of one size) or of neighbours (unequal sizes), in percent.
 const MOST: usize = 75;
 
@@ -58,6 +63,9 @@ impl Learner {
             return Some(self.decide(sample_rate));
         }
         self.seen.push(Seen { len: len as u16, at, in_turn });
+        if let Some(pattern) = self.repeated() {
+            return Some(self.cut_of(pattern));
+        }
         let clusters = self.clusters(sample_rate);
         // The last is still open, and the first may have begun before we listened.
         let (_, closed) = clusters.split_last()?;
@@ -89,8 +97,24 @@ impl Learner {
     /// Pieces of one size that the microphones send in turn are chunks as good as any: equal positions meet, and each that is lost
     /// is a gap of its own.
     fn cut_of(&self, pattern: Pattern) -> Cut {
+        if pattern.is_even() && self.is_in_turn() { Cut::Whole } else { Cut::Pieces(pattern) }
+    }
+
+    /// Whether the board sent of other microphones between the pieces.
+    pub fn is_in_turn(&self) -> bool {
         let in_turn = self.seen.iter().filter(|seen| seen.in_turn).count();
-        if pattern.is_even() && 4 * in_turn > 3 * self.seen.len() { Cut::Whole } else { Cut::Pieces(pattern) }
+        4 * in_turn > 3 * self.seen.len()
+    }
+
+    /// The sizes that the newest datagrams repeat, from behind the longest pause on.
+    fn repeated(&self) -> Option<Pattern> {
+        let newest = self.seen.last_chunk::<{ REPEATS.0 + 1 }>()?;
+        let repeats = |n: usize| newest.iter().zip(&newest[n..]).all(|(a, b)| a.len == b.len);
+        let count = (1..=REPEATS.0 / REPEATS.1).find(|&n| repeats(n)).filter(|&n| n > 1)?;
+        let pause = |i: &usize| newest[*i].at - newest[i - 1].at;
+        let start = (1..=count).max_by_key(pause)?;
+        let sizes: Vec<u16> = newest[start..start + count].iter().map(|seen| seen.len).collect();
+        Pattern::new(&sizes)
     }
 
     /// Datagrams that follow the one before them as the pattern has it.
@@ -101,14 +125,15 @@ impl Learner {
     }
 
     /// The sizes between pauses of half of the time that the largest datagram holds: a chunk holds more, so that the pause after
-    /// it is longer.
+    /// it is longer. A datagram that comes when its own samples have just been captured is a chunk of its own.
     fn clusters(&self, sample_rate: u32) -> Vec<Vec<u16>> {
         let largest = self.seen.iter().map(|seen| i64::from(seen.len)).max().unwrap_or(0);
         let pause = Span::of_frames(largest / SAMPLE_BYTES as i64, sample_rate).mul_ratio(1, 2);
         let mut clusters: Vec<Vec<u16>> = Vec::new();
         let mut last = None;
         for &Seen { len, at, .. } in &self.seen {
-            let rested = last.replace(at).is_none_or(|last| at - last >= pause);
+            let own = Span::of_frames((len / SAMPLE_BYTES as u16).into(), sample_rate).mul_ratio(1, 2).max(CLOSE);
+            let rested = last.replace(at).is_none_or(|last| at - last >= pause.min(own));
             match clusters.last_mut().filter(|_| !rested) {
                 Some(cluster) => cluster.push(len),
                 None => clusters.push(vec![len]),
@@ -188,6 +213,14 @@ mod tests {
         let (nine, ten) = (vec![512; 9], vec![512; 10]);
         let (learner, cut, _) = learn(&[&nine[..], &ten, &nine, &ten, &ten, &nine, &ten, &nine, &ten]);
         assert_eq!((cut, learner.decide(RATE)), (None, Cut::Whole));
+    }
+
+    #[test]
+    fn sizes_that_take_turns_are_a_pattern_though_each_comes_when_it_is_captured() {
+        let bursts: Vec<&[u16]> = [&[512][..], &[32]].repeat(14);
+        let (_, cut, heard) = learn(&bursts);
+        assert!(cut == pieces(&[512, 32]) || cut == pieces(&[32, 512]), "{cut:?}");
+        assert_eq!(heard, REPEATS.0 + 1);
     }
 
     #[test]

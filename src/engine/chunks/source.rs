@@ -19,10 +19,12 @@ const SOON: i64 = 4;
 const OVERTAKES: i64 = 8;
 /// Delays of pieces are of this mean at least, whatever was seen.
 const LEAST_DELAY: Span = Span::from_micros(50);
-/// A stall begins between two pieces, and ends when another would be on time: four stalls a minute, at one of a hundred places.
-const STALL: f64 = 1e-6;
-/// The loss that is expected of a path of which nothing is known, and the pieces after which it is.
-const LOSS: (f64, f64) = (1e-3, 1000.0);
+/// A stall begins between two pieces: four stalls a minute, three in ten of them inside a cycle (clock notes) ...
+const STALL: f64 = 1e-4;
+/// ... and ends somewhere within this.
+const STALL_TIME: Span = Span::from_millis(100);
+/// The loss that is expected of any path at least, and the pieces after which it is known.
+const LOSS: (f64, f64) = (5e-4, 1000.0);
 /// Chunks after which the pauses inside of them are known.
 const PAUSES: i64 = 32;
 /// So many chunks of which none came whole, and the pattern is looked at again.
@@ -217,8 +219,10 @@ impl Source {
     /// How the source cuts its chunks is known. True when that is another way than before.
     pub fn settle(&mut self, cut: Cut) -> bool {
         let before = self.cut.or(self.before).replace(cut);
+        let turns = if self.learner.is_in_turn() { 2 * TURNS } else { -2 * TURNS };
         *self = Source {
             cut: Some(cut),
+            turns: if self.learner.deadline().is_some() { turns } else { 0 },
             serial: self.serial,
             bytes: std::mem::take(&mut self.bytes),
             ..Source::new(self.sample_rate)
@@ -373,7 +377,8 @@ impl Source {
         let soon = pause < self.period(pattern).mul_ratio(1, SOON);
         // In turn, a datagram of each of the others stands between two pieces. What is overtaken, outside a backlog, lets some more by.
         let sets = 1 + u64::from(self.turns >= TURNS) + 2 * u64::from(soon && open.rested);
-        if is_interrupted(open, around, sets) && self.turns.abs() >= TURNS {
+        let known = self.turns.abs() >= TURNS || !(soon && open.rested);
+        if is_interrupted(open, around, sets) && known {
             return false;
         }
         soon || !self.is_of_later_chunk(pattern, open, index, pause, around)
@@ -392,9 +397,13 @@ impl Source {
         let mean = spread.mul_ratio(5, 3).max(LEAST_DELAY).as_nanos() as f64;
         let off = (late - period.mul_ratio(periods, 1)).abs().as_nanos() as f64;
         let pieces = pattern.sizes().len();
-        let between = (pieces - 1 - open.last) + index + (periods as usize - 1 + around.others as usize) * pieces;
+        // Of pieces of one size, it may be the first as well.
+        let between = (pieces - 1 - open.last)
+            + pattern.group(index).start
+            + (periods as usize - 1 + around.others as usize) * pieces;
         let later = self.loss.powi(between as i32) * (-off / mean).exp();
-        later > (-late.as_nanos() as f64 / mean).exp() + STALL
+        let stalled = STALL * 2.0 * mean / STALL_TIME.as_nanos() as f64;
+        later > (-late.as_nanos() as f64 / mean).exp() + stalled
     }
 
     fn open_chunk(&mut self, pattern: &Pattern, heard: Heard, around: Around) {
@@ -403,7 +412,7 @@ impl Source {
             self.broken = if self.is_whole(pattern) { 0 } else { self.broken + 1 };
             let pieces = pattern.sizes().len() as f64;
             let lost = 1.0 - f64::from(open.came.count_ones()) / pieces;
-            self.loss = (self.loss + (lost - self.loss) * pieces / LOSS.1).max(LOSS.0 / 10.0);
+            self.loss = (self.loss + (lost - self.loss) * pieces / LOSS.1).max(LOSS.0);
             self.previous = Some(*open);
         }
         self.serial += 1;
