@@ -428,6 +428,9 @@ impl Loop {
             let Some(completion) = self.web.pop_front() else { break };
             self.feed_web(completion, clocks);
         }
+        if !self.server.wants_cycles() {
+            self.shared.nobody_listens();
+        }
         // Where all buffers are out, what fills them waits in `web`.
         for _ in 0..self.ring.free_to_receive().min(HTTP_SHARE) {
             let Some(handle) = self.starved.pop_front() else { break };

@@ -127,6 +127,11 @@ impl Shared {
         }
     }
 
+    /// What was queued for somebody goes to nobody any more.
+    pub fn nobody_listens(&mut self) {
+        self.handing.clear();
+    }
+
     /// The kernel has the sends: `clocks` were read after the enter that submitted them.
     pub fn handed(&mut self, engine: &mut Engine, clocks: Clocks) {
         for completed in self.handing.drain(..) {

@@ -189,7 +189,7 @@ struct Mic {
 /// 3. What is left once the ring is closed is ended without being carried out (`io_should_terminate_tw`). Therefore the ring is
 ///    the first field: it closes before any memory goes, also where [`Ring::new`] fails halfway.
 ///
-/// What a worker may be inside of is not covered by this, and is never freed with the ring: see `drop`.
+/// What a worker may be inside of is not covered by these, and is never freed with the ring: see `drop`.
 pub struct Ring {
     ring: IoUring,
     /// By buffer group: one for each microphone, then HTTP's.
@@ -202,7 +202,7 @@ pub struct Ring {
     signals: Option<Signals>,
     log: Option<Bytes>,
     file: FileSlot,
-    /// Submissions that the kernel refused for now, in order. One of a kind for each microphone and connection, so bounded.
+    /// Submissions that the kernel refused for now, in order. Of each kind a microphone or connection has one at most: so bounded.
     waiting: VecDeque<squeue::Entry>,
     no_iowait: bool,
     counters: RingCounters,
