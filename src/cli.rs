@@ -9,7 +9,8 @@ mod simulate;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
@@ -91,9 +92,13 @@ pub struct ServeArgs {
     /// UDP ports of mic 0, 1, 2; 0 lets the kernel choose.
     #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_ports)]
     pub mic_ports: MicPorts,
-    /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6.
+    /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6. A multicast group (239.1.2.3, ff15::7) is joined, and
+    /// only what is sent to it is taken.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
     pub udp_bind: IpAddr,
+    /// Interface on which the group of --udp-bind is joined; by default the one that the route to the group names.
+    #[arg(long, value_name = "NAME")]
+    pub udp_interface: Option<String>,
     /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
     #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
     pub core: Core,
@@ -115,6 +120,20 @@ pub struct DemoArgs {
     pub pieces: Pieces,
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+impl ServeArgs {
+    /// What the options say together.
+    ///
+    /// # Errors
+    /// Options that contradict one another: wrong usage.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        if self.udp_interface.is_some() && !self.udp_bind.is_multicast() {
+            let why = "--udp-interface is for a multicast group in --udp-bind; for one interface's address, bind that address";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(())
+    }
 }
 
 /// UDP ports of the microphones.
@@ -196,7 +215,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -150,7 +150,7 @@ pub struct SkewFigures {
     pub loop_delay: [Known<Distribution>; MICS],
     /// Largest minus smallest loop delay inside a complete cycle: what the loop itself adds.
     pub loop_skew: Known<Distribution>,
-    /// Kernel timestamp of the packet that completed a cycle until its event was handed to the ring.
+    /// Kernel timestamp of the packet that completed a cycle until the kernel had its event, to be sent to the first subscriber.
     pub emit_delay: Known<Distribution>,
     /// Interarrival jitter, RFC 3550 6.4.1.
     pub jitter: [Known<Span>; MICS],

@@ -383,8 +383,18 @@ impl Engine {
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
     pub fn handle_timeout(&mut self) {
         let Some(clocks) = self.clocks else { return };
-        if self.chunks.deadline().is_some_and(|end| clocks.mono >= end) {
-            self.chunks.handle_timeout(clocks.mono);
+        self.time_passed(clocks.mono, clocks);
+    }
+
+    /// The same where what arrived after `stamp` is not all in yet: time has passed up to there.
+    pub fn handle_timeout_as_of(&mut self, stamp: KernelTime) {
+        let Some(clocks) = self.clocks else { return };
+        self.time_passed(self.host.to_mono(stamp).min(clocks.mono), clocks);
+    }
+
+    fn time_passed(&mut self, now: MonoTime, clocks: Clocks) {
+        if self.chunks.deadline().is_some_and(|end| now >= end) {
+            self.chunks.handle_timeout(now);
             self.place_waiting();
         }
         let mut sink = Sink {
@@ -395,8 +405,8 @@ impl Engine {
             wall: clocks.wall,
         };
         match &mut self.aligner {
-            Aligner::Shared(shared) => shared.handle_timeout(clocks.mono, &mut sink),
-            Aligner::Independent(boards) => boards.handle_timeout(clocks.mono, &mut sink),
+            Aligner::Shared(shared) => shared.handle_timeout(now, &mut sink),
+            Aligner::Independent(boards) => boards.handle_timeout(now, &mut sink),
         }
     }
 

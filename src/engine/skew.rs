@@ -70,6 +70,8 @@ const NO_PACKET: &str = "no packet yet";
 const NO_CYCLE: &str = "no complete cycle yet";
 const NO_PACKET_LATELY: &str = "no packet in the last 10 s";
 const NO_CYCLE_LATELY: &str = "no complete cycle in the last 10 s";
+const NOT_SENT: &str = "no complete cycle was sent to a subscriber yet";
+const NOT_SENT_LATELY: &str = "no complete cycle was sent to a subscriber in the last 10 s";
 const NO_PAIR: &str = "no cycle with both microphones yet";
 const NO_PAIR_LATELY: &str = "no cycle with both microphones in the last 10 s";
 
@@ -272,7 +274,7 @@ impl SkewMeter {
         self.loop_skew.record(longest - shortest, now);
     }
 
-    /// The event of a complete cycle was handed to the ring, `delay` after the kernel's timestamp of the packet that completed it.
+    /// The kernel has the event of a complete cycle, to be sent, `delay` after the kernel's timestamp of the packet that completed it.
     /// A negative delay (the clock was stepped back) is left out.
     pub fn on_handed(&mut self, delay: Span, now: MonoTime) {
         if delay >= Span::ZERO {
@@ -292,7 +294,7 @@ impl SkewMeter {
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].since_start()),
             loop_delay: std::array::from_fn(|mic| of(&self.loop_delay[mic], NO_PACKET)),
             loop_skew: of(&self.loop_skew, NO_CYCLE),
-            emit_delay: of(&self.emit_delay, NO_CYCLE),
+            emit_delay: of(&self.emit_delay, NOT_SENT),
             jitter: std::array::from_fn(|mic| self.jitter(mic)),
             delay_variation: std::array::from_fn(|mic| {
                 self.variation[mic].above_minimum.distribution().ok_or(NO_PACKET)
@@ -311,7 +313,7 @@ impl SkewMeter {
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].window(now)),
             loop_delay: std::array::from_fn(|mic| of(&mut self.loop_delay[mic], NO_PACKET_LATELY)),
             loop_skew: of(&mut self.loop_skew, NO_CYCLE_LATELY),
-            emit_delay: of(&mut self.emit_delay, NO_CYCLE_LATELY),
+            emit_delay: of(&mut self.emit_delay, NOT_SENT_LATELY),
             jitter: std::array::from_fn(|mic| delay_variation[mic].and_then(|_| self.jitter(mic))),
             delay_variation,
         }
@@ -353,7 +355,7 @@ mod tests {
         assert_eq!(meter.since_start().loop_delay[0], Err(NO_PACKET));
         assert_eq!(meter.since_start().arrival_skew[2], Err(NO_PAIR));
         assert_eq!(meter.since_start().loop_skew, Err(NO_CYCLE));
-        assert_eq!(meter.window(mono(0)).emit_delay, Err(NO_CYCLE_LATELY));
+        assert_eq!(meter.window(mono(0)).emit_delay, Err(NOT_SENT_LATELY));
         assert!(meter.since_start().jitter[1].is_err());
         assert_eq!(meter.latest_offsets(), None);
     }

@@ -14,7 +14,7 @@ use super::body::{Body, Next};
 use super::request::{Bad, Method, Reader, Request};
 use super::respond::{Exchange, Response};
 use super::route::{self, Context};
-use super::stream::Hub;
+use super::stream::{Hub, Topic};
 use crate::cycle::Clocks;
 use crate::time::{MonoTime, Span};
 
@@ -108,6 +108,11 @@ impl Conn {
             hub.settle(subscription);
         }
         !self.sending
+    }
+
+    /// What is sent to it is cycles, as they come.
+    pub fn streams_cycles(&self) -> bool {
+        matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some_and(|topic| topic != Topic::Packets))
     }
 
     fn is_live(&self) -> bool {

@@ -186,6 +186,17 @@ impl Server {
         !self.hub.listeners(Topic::Packets).is_empty()
     }
 
+    /// Whether anyone is to be sent cycles as they come.
+    pub fn wants_cycles(&self) -> bool {
+        [Topic::Cycles, Topic::BinaryCycles, Topic::Wav].iter().any(|&topic| !self.hub.listeners(topic).is_empty())
+    }
+
+    /// Whether it is this connection that is.
+    pub fn streams_cycles(&self, id: ConnId) -> bool {
+        let entry = self.slots.get(id.slot as usize).filter(|entry| entry.generation == id.generation);
+        entry.and_then(|entry| entry.conn.as_ref()).is_some_and(Conn::streams_cycles)
+    }
+
     /// Deadlines up to `clocks.mono` are dealt with.
     pub fn handle_timeout(&mut self, clocks: Clocks) {
         self.clocks = clocks;

@@ -207,7 +207,16 @@ fn ring(text: &mut Text, snapshot: &Snapshot) {
     ] {
         text.sample("micring_ring_rearms_total", format_args!("cause=\"{cause}\""), count);
     }
-    text.counter("micring_ring_cq_overflows_total", "Completions that found their queue full.", ring.cq_overflows);
+    text.counter(
+        "micring_ring_cq_overflows_total",
+        "Enters after which completions waited in the kernel, their queue being full.",
+        ring.cq_overflows,
+    );
+    text.counter(
+        "micring_ring_stale_completions_total",
+        "Completions that came after their connection had been given up.",
+        ring.stale,
+    );
     text.counter("micring_ring_sq_full_total", "Submissions that found their queue full.", ring.sq_full);
     text.counter(
         "micring_control_truncated_total",

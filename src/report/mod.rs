@@ -72,7 +72,10 @@ pub struct RingFigures {
     pub rearms_emfile: u64,
     pub rearms_error: u64,
     /// Completions that the kernel kept for us because the completion queue was full.
+    /// Enters after which completions waited in the kernel for room in their queue.
     pub cq_overflows: u64,
+    /// Completions that came after their connection had been given up.
+    pub stale: u64,
     /// Submissions that did not fit the submission queue at once.
     pub sq_full: u64,
     /// Datagrams whose control area was too small for the timestamp (MSG_CTRUNC): an error of ours.
@@ -131,6 +134,7 @@ impl Totals {
                 rearms_emfile: r.rearms_emfile - o.rearms_emfile,
                 rearms_error: r.rearms_error - o.rearms_error,
                 cq_overflows: r.cq_overflows - o.cq_overflows,
+                stale: r.stale - o.stale,
                 sq_full: r.sq_full - o.sq_full,
                 control_truncated: r.control_truncated - o.control_truncated,
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,

@@ -59,6 +59,20 @@ fn the_old_keys_have_their_old_number_types() {
 }
 
 #[test]
+fn completions_that_come_after_their_connection_are_reported() {
+    let serve = Serve::start(&["--idle-timeout", "100ms"]);
+    let mut idle = std::net::TcpStream::connect(serve.http).unwrap();
+    idle.set_read_timeout(Some(crate::rig::PATIENCE)).unwrap();
+    write!(idle, "GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", serve.http).unwrap();
+    // The answer, and then the end: the server gives the connection up while it waits for another request.
+    std::io::Read::read_to_end(&mut idle, &mut Vec::new()).unwrap();
+    let ring = &serve.diagnostics()["ring"];
+    assert!(ring["stale"].as_u64().is_some_and(|stale| stale > 0), "{ring}");
+    let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+    assert!(metrics.lines().any(|line| line.starts_with("micring_ring_stale_completions_total ")), "{metrics}");
+}
+
+#[test]
 fn the_old_summaries_are_as_they_were() {
     let serve = Serve::start(&[]);
     let before = serve.json("/api/latest");

@@ -59,7 +59,7 @@ pub(super) struct Shared {
     kernel: String,
     started: MonoTime,
     started_wall: KernelTime,
-    /// Completing stamps of the cycles of this turn that have yet to be handed to the ring.
+    /// Completing stamps of the cycles whose event the kernel has yet to be handed.
     handing: Vec<KernelTime>,
     local: (i64, LocalTime),
     exporter: Exporter,
@@ -115,22 +115,25 @@ impl Shared {
         }
     }
 
-    /// A cycle's event was encoded and queued; it is handed to the ring at the end of this turn. One that is not complete waited
-    /// for what did not come: what that took is none of the loop's.
+    /// A cycle's event was encoded, and queued for somebody. One that is not complete waited for what did not come: what that took is
+    /// none of the loop's.
     pub fn emitted(&mut self, cycle: &Cycle) {
+        // Where nobody takes any, no more are remembered than there is room for.
         if cycle.complete
+            && self.handing.len() < self.handing.capacity()
             && let Some(completed) = cycle.arrival.into_iter().flatten().max()
         {
             self.handing.push(completed);
         }
     }
 
-    /// The turn's sends are in the submission queue.
-    pub fn handed(&mut self, engine: &mut Engine) {
-        if self.handing.is_empty() {
-            return;
-        }
-        let clocks = host::clocks();
+    /// What was queued for somebody goes to nobody any more.
+    pub fn nobody_listens(&mut self) {
+        self.handing.clear();
+    }
+
+    /// The kernel has the sends: `clocks` were read after the enter that submitted them.
+    pub fn handed(&mut self, engine: &mut Engine, clocks: Clocks) {
         for completed in self.handing.drain(..) {
             engine.meter_mut().on_handed(clocks.wall - completed, clocks.mono);
         }
@@ -154,7 +157,8 @@ impl Shared {
                 rearms_empty_datagram: counters.ended_empty_datagram,
                 rearms_emfile: counters.ended_no_descriptors,
                 rearms_error: counters.ended_error,
-                cq_overflows: counters.ended_completions_full,
+                cq_overflows: counters.cq_overflows,
+                stale: counters.stale,
                 sq_full: counters.sq_full,
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
