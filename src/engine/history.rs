@@ -45,6 +45,8 @@ pub struct History {
     end: FramePos,
     cycles: VecDeque<Cycle>,
     max_cycles: usize,
+    /// Of the first cycle of all.
+    first_id: u64,
     next_id: u64,
     packets: [u64; MICS],
 }
@@ -70,9 +72,21 @@ impl History {
             end: FramePos(0),
             cycles: VecDeque::with_capacity(keep / 256 + 16),
             max_cycles: keep / SHORTEST_RECORDED + 16,
+            first_id: 0,
             next_id: 0,
             packets: [0; MICS],
         }
+    }
+
+    /// The first cycle of all gets this id, in place of 0.
+    pub(super) fn number_from(&mut self, id: u64) {
+        assert_eq!(self.next_id, self.first_id, "ids of emitted cycles stand");
+        (self.first_id, self.next_id) = (id, id);
+    }
+
+    /// The id of the first cycle of all.
+    pub fn first_id(&self) -> u64 {
+        self.first_id
     }
 
     /// Positions that can be read: up to the last emitted frame.
@@ -118,7 +132,7 @@ impl History {
 
     /// Nothing has left yet, and positions start over.
     pub(super) fn rewind(&mut self) {
-        assert_eq!(self.next_id, 0, "emitted positions stand");
+        assert_eq!(self.next_id, self.first_id, "emitted positions stand");
         self.channels.iter_mut().for_each(|channel| channel.end = FramePos(0));
         self.head = FramePos(0);
     }
@@ -171,7 +185,7 @@ impl History {
     pub(super) fn emit(&mut self, cycle: Cycle) {
         assert_eq!(cycle.id, self.next_id, "ids rise by one an emitted cycle");
         assert!(cycle.first_frame >= self.end, "positions are never used twice");
-        if self.next_id == 0 {
+        if self.next_id == self.first_id {
             self.start = cycle.first_frame;
         }
         self.end = cycle.first_frame + i64::from(cycle.frames);

@@ -121,7 +121,6 @@ pub(super) struct Tail {
     /// How many of them, in front, have left.
     left: usize,
     started: bool,
-    next_id: u64,
     /// First cycle from which on a microphone is missed when it is missing.
     heard_from: [Option<i64>; MICS],
     sample_rate: u32,
@@ -144,7 +143,6 @@ impl Tail {
             entries: VecDeque::with_capacity(2 * LEFT_KEPT),
             left: 0,
             started: false,
-            next_id: 0,
             heard_from: [None; MICS],
             sample_rate,
             nominal: 0,
@@ -465,7 +463,7 @@ impl Tail {
             *lost = missed && slots[mic].is_none();
             sink.counters.mics[mic].lost += u64::from(*lost);
         }
-        let id = self.started.then_some(self.next_id);
+        let id = self.started.then(|| sink.history.ids().end);
         entry.left = Some(Left { id, lost });
         if slots.iter().all(Option::is_some) && !entry.tentative {
             if self.nominal != entry.frames {
@@ -489,7 +487,6 @@ impl Tail {
                 arrival: slots.map(|s| s.map(|s| s.stamp)),
                 emitted: sink.wall,
             };
-            self.next_id += 1;
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;

@@ -6,7 +6,7 @@
 //! | offset | type | what |
 //! |---|---|---|
 //! | 0 | u32 | bytes that follow this field |
-//! | 4 | u8 | kind: 1 an event, 0 a sign of life (nothing but these 8 bytes; ignore it) |
+//! | 4 | u8 | kind: 1 an event, 0 a sign of life (nothing but these 8 bytes; ignore it), 2 the run (see below) |
 //! | 5 | u8, u8, u8 | channels (3), bits a sample (32), 0 |
 //! | 8 | u64 | id |
 //! | 16 | i64 | first_frame |
@@ -19,6 +19,9 @@
 //! | 80 | frames x 3 x i32 | samples, interleaved mic0, mic1, mic2 |
 //!
 //! Skip kinds that you do not know, and bytes between those you know and the length.
+//!
+//! A stream begins with the name of the run, the id of its first event: positions and ids of another run have nothing to do
+//! with these. Server-Sent Events say it in a comment and in each event's `run`; binary, kind 2 has it as a u64 at offset 8.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,6 +43,16 @@ pub struct PacketEvent<'a> {
     pub arrival: KernelTime,
 }
 
+/// Reconnect after a second, said to `EventSource` before anything else; and the run.
+pub fn sse_preamble(run: u64) -> Vec<u8> {
+    format!("retry: 1000\n: run {run}\n\n").into_bytes()
+}
+
+/// The run in the binary framing.
+pub fn binary_preamble(run: u64) -> Vec<u8> {
+    [&[12, 0, 0, 0, 2, 0, 0, 0], &run.to_le_bytes()[..]].concat()
+}
+
 /// Keeps an idle event stream open: a comment, which EventSource ignores.
 pub const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
 /// The same for the binary framing.
@@ -52,8 +65,8 @@ const BLOCK_FRAMES: usize = 512;
 /// More than the JSON of an event takes beside its base64.
 const JSON_ROOM: usize = 512;
 
-/// A cycle as one Server-Sent Event. `None` where the history no longer holds its frames.
-pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
+/// A cycle of a run as one Server-Sent Event. `None` where the history no longer holds its frames.
+pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source) -> Option<Bytes> {
     let samples = cycle.frames as usize * FRAME_BYTES;
     let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.div_ceil(3) * 4));
     out.text("id: ").integer(cycle.id);
@@ -81,7 +94,7 @@ pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
             None => out.text("null"),
         };
     }
-    out.text("]}\n\n");
+    out.text("], \"run\": ").integer(run).text("}\n\n");
     Some(out.0.into())
 }
 

@@ -110,6 +110,13 @@ impl Server {
         }
     }
 
+    /// The first cycle will have this id, in place of 0; before anybody connects.
+    #[must_use]
+    pub fn numbered_from(mut self, id: u64) -> Server {
+        self.hub.number_from(id);
+        self
+    }
+
     /// A new connection; its actions follow. `None`: not even to be told why not, close the socket.
     pub fn accept(&mut self, peer: SocketAddr, clocks: Clocks) -> Option<ConnId> {
         self.clocks = clocks;

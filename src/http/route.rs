@@ -30,9 +30,6 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 const SSE: &str = "text/event-stream";
 const JSON: &str = "application/json";
 
-/// Reconnect after a second, and tell `EventSource` so before anything else.
-const SSE_PREAMBLE: &[u8] = b"retry: 1000\n\n";
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route {
     Cycles,
@@ -179,10 +176,8 @@ fn live(content_type: &str, preamble: Vec<u8>, body: Body) -> Response {
 fn events(topic: Topic, request: &Request, context: &Context<'_>) -> Response {
     let asked = request.last_event_id.clone().or_else(|| request.parameter("last_event_id"));
     let body = Body::Events(context.hub.subscribe(topic, asked.as_deref(), context.source));
-    match topic {
-        Topic::BinaryCycles => live("application/octet-stream", Vec::new(), body),
-        _ => live(SSE, SSE_PREAMBLE.to_vec(), body),
-    }
+    let content_type = if topic == Topic::BinaryCycles { "application/octet-stream" } else { SSE };
+    live(content_type, context.hub.preamble(topic), body)
 }
 
 /// Positions of a download: the whole history, or its last `?seconds=`.

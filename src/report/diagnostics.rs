@@ -263,6 +263,7 @@ struct Server<'a> {
     hold_us: i64,
     sample_rate: u32,
     kernel: &'a str,
+    run: Option<u64>,
 }
 
 impl Server<'_> {
@@ -276,6 +277,7 @@ impl Server<'_> {
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
             kernel: &server.kernel,
+            run: server.run,
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::time::{MonoTime, Span};
 pub struct ServerInfo {
     pub version: &'static str,
     pub uptime: Span,
+    /// The id of the run's first cycle, which names the run; `None` where nothing is served.
+    pub run: Option<u64>,
     /// The core that the loop is pinned to.
     pub core: Option<usize>,
     /// `shared`, `independent`, or `auto` while that is not known.
@@ -253,6 +255,7 @@ mod tests {
             server: ServerInfo {
                 version: "0.1.0",
                 uptime: Span::from_millis(61_500),
+                run: Some(1_795_345_500_000),
                 core: Some(1),
                 clock: "shared",
                 hold: Span::from_millis(40),

@@ -15,7 +15,7 @@ fn ids(bytes: &[u8]) -> Vec<u64> {
 fn an_event_is_the_contract_s_to_the_byte() {
     let mut world = World::plain();
     let id = world.subscribe("/api/stream_3ch", "");
-    assert_eq!(world.take(id), b"retry: 1000\n\n");
+    assert_eq!(world.take(id), b"retry: 1000\n: run 0\n\n");
     // Longer than what is encoded in one piece.
     world.emit(2000);
     let cycle = world.emit_after(3, 512);
@@ -26,7 +26,7 @@ fn an_event_is_the_contract_s_to_the_byte() {
     let expected = format!(
         "id: 1\ndata: {{\"device_id\": \"3ch-assembled\", \"sample_rate\": 48000, \"channels\": 3, \"bits\": 32, \
          \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"{}\", \"first_frame\": 2512, \
-         \"frames\": 3, \"mic_samples\": [3, 3, 0], \"arrival_us\": [{arrival}, {}, null]}}\n\n",
+         \"frames\": 3, \"mic_samples\": [3, 3, 0], \"arrival_us\": [{arrival}, {}, null], \"run\": 0}}\n\n",
         STANDARD.encode(frames(2512..2515)),
         arrival + 104,
     );
@@ -184,6 +184,30 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
     }
     assert_eq!(world.server.figures().resumed, 5);
     assert_eq!(world.server.figures().events_dropped, 0);
+}
+
+#[test]
+fn an_id_of_another_run_starts_live() {
+    const RUN: u64 = 1_795_341_900_123;
+    let mut world = World::plain();
+    world.server = world.server.numbered_from(RUN);
+    world.source.next_id = RUN;
+    // Before the first cycle, and still there when it comes.
+    let early = world.subscribe("/api/stream_3ch", "Last-Event-ID: 39\r\n");
+    for _ in 0..60 {
+        world.emit(32);
+    }
+    assert_eq!(ids(&world.take(early)), Vec::from_iter(RUN..RUN + 60));
+    for (last, first) in [(39, 60), (RUN - 1, 60), (RUN, 1), (RUN + 39, 40), (RUN + 59, 60), (RUN + 60, 60)] {
+        let id = world.subscribe("/api/stream_3ch", &format!("Last-Event-ID: {last}\r\n"));
+        assert_eq!(ids(&world.take(id)), Vec::from_iter(RUN + first..RUN + 60), "{last}");
+        let id = world.subscribe(&format!("/api/stream_3ch?format=binary&last_event_id={last}"), "");
+        let (run, events) = world.peer(id).got.split_at(16);
+        assert_eq!(run, [&[12, 0, 0, 0, 2, 0, 0, 0], &RUN.to_le_bytes()[..]].concat());
+        assert_eq!(events.len(), (60 - first as usize) * (80 + 32 * FRAME_BYTES), "{last}");
+    }
+    let figures = world.server.figures();
+    assert_eq!((figures.resumed, figures.events_dropped), (6, 0));
 }
 
 #[test]

@@ -204,6 +204,7 @@ impl View<'_> {
             server: ServerInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 uptime: now - self.shared.started,
+                run: Some(self.engine.history().first_id()),
                 core: self.shared.core,
                 clock: self.engine.clock_name(),
                 hold: self.engine.hold(),
