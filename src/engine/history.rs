@@ -94,23 +94,24 @@ impl History {
         self.start..self.end
     }
 
-    /// Fills `out` with interleaved s32le frames from `from` on, [`FRAME_BYTES`] each. `None` unless all of them are emitted
-    /// and not yet overwritten.
-    pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        let (frames, _) = out.as_chunks_mut::<FRAME_BYTES>();
-        if from < self.start || from + frames.len() as i64 > self.end {
+    /// Appends the samples of `frames` frames from `from` on to `out`, interleaved, each s32le. `None`, and nothing, unless all
+    /// of them are emitted and not yet overwritten.
+    pub fn append_to(&self, out: &mut Vec<[u8; SAMPLE_BYTES]>, from: FramePos, frames: usize) -> Option<()> {
+        if from < self.start || from + frames as i64 > self.end {
             return None;
         }
-        let runs = self.runs(from, frames.len());
-        let (ahead, wrapped) = frames.split_at_mut(runs[0].len());
-        for (frames, run) in [ahead, wrapped].into_iter().zip(runs) {
+        for run in self.runs(from, frames) {
             let [a, b, c] = self.channels.each_ref().map(|channel| &channel.ring[run.clone()]);
-            for (frame, ((a, b), c)) in frames.iter_mut().zip(a.iter().zip(b).zip(c)) {
-                frame[..4].copy_from_slice(a);
-                frame[4..8].copy_from_slice(b);
-                frame[8..].copy_from_slice(c);
-            }
+            out.extend(a.iter().zip(b).zip(c).flat_map(|((a, b), c)| [*a, *b, *c]));
         }
+        Some(())
+    }
+
+    /// The same into `out`, [`FRAME_BYTES`] a frame.
+    pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
+        let mut samples = Vec::with_capacity(out.len() / SAMPLE_BYTES);
+        self.append_to(&mut samples, from, out.len() / FRAME_BYTES)?;
+        out.copy_from_slice(samples.as_flattened());
         Some(())
     }
 

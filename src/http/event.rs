@@ -60,27 +60,20 @@ pub const BINARY_HEARTBEAT: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
 
 /// Bytes before the samples of a binary event.
 const BINARY_HEADER: usize = 80;
-/// Frames interleaved at a time for base64: the usual cycle.
-const BLOCK_FRAMES: usize = 512;
 /// More than the JSON of an event takes beside its base64.
 const JSON_ROOM: usize = 512;
 
-/// A cycle of a run as one Server-Sent Event. `None` where the history no longer holds its frames.
-pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source) -> Option<Bytes> {
-    let samples = cycle.frames as usize * FRAME_BYTES;
-    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.div_ceil(3) * 4));
+/// A cycle of a run as one Server-Sent Event. `None` where the history no longer holds its frames. `samples` is room that is
+/// used again.
+pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source, samples: &mut Vec<[u8; 4]>) -> Option<Bytes> {
+    samples.clear();
+    source.read(cycle.first_frame, cycle.frames as usize, samples)?;
+    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.len() / 3 * 16));
     out.text("id: ").integer(cycle.id);
     out.text("\ndata: {\"device_id\": \"3ch-assembled\", \"sample_rate\": ").integer(source.sample_rate());
     out.text(", \"channels\": 3, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
     out.bytes(&source.local_time(cycle.emitted).0).text("\", \"data\": \"");
-    // A frame is a whole number of base64 quanta (12 bytes, 3 a quantum), so blocks leave no seam.
-    let mut block = [0; BLOCK_FRAMES * FRAME_BYTES];
-    for done in (0..cycle.frames as usize).step_by(BLOCK_FRAMES) {
-        let frames = BLOCK_FRAMES.min(cycle.frames as usize - done);
-        let block = &mut block[..frames * FRAME_BYTES];
-        source.read(cycle.first_frame + done as i64, block)?;
-        out.base64(block);
-    }
+    out.base64(samples.as_flattened());
     out.text("\", \"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
     out.text(", \"mic_samples\": [");
     for (mic, n) in cycle.mic_samples.iter().enumerate() {
@@ -101,25 +94,22 @@ pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source) -> Option<Bytes>
 /// A cycle in the binary framing. `None` where the history no longer holds its frames.
 pub fn cycle_binary(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
     let samples = cycle.frames as usize * FRAME_BYTES;
-    let mut out = Vec::with_capacity(BINARY_HEADER + samples);
-    out.extend(((BINARY_HEADER - 4 + samples) as u32).to_le_bytes());
-    out.extend([1, MICS as u8, 32, 0]);
-    out.extend(cycle.id.to_le_bytes());
-    out.extend(cycle.first_frame.0.to_le_bytes());
-    out.extend(cycle.emitted.as_micros().to_le_bytes());
+    // Every field is one word of four bytes or two of them, low one first, and so is every sample.
+    let mut out: Vec<[u8; 4]> = Vec::with_capacity((BINARY_HEADER + samples) / 4);
+    let word = |n: u32| n.to_le_bytes();
+    let long = |n: u64| [n as u32, (n >> 32) as u32].map(u32::to_le_bytes);
+    out.extend([word((BINARY_HEADER - 4 + samples) as u32), [1, MICS as u8, 32, 0]]);
+    out.extend(long(cycle.id));
+    out.extend(long(cycle.first_frame.0 as u64));
+    out.extend(long(cycle.emitted.as_micros() as u64));
     for arrival in cycle.arrival {
-        out.extend(arrival.map_or(i64::MIN, KernelTime::as_micros).to_le_bytes());
+        out.extend(long(arrival.map_or(i64::MIN, KernelTime::as_micros) as u64));
     }
-    for n in cycle.mic_samples {
-        out.extend(n.to_le_bytes());
-    }
-    out.extend(cycle.frames.to_le_bytes());
-    out.extend(source.sample_rate().to_le_bytes());
-    out.extend([0; 4]);
-    debug_assert_eq!(out.len(), BINARY_HEADER);
-    out.resize(BINARY_HEADER + samples, 0);
-    source.read(cycle.first_frame, &mut out[BINARY_HEADER..])?;
-    Some(out.into())
+    out.extend(cycle.mic_samples.map(word));
+    out.extend([word(cycle.frames), word(source.sample_rate()), word(0)]);
+    debug_assert_eq!(out.len() * 4, BINARY_HEADER);
+    source.read(cycle.first_frame, cycle.frames as usize, &mut out)?;
+    Some(out.into_flattened().into())
 }
 
 /// A packet as one Server-Sent Event.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::body::Body;
 use super::event::{self, PacketEvent};
+use super::wav::Pieces;
 use super::{Source, StreamFigures};
 use crate::cycle::Cycle;
 use crate::time::KernelTime;
@@ -110,13 +111,24 @@ pub struct Hub {
     /// The id of the first cycle of all.
     run: u64,
     logs: [Log; Topic::ALL.len()],
+    /// Of the endless WAV.
+    pub pieces: Pieces,
+    /// Room for the samples of the event that is being made.
+    samples: Vec<[u8; 4]>,
     pub figures: StreamFigures,
 }
 
 impl Hub {
     /// `queue`: events kept for a subscriber that is behind, at least one.
     pub fn new(queue: usize) -> Hub {
-        Hub { queue: queue.max(1), run: 0, logs: Default::default(), figures: StreamFigures::default() }
+        Hub {
+            queue: queue.max(1),
+            run: 0,
+            logs: Default::default(),
+            pieces: Pieces::default(),
+            samples: Vec::new(),
+            figures: StreamFigures::default(),
+        }
     }
 
     /// The first cycle will have this id; before anybody subscribes.
@@ -125,6 +137,11 @@ impl Hub {
         for topic in [Topic::Cycles, Topic::BinaryCycles] {
             self.logs[topic as usize].first = run;
         }
+    }
+
+    /// The id of the first cycle of all, which names the run.
+    pub fn run(&self) -> u64 {
+        self.run
     }
 
     /// What a stream begins with.
@@ -164,7 +181,11 @@ impl Hub {
     /// The connection in `slot` is done with its body.
     pub fn leave(&mut self, body: &Body, slot: u32) {
         if let Some(topic) = body.topic() {
-            self.logs[topic as usize].listeners.retain(|&s| s != slot);
+            let listeners = &mut self.logs[topic as usize].listeners;
+            listeners.retain(|&s| s != slot);
+            if topic == Topic::Wav && listeners.is_empty() {
+                self.pieces.clear();
+            }
         }
     }
 
@@ -172,7 +193,7 @@ impl Hub {
     pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
         let [json, binary, ..] = &mut self.logs;
         assert_eq!(json.next(), cycle.id, "ids rise by one from the run's first, and every cycle is published");
-        json.push(self.queue, || event::cycle_json(cycle, self.run, source));
+        json.push(self.queue, || event::cycle_json(cycle, self.run, source, &mut self.samples));
         binary.push(self.queue, || event::cycle_binary(cycle, source));
     }
 
@@ -194,7 +215,7 @@ impl Hub {
                 let cycle = source.cycle(subscription.cursor);
                 let event = cycle.and_then(|cycle| match subscription.topic {
                     Topic::BinaryCycles => event::cycle_binary(&cycle, source),
-                    _ => event::cycle_json(&cycle, self.run, source),
+                    _ => event::cycle_json(&cycle, self.run, source, &mut self.samples),
                 });
                 let count = u64::from(event.is_some());
                 (event.unwrap_or_default(), count)

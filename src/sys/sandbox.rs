@@ -222,6 +222,12 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
     rules.insert(libc::SYS_prlimit64, vec![when(2, SeccompCmpOp::Eq, 0)?]);
     // abort(3) signals itself.
     rules.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own_pid)?]);
+    // A connection that is given up in the middle of an answer is reset.
+    let option = |argument: u8, value: libc::c_int| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64)
+    };
+    let linger = SeccompRule::new(vec![option(1, libc::SOL_SOCKET)?, option(2, libc::SO_LINGER)?])?;
+    rules.insert(libc::SYS_setsockopt, vec![linger]);
     // sd_notify, on a connected socket: no address.
     rules.insert(libc::SYS_sendto, vec![when(4, SeccompCmpOp::Eq, 0)?]);
     Ok(rules)

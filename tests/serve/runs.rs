@@ -39,10 +39,9 @@ fn a_resume_from_another_run_starts_live_and_shows_its_seam() {
     let before = now_ms();
     let second = Serve::start(&[]);
     let after = now_ms();
-    second.board().cycles(60);
-    let mut back = Events::open(second.http, "/api/stream_3ch", &format!("Last-Event-ID: {last}\r\n"));
     let mut board = second.board();
-    board.position = 60 * 512;
+    board.cycles(60);
+    let mut back = Events::open(second.http, "/api/stream_3ch", &format!("Last-Event-ID: {last}\r\n"));
     board.cycles(1);
     let live = back.next().unwrap();
     assert!(live.first_frame() >= 60 * 512, "live, not what happens to follow {last}: {:?}", live.id);

@@ -280,8 +280,8 @@ impl Source for View<'_> {
         self.engine.history().span()
     }
 
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        self.engine.history().read(from, out)
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
+        self.engine.history().append_to(out, from, frames)
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {
