@@ -148,6 +148,9 @@ fn a_microphone_that_is_dead_dies_or_returns_leaves_the_others_running() {
     let offset = offset_of(&first);
     let got = events.until(|event| event.mic_samples() == [512; 3]);
     got.iter().for_each(|event| assert_aligned(event, offset));
+    assert_eq!(serve.get("/healthz").status, 503, "half of the audio so far has a hole");
+    board.cycles(700);
+    events.until(|event| event.first_frame() + FRAMES == board.position - offset);
     assert_eq!(serve.get("/healthz").status, 200);
     // It dies; the others go on.
     for _ in 0..150 {

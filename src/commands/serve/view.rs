@@ -13,7 +13,7 @@ use crate::engine::window::Past;
 use crate::http::{LocalTime, Server, Source};
 use crate::report::{
     self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo, Snapshot,
-    StreamFigures, Totals,
+    StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
@@ -268,8 +268,11 @@ impl Source for View<'_> {
     }
 
     fn health(&mut self) -> Result<(), String> {
-        let heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
-        report::health(heard, self.clocks.mono)
+        let now = self.clocks.mono;
+        let last_heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
+        let totals = self.shared.totals(self.engine, self.ring);
+        let window = self.past.then(now).map_or(totals, |then| totals.since(then));
+        report::health(&Vitals { last_heard, cycles: window.engine.cycles, now })
     }
 
     fn sample_rate(&self) -> u32 {
