@@ -9,6 +9,7 @@
 //! player that cannot do with that knows so from the status. Between two parts nothing can change but silence that a late
 //! packet has filled.
 
+use super::wav::MAX_FRAMES;
 use crate::time::FramePos;
 
 /// One range as it was asked for.
@@ -65,13 +66,14 @@ impl Tag {
         format!("\"{}-{}-{}-{}\"", self.run, self.first.0, self.end.0, self.form)
     }
 
-    /// The tag that If-Range gives, if it is of this run and form.
+    /// The tag that If-Range gives, if it is of this run and form, and of no more than a file holds: anybody may write one.
     pub fn continued(&self, if_range: &str) -> Option<Tag> {
         let mut parts = if_range.strip_prefix('"')?.strip_suffix('"')?.split('-');
         let mut number = || parts.next()?.parse::<u64>().ok().filter(|&n| n <= i64::MAX as u64);
         let (run, first, end) = (number()?, number()? as i64, number()? as i64);
         let tag = Tag { run, first: FramePos(first), end: FramePos(end), form: self.form };
-        (run == self.run && first < end && tag.text() == if_range).then_some(tag)
+        let fits = first < end && end - first <= MAX_FRAMES;
+        (run == self.run && fits && tag.text() == if_range).then_some(tag)
     }
 }
 
@@ -111,6 +113,8 @@ mod tests {
             Tag { run: 7, ..tag }.text(),
             Tag { form: "extensible", ..tag }.text(),
             Tag { end: FramePos(512), ..tag }.text(),
+            Tag { end: FramePos(512 + MAX_FRAMES + 1), ..tag }.text(),
+            Tag { end: FramePos(i64::MAX), ..tag }.text(),
             format!("W/{}", tag.text()),
             "\"1795345500000-0512-1024-plain\"".into(),
             "\"1795345500000-512\"".into(),

@@ -347,6 +347,17 @@ mod tests {
     fn no_call_is_both_allowed_and_fatal() {
         let rules = allowed().unwrap();
         assert!(FATAL.iter().all(|call| !rules.contains_key(call)));
-        assert_eq!(rules.len(), CALLS.len() + 5, "each stands once");
+        assert_eq!(rules.len(), CALLS.len() + 6, "each stands once");
+    }
+
+    #[test]
+    fn of_a_sockets_options_only_how_it_ends_can_be_changed() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (linger, buffer) = confined(move || {
+            let socket = socket2::SockRef::from(&socket);
+            (socket.set_linger(Some(std::time::Duration::ZERO)), socket.set_recv_buffer_size(4096))
+        });
+        assert!(linger.is_ok(), "{linger:?}");
+        assert_eq!(buffer.unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 }
