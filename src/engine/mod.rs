@@ -225,6 +225,13 @@ impl Engine {
         }
     }
 
+    /// The first cycle gets this id, in place of 0; before anything is fed.
+    #[must_use]
+    pub fn numbered_from(mut self, id: u64) -> Engine {
+        self.history.number_from(id);
+        self
+    }
+
     /// Start of a turn: the clocks, read once.
     pub fn begin_turn(&mut self, clocks: Clocks) {
         self.begin_turn_read_within(clocks, Span::ZERO);

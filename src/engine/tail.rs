@@ -155,7 +155,6 @@ pub(super) struct Tail {
     /// How many of them, in front, have left.
     left: usize,
     started: bool,
-    next_id: u64,
     /// From this cycle on, an absent packet of a microphone counts as lost.
     heard_from: [Option<i64>; MICS],
     sample_rate: u32,
@@ -178,7 +177,6 @@ impl Tail {
             entries: VecDeque::with_capacity(2 * LEFT_KEPT),
             left: 0,
             started: false,
-            next_id: 0,
             heard_from: [None; MICS],
             sample_rate,
             nominal: Nominal::default(),
@@ -538,7 +536,7 @@ impl Tail {
             *lost = missed && slots[mic].is_none();
             sink.counters.mics[mic].lost += u64::from(*lost);
         }
-        let id = self.started.then_some(self.next_id);
+        let id = self.started.then(|| sink.history.ids().end);
         entry.left = Some(Left { id, lost });
         if slots.iter().all(Option::is_some) && !entry.tentative && self.nominal.note(entry.frames) {
             self.period = Span::of_frames(self.nominal.frames().into(), self.sample_rate);
@@ -559,7 +557,6 @@ impl Tail {
                 arrival: slots.map(|s| s.map(|s| s.newest_stamp)),
                 emitted: sink.wall,
             };
-            self.next_id += 1;
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;

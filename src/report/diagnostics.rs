@@ -266,6 +266,7 @@ struct Server<'a> {
     sample_rate: u32,
     chunk: PerMic<ChunkOf>,
     kernel: &'a str,
+    run: Option<u64>,
 }
 
 /// A chunk, and what it leaves as.
@@ -307,6 +308,7 @@ impl Server<'_> {
             sample_rate: server.sample_rate,
             chunk: PerMic::from(server.chunks.each_ref().map(ChunkOf::new)),
             kernel: &server.kernel,
+            run: server.run,
         }
     }
 }

@@ -4,11 +4,13 @@
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
 mod diagnostics;
+mod health;
 mod metrics;
 mod recording;
 mod summaries;
 
 pub use diagnostics::diagnostics_sync;
+pub use health::{Vitals, health};
 pub use metrics::Exporter;
 pub use recording::RecordingFigures;
 pub use summaries::{diagnostics, latest};
@@ -16,13 +18,15 @@ pub use summaries::{diagnostics, latest};
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
 use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
-use crate::time::{MonoTime, Span};
+use crate::time::Span;
 
 /// What does not change, or changes seldom, about the running server.
 #[derive(Clone, Debug)]
 pub struct ServerInfo {
     pub version: &'static str,
     pub uptime: Span,
+    /// The id of the run's first cycle, which names the run; `None` where nothing is served.
+    pub run: Option<u64>,
     /// The core that the loop is pinned to.
     pub core: Option<usize>,
     /// `shared`, `independent`, or `auto` while that is not known.
@@ -209,29 +213,13 @@ pub struct LatestPacket {
     pub rms: f64,
 }
 
-/// Whether each microphone was heard within the last second; if not, the reason, for `/healthz`.
-pub fn health(last_heard: [Option<MonoTime>; MICS], now: MonoTime) -> Result<(), String> {
-    let silent: Vec<String> = last_heard
-        .iter()
-        .enumerate()
-        .filter_map(|(mic, heard)| match heard {
-            None => Some(format!("mic {mic} was never heard")),
-            Some(heard) if now - *heard > Span::from_secs(1) => {
-                Some(format!("mic {mic} has been silent for {:.1} s", (now - *heard).as_secs_f64()))
-            }
-            Some(_) => None,
-        })
-        .collect();
-    if silent.is_empty() { Ok(()) } else { Err(silent.join("; ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cycle::Clocks;
     use crate::engine::figures::SkewHistograms;
     use crate::engine::skew::SkewMeter;
-    use crate::time::{FramePos, KernelTime};
+    use crate::time::{FramePos, KernelTime, MonoTime};
 
     /// One cycle: 100.5 us of skew from mic 0 to mic 1, -20 us to mic 2; 42 us of loop delay each; 60 us until handed on.
     fn one_cycle() -> SkewMeter {
@@ -259,6 +247,7 @@ mod tests {
             server: ServerInfo {
                 version: "0.1.0",
                 uptime: Span::from_millis(61_500),
+                run: Some(1_795_345_500_000),
                 core: Some(1),
                 clock: "shared",
                 hold: Span::from_millis(40),
@@ -302,17 +291,6 @@ mod tests {
 
     pub(super) fn full_histograms() -> SkewHistograms {
         one_cycle().histograms()
-    }
-
-    #[test]
-    fn health_names_every_microphone_that_is_silent() {
-        let now = MonoTime::from_nanos(100_000_000_000);
-        let ago = |ms| Some(now - Span::from_millis(ms));
-        assert_eq!(health([ago(0), ago(999), ago(1_000)], now), Ok(()));
-        assert_eq!(
-            health([ago(0), ago(3_210), None], now),
-            Err("mic 1 has been silent for 3.2 s; mic 2 was never heard".to_owned())
-        );
     }
 
     #[test]

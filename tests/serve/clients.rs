@@ -170,7 +170,7 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(serve.diagnostics()["stream"]["resumed"], 1);
     // An id that never was starts live.
-    let mut live = Events::open(serve.http, "/api/stream_3ch", "Last-Event-ID: 99999999\r\n");
+    let mut live = Events::open(serve.http, "/api/stream_3ch", "Last-Event-ID: 99999999999999\r\n");
     assert!(live.next().unwrap().id.unwrap() > last + 300);
     child.kill().unwrap();
     child.wait().unwrap();

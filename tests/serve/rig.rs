@@ -243,6 +243,10 @@ pub struct Event {
 }
 
 impl Event {
+    /// Its number in the run, from 0.
+    pub fn number(&self) -> u64 {
+        self.id.unwrap() - self.json["run"].as_u64().unwrap()
+    }
     pub fn first_frame(&self) -> i64 {
         self.json["first_frame"].as_i64().unwrap()
     }

@@ -101,7 +101,7 @@ fn without_descriptors_new_clients_wait_and_audio_goes_on() {
     let offset = offset_of(&events.next().unwrap());
     let crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(serve.http).unwrap()).collect();
     board.cycles(240);
-    let got = events.until(|event| event.id == Some(259));
+    let got = events.until(|event| event.number() == 259);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert!(got.iter().all(|event| event.is_complete()));
     drop(crowd);
@@ -225,7 +225,7 @@ fn under_a_memory_limit_a_crowd_that_never_reads_is_borne() {
     let mut board = serve.board();
     board.cycles(400);
     let offset = offset_of(&events.next().unwrap());
-    let got = events.until(|event| event.id == Some(399));
+    let got = events.until(|event| event.number() == 399);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(loss(&serve.diagnostics(), "lost"), [0; 3]);
     let used = size(&serve);
@@ -253,7 +253,7 @@ fn a_closed_standard_error_ends_nothing_but_the_log() {
             socket.send_to(&vec![cycle as u8 + 1; 2048 - 4 * mic], target).unwrap();
         }
         thread::sleep(Duration::from_millis(11));
-        assert_eq!(events.next().unwrap().id, Some(cycle as u64));
+        assert_eq!(events.next().unwrap().number(), cycle as u64);
     }
     // SAFETY: kill only asks the kernel to signal our own, still unreaped child.
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
@@ -370,7 +370,7 @@ fn an_interface_that_goes_down_and_up_skips_what_was_lost_and_no_more() {
         board.position
     });
     let offset = offset_of(&events.next().unwrap());
-    events.until(|event| event.id == Some(99));
+    events.until(|event| event.number() == 99);
     link.set("down");
     thread::sleep(Duration::from_secs(1));
     link.set("up");

@@ -137,6 +137,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         server: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
             uptime: duration,
+            run: None,
             core: None,
             clock: engine.clock_name(),
             hold: engine.hold(),

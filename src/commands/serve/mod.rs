@@ -77,8 +77,10 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     ring.listen(listener);
     ring.watch(signals);
 
-    let engine = Engine::new(args.engine.config());
-    let server = Server::new(args.web.config(http, token));
+    // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
+    let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
+    let engine = Engine::new(args.engine.config()).numbered_from(first_id);
+    let server = Server::new(args.web.config(http, token)).numbered_from(first_id);
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());
     let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);

@@ -176,6 +176,10 @@ impl Loop {
 
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
+        // The kernel closes what is open with the process, and would end a half answer like a whole one.
+        for id in self.server.unfinished() {
+            self.ring.reset(self.handle_of[id.slot as usize]);
+        }
         if let Some(line) = self.recording.as_ref().and_then(Recording::unwritten) {
             self.log.line(&line);
             let until = host::mono() + LAST_WORDS;
@@ -456,6 +460,7 @@ impl Loop {
                 }
                 Action::Shutdown(id) => self.ring.shutdown(self.handle_of[id.slot as usize]),
                 Action::Close(id) => self.ring.close(self.handle_of[id.slot as usize]),
+                Action::Reset(id) => self.ring.reset(self.handle_of[id.slot as usize]),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::engine::window::Past;
 use crate::http::{LocalTime, Server, Source};
 use crate::report::{
     self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo, Snapshot,
-    StreamFigures, Totals,
+    StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
@@ -208,6 +208,7 @@ impl View<'_> {
             server: ServerInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 uptime: now - self.shared.started,
+                run: Some(self.engine.history().first_id()),
                 core: self.shared.core,
                 clock: self.engine.clock_name(),
                 hold: self.engine.hold(),
@@ -272,8 +273,11 @@ impl Source for View<'_> {
     }
 
     fn health(&mut self) -> Result<(), String> {
-        let heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
-        report::health(heard, self.clocks.mono)
+        let now = self.clocks.mono;
+        let last_heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
+        let totals = self.shared.totals(self.engine, self.ring);
+        let window = self.past.then(now).map_or(totals, |then| totals.since(then));
+        report::health(&Vitals { last_heard, cycles: window.engine.cycles, now })
     }
 
     fn sample_rate(&self) -> u32 {
@@ -284,8 +288,8 @@ impl Source for View<'_> {
         self.engine.history().span()
     }
 
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        self.engine.history().read(from, out)
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
+        self.engine.history().append_to(out, from, frames)
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {

@@ -126,6 +126,15 @@ impl Ring {
         self.release(handle);
     }
 
+    /// The same with a reset: the peer learns that what it has is not all.
+    pub fn reset(&mut self, handle: Handle) {
+        if let Some(conn) = self.conn(handle) {
+            // Fails only where the peer is gone already, and knows.
+            let _ = tcp::reset_on_close(&conn.fd);
+        }
+        self.close(handle);
+    }
+
     /// Frees the slot of a closing connection that has nothing in flight.
     pub(super) fn release(&mut self, handle: Handle) {
         let slot = &mut self.slots[handle.slot as usize];
