@@ -6,7 +6,7 @@ use super::Findings;
 use crate::MICS;
 use crate::engine::figures::{Known, PAIRS};
 use crate::report;
-use crate::stats::stability::{Deviations, Stability};
+use crate::stats::stability::Deviations;
 
 /// The object, on one line, and a line end.
 pub(super) fn text(findings: &Findings) -> String {
@@ -59,23 +59,16 @@ fn recording(findings: &Findings) -> Value {
 }
 
 fn stability(findings: &Findings) -> Value {
-    let run = &findings.run;
+    let (run, rate) = (&findings.run, findings.snapshot.server.sample_rate);
     let mut object = Map::new();
     for mic in 0..MICS {
-        object.insert(format!("mic{mic}"), points(&deviations(findings, &run.stability[mic])));
+        object.insert(format!("mic{mic}"), points(&run.stability[mic].deviations(rate)));
     }
     for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
-        let figures = points(&deviations(findings, &run.pair_stability[pair]));
+        let figures = points(&run.pair_stability[pair].deviations(rate));
         object.insert(format!("mic{first}_vs_mic{second}"), figures);
     }
     Value::Object(object)
-}
-
-/// The figures of a stability at the cycle's length; none before a first cycle.
-pub(super) fn deviations(findings: &Findings, stability: &Stability) -> Vec<(f64, Deviations)> {
-    let Some(frames) = findings.run.cycle_frames.filter(|frames| *frames > 0) else { return Vec::new() };
-    let interval_s = f64::from(frames) / f64::from(findings.snapshot.server.sample_rate);
-    stability.deviations(interval_s).into_iter().map(|at| (at.samples as f64 * interval_s, at)).collect()
 }
 
 fn points(deviations: &[(f64, Deviations)]) -> Value {

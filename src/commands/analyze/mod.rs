@@ -8,6 +8,7 @@ mod html;
 mod json;
 mod plot;
 mod run;
+mod series;
 mod steady;
 mod table;
 mod timeline;
