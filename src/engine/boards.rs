@@ -100,7 +100,7 @@ impl Boards {
         let mut late = 0;
         let mut place = |d: Decided<'_>| {
             let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
-            sink.meter.on_placed(a.mic, end, d.heard.at);
+            sink.meter.on_placed(a.mic, d.first, end, d.heard.at);
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
             } else {
