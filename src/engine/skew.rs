@@ -119,6 +119,8 @@ pub struct Placed {
 /// Jitter and delay variation of one microphone.
 struct Variation {
     newest: Option<Placed>,
+    /// Where the newest one that was not late ended.
+    edge: Option<FramePos>,
     restarts: u64,
     /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
     jitter_ns: Option<f64>,
@@ -139,6 +141,7 @@ impl Variation {
     fn new() -> Variation {
         Variation {
             newest: None,
+            edge: None,
             restarts: 0,
             jitter_ns: None,
             rate: 0.0,
@@ -152,8 +155,11 @@ impl Variation {
 
     /// `first`: where it begins, if that says what is between it and the packet before it.
     fn on_placed(&mut self, placed: Placed, first: Option<FramePos>, sample_rate: u32) {
-        if let Some((before, first)) = self.newest.zip(first) {
-            self.note_skip(first - before.end, placed.end - first, sample_rate);
+        if let Some(first) = first {
+            if let Some(edge) = self.edge {
+                self.note_skip(first - edge, placed.end - first, sample_rate);
+            }
+            self.edge = Some(placed.end);
         }
         if let Some(before) = self.newest {
             let arrivals_ns = (placed.arrival - before.arrival).as_nanos() as f64;
@@ -257,6 +263,7 @@ impl SkewMeter {
     pub fn on_restart(&mut self, mic: usize) {
         let variation = &mut self.variation[mic];
         variation.newest = None;
+        variation.edge = None;
         variation.restarts += 1;
         variation.delay_ns = 0.0;
         variation.delays.clear();

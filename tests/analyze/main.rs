@@ -1,6 +1,9 @@
 //! `micring analyze` on recordings whose truth is known: made by the simulator, written by the recorder's own writer or as tcpdump
 //! would have seen them.
 
+mod files;
+mod formats;
+mod frames;
 mod stability;
 mod support;
 

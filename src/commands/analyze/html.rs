@@ -24,10 +24,8 @@ pub(super) fn page(findings: &Findings) -> String {
     out += include_str!("page.css");
     out += "</style></head><body>";
     out += &format!("<h1>Is the array in sync?</h1><p class=\"soft\">{}</p>", names.join(", "));
-    for file in &findings.files {
-        if let Some(warning) = &file.warning {
-            out += &format!("<p>{}: {}</p>", escaped(&file.name), escaped(warning));
-        }
+    for note in &findings.notes {
+        out += &format!("<p>{}</p>", escaped(note));
     }
     summary(&mut out, findings);
     delays(&mut out, findings);

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Findings;
 use crate::MICS;
+use crate::capture::{Census, Kinds};
 use crate::engine::figures::{Known, PAIRS};
 use crate::report;
 use crate::stats::stability::Deviations;
@@ -33,6 +34,8 @@ fn recording(findings: &Findings) -> Value {
                 "file": file.name,
                 "bytes": file.bytes,
                 "warning": file.warning,
+                "datagrams": file.taken,
+                "frames": frames(&file.census),
                 "passed_over": {
                     "unknown_link": passed.unknown_link,
                     "not_ip": passed.not_ip,
@@ -54,7 +57,24 @@ fn recording(findings: &Findings) -> Value {
         "last_ns": last,
         "duration_s": run.stamps.map(|_| run.duration().as_secs_f64()),
         "cycle_frames": run.cycle_frames,
+        "notes": findings.notes,
         "other_ports": other_ports,
+    })
+}
+
+/// What the frames of a file were.
+fn frames(census: &Census) -> Value {
+    let kinds = |kinds: &Kinds, name: fn(u16) -> String| -> Map<String, Value> {
+        let counts = kinds.iter().map(|(kind, count)| (name(kind), json!(count)));
+        counts.chain((kinds.others > 0).then(|| ("others".to_owned(), json!(kinds.others)))).collect()
+    };
+    json!({
+        "count": census.frames,
+        "link_types": kinds(&census.links, |link| link.to_string()),
+        "ether_types": kinds(&census.ether_types, |kind| format!("{kind:#06x}")),
+        "ip_protocols": kinds(&census.protocols, |protocol| protocol.to_string()),
+        "udp_ports": kinds(&census.udp_ports, |port| port.to_string()),
+        "cut_off": census.cut_off,
     })
 }
 

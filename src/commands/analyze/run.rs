@@ -106,6 +106,8 @@ pub struct Run {
     arrivals: [VecDeque<(KernelTime, MonoTime)>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
+    /// Told by the file whose statistics came last, and by those before it.
+    drops_file: Option<usize>,
     drops_before: [u64; MICS],
     drops: [u64; MICS],
 }
@@ -140,19 +142,13 @@ impl Run {
             arrivals: std::array::from_fn(|_| VecDeque::with_capacity(MOST_ARRIVALS)),
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
+            drops_file: None,
             drops_before: [0; MICS],
             drops: [0; MICS],
         }
     }
 
-    /// A new file: drop counts begin anew.
-    pub fn begin_file(&mut self) {
-        for mic in 0..MICS {
-            self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
-        }
-    }
-
-    /// The next datagram of the file.
+    /// The next datagram.
     pub fn datagram(&mut self, datagram: &Datagram<'_>) {
         let Some(mic) = datagram.microphone(self.ports) else {
             let port = datagram.to.port();
@@ -182,9 +178,16 @@ impl Run {
         }
     }
 
-    /// Interface statistics of the file: what the kernel dropped, and steps of the clock.
-    pub fn statistics(&mut self, statistics: &Statistics<'_>) {
+    /// Interface statistics of a file: what the kernel dropped, and steps of the clock.
+    pub fn statistics(&mut self, file: usize, statistics: &Statistics<'_>) {
+        if self.drops_file.replace(file) != Some(file) {
+            self.begin_counts();
+        }
         if let Some(mic) = statistics.mic {
+            if statistics.dropped.is_some_and(|dropped| dropped < self.drops[mic]) {
+                // Another recording joined to the first.
+                self.begin_counts();
+            }
             self.drops[mic] = statistics.dropped.unwrap_or(self.drops[mic]);
             self.engine.note_kernel_drops(mic, self.drops_before[mic] + self.drops[mic]);
         }
@@ -195,6 +198,13 @@ impl Run {
         }
         if let Some(ns) = statistics.comment.and_then(clock_offset) {
             self.steady.offset(statistics.stamp, ns);
+        }
+    }
+
+    /// Drop counts begin anew.
+    fn begin_counts(&mut self) {
+        for mic in 0..MICS {
+            self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
         }
     }
 

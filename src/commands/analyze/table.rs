@@ -44,6 +44,9 @@ fn head(out: &mut String, findings: &Findings) {
                 line!(out, "  passed over: {count} {what}");
             }
         }
+        if file.taken == 0 {
+            line!(out, "  nothing for a microphone: {}", file.census.describe());
+        }
     }
     let server = &findings.snapshot.server;
     let cycles = &findings.snapshot.totals.engine.cycles;
