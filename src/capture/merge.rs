@@ -41,13 +41,16 @@ pub struct Source<R> {
     epoch: u64,
 }
 
+/// A source that cannot be read on, and why.
+pub type Broken<R> = (Box<Source<R>>, CaptureError);
+
 impl<R: Read> Source<R> {
     /// Reads up to the first datagram or statistics.
     ///
     /// # Errors
     /// As [`Datagrams::next_seen`]; the source comes back with it, for what it counted.
-    pub fn new(datagrams: Datagrams<R>) -> Result<Source<R>, (Source<R>, CaptureError)> {
-        let mut source = Source { datagrams, head: None, bytes: Vec::new(), newest: None, epoch: 0 };
+    pub fn new(datagrams: Datagrams<R>) -> Result<Box<Source<R>>, Broken<R>> {
+        let mut source = Box::new(Source { datagrams, head: None, bytes: Vec::new(), newest: None, epoch: 0 });
         match source.advance() {
             Ok(()) => Ok(source),
             Err(error) => Err((source, error)),
@@ -110,7 +113,7 @@ pub enum Next<R> {
     /// The next record is in this source: see [`Merge::seen`].
     Record(usize),
     /// This source is at its end, or cannot be read on.
-    Ended(usize, Source<R>, Option<CaptureError>),
+    Ended(usize, Box<Source<R>>, Option<CaptureError>),
     /// No source is left.
     Empty,
 }
@@ -118,7 +121,7 @@ pub enum Next<R> {
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Merge<R> {
-    sources: Vec<(usize, Source<R>)>,
+    sources: Vec<(usize, Box<Source<R>>)>,
     /// Of the newest record.
     epoch: u64,
     /// The source whose record was given out, and is to be read on.
@@ -133,13 +136,13 @@ impl<R> Default for Merge<R> {
 
 impl<R: Read> Merge<R> {
     /// Another source; `id` is the caller's name for it.
-    pub fn add(&mut self, id: usize, source: Source<R>) {
-        let epoch = self.epoch + source.epoch;
-        self.sources.push((id, Source { epoch, ..source }));
+    pub fn add(&mut self, id: usize, mut source: Box<Source<R>>) {
+        source.epoch += self.epoch;
+        self.sources.push((id, source));
     }
 
     pub fn sources(&self) -> impl Iterator<Item = (usize, &Source<R>)> {
-        self.sources.iter().map(|(id, source)| (*id, source))
+        self.sources.iter().map(|(id, source)| (*id, &**source))
     }
 
     /// When the next record was stamped, as far as the sources that are there know.
@@ -151,7 +154,7 @@ impl<R: Read> Merge<R> {
     ///
     /// # Errors
     /// The source that cannot be read on, which is none of these any more, and why.
-    pub fn read_on(&mut self) -> Result<(), (usize, Source<R>, CaptureError)> {
+    pub fn read_on(&mut self) -> Result<(), (usize, Box<Source<R>>, CaptureError)> {
         let Some(at) = self.given.take() else { return Ok(()) };
         self.sources[at].1.advance().map_err(|error| {
             let (id, source) = self.sources.swap_remove(at);
@@ -181,7 +184,7 @@ impl<R: Read> Merge<R> {
 
     fn first(&self) -> Option<usize> {
         let key =
-            |(at, (id, source)): (usize, &(usize, Source<R>))| Some((source.epoch, source.next_stamp()?, *id, at));
+            |(at, (id, source)): (usize, &(usize, Box<Source<R>>))| Some((source.epoch, source.next_stamp()?, *id, at));
         self.sources.iter().enumerate().filter_map(key).min().map(|(.., at)| at)
     }
 }

@@ -41,7 +41,7 @@ struct Pending {
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC_RAW in nanoseconds, as it tells itself.
     offset: Option<i64>,
     /// What cannot be opened a second time: a pipe.
-    kept: Option<Source<Input>>,
+    kept: Option<Box<Source<Input>>>,
 }
 
 /// See the top of the file.
@@ -134,7 +134,7 @@ impl Recording {
         Ok(pending)
     }
 
-    fn source(&self, path: &Path) -> Result<Source<Input>, Failure> {
+    fn source(&self, path: &Path) -> Result<Box<Source<Input>>, Failure> {
         let broken = |error: &dyn std::fmt::Display| cannot_read(path, error);
         let input: Input = if path == Path::new("-") {
             Box::new(io::stdin().lock())
@@ -150,7 +150,7 @@ impl Recording {
     fn begin_those_that_are_due(&mut self) -> Result<(), Failure> {
         loop {
             let next = self.merge.next_stamp();
-            let may_begin = |pending: &Pending| !(pending.is_ours && !self.ours.is_empty());
+            let may_begin = |pending: &Pending| !pending.is_ours || self.ours.is_empty();
             let is_due = |pending: &Pending| pending.first.is_none_or(|first| next.is_none_or(|next| first <= next));
             let due = self.pending.iter().take_while(|pending| is_due(pending)).position(may_begin);
             let Some(pending) = due.and_then(|at| self.pending.remove(at)) else { return Ok(()) };
