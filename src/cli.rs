@@ -46,9 +46,9 @@ pub enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
-    /// A recording (pcapng or pcap, of micring or of tcpdump); `-` is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// A recording (pcapng or pcap, of micring or of tcpdump, also gzipped); several files are taken for one. `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
     /// Host that the datagrams are sent to.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub to: String,
@@ -71,7 +71,7 @@ pub struct ReplayArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct AnalyzeArgs {
-    /// Recordings, in order; several are taken for one. `-` is standard input.
+    /// Recordings, also gzipped; several are taken for one, in the order of their stamps. `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.

@@ -105,7 +105,7 @@ impl Boards {
         let frames = i64::from(a.chunk.samples);
         let mut place = |d: Decided<'_>| {
             if let Some(first) = d.opens {
-                sink.meter.on_placed(a.mic, first + frames, d.heard.at);
+                sink.meter.on_placed(a.mic, first, first + frames, d.heard.at);
             }
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
                 let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);

@@ -95,6 +95,17 @@ impl Meter {
 /// Packets kept by a trace.
 const TRACED: usize = 8192;
 
+/// Skips kept that may be taken back: as many as the engine keeps.
+const SKIPS: usize = 512;
+
+/// Positions between two packets that the second was numbered behind: what was between them is taken for lost.
+#[derive(Clone, Copy, Debug)]
+struct Skipped {
+    frames: i64,
+    /// Packets measured before it.
+    before: u64,
+}
+
 /// Where a packet ended on its microphone's own axis, and when it arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Placed {
@@ -110,6 +121,8 @@ pub struct Placed {
 /// Jitter and delay variation of one microphone.
 struct Variation {
     newest: Option<Placed>,
+    /// Where the newest one that was not late ended.
+    edge: Option<FramePos>,
     restarts: u64,
     /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
     jitter_ns: Option<f64>,
@@ -119,6 +132,10 @@ struct Variation {
     delay_ns: f64,
     /// Those delays in the last ten seconds.
     delays: Recent,
+    /// Packets measured.
+    measured: u64,
+    /// The newest skips that were not taken back.
+    skips: VecDeque<Skipped>,
     above_minimum: Tally,
 }
 
@@ -126,16 +143,26 @@ impl Variation {
     fn new() -> Variation {
         Variation {
             newest: None,
+            edge: None,
             restarts: 0,
             jitter_ns: None,
             rate: 0.0,
             delay_ns: 0.0,
             delays: Recent::new(),
+            measured: 0,
+            skips: VecDeque::with_capacity(SKIPS),
             above_minimum: Tally::unsigned(DELAY_BOUNDS),
         }
     }
 
-    fn on_placed(&mut self, placed: Placed, sample_rate: u32) {
+    /// `first`: where it begins, if that says what is between it and the packet before it.
+    fn on_placed(&mut self, placed: Placed, first: Option<FramePos>, sample_rate: u32) {
+        if let Some(first) = first {
+            if let Some(edge) = self.edge {
+                self.note_skip(first - edge, placed.end - first, sample_rate);
+            }
+            self.edge = Some(placed.end);
+        }
         if let Some(before) = self.newest {
             let arrivals_ns = (placed.arrival - before.arrival).as_nanos() as f64;
             let frames_ns = (placed.end - before.end) as f64 * 1e9 / f64::from(sample_rate);
@@ -146,10 +173,30 @@ impl Variation {
             self.delay_ns += arrivals_ns - frames_ns / (1.0 + self.rate);
         }
         self.newest = Some(placed);
+        self.measured += 1;
         let delay = Span::from_nanos(self.delay_ns.round() as i64);
         self.delays.record(delay, placed.arrival);
         let minimum = self.delays.min().unwrap_or(delay).min(delay);
         self.above_minimum.record(delay - minimum);
+    }
+
+    /// A packet of `frames` was numbered `gap` behind the one before it. Behind its end: a skip. So far before it that a skip must have been taken
+    /// back: what was measured since stood too high by as much, and so came that much later than it seemed.
+    fn note_skip(&mut self, gap: i64, frames: i64, sample_rate: u32) {
+        if gap > 0 {
+            if self.skips.len() == SKIPS {
+                self.skips.pop_front();
+            }
+            self.skips.push_back(Skipped { frames: gap, before: self.measured });
+        } else if gap <= -frames.max(1) {
+            let frames = -gap;
+            // The engine takes back the newest of as many, or the newest.
+            let alike = self.skips.iter().rposition(|skip| skip.frames == frames);
+            let skip = alike.or(self.skips.len().checked_sub(1)).and_then(|i| self.skips.remove(i));
+            let late_ns = frames as f64 * 1e9 / f64::from(sample_rate) / (1.0 + self.rate);
+            let since = skip.map_or(0, |skip| skip.before);
+            self.delays.shift_newest(self.measured - since, Span::from_nanos(late_ns.round() as i64));
+        }
     }
 
     /// Delays of the window above the smallest of them, RFC 5481 4.2.
@@ -218,24 +265,26 @@ impl SkewMeter {
     pub fn on_restart(&mut self, mic: usize) {
         let variation = &mut self.variation[mic];
         variation.newest = None;
+        variation.edge = None;
         variation.restarts += 1;
         variation.delay_ns = 0.0;
         variation.delays.clear();
+        variation.skips.clear();
     }
 
-    /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
-    pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false });
+    /// The position of a packet is known: it begins at `first`, ends before `end`, and arrived at `arrival`. Jitter and delay variation.
+    pub fn on_placed(&mut self, mic: usize, first: FramePos, end: FramePos, arrival: MonoTime) {
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false }, Some(first));
     }
 
     /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
     /// necessarily in sequence": this is just the order in which a late one is told of.
     pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true });
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true }, None);
     }
 
-    fn note(&mut self, placed: Placed) {
-        self.variation[placed.mic].on_placed(placed, self.sample_rate);
+    fn note(&mut self, placed: Placed, first: Option<FramePos>) {
+        self.variation[placed.mic].on_placed(placed, first, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -404,7 +453,7 @@ mod tests {
         // 480 frames are 10 ms, so that the arithmetic is exact.
         for (k, late) in [0, 160, 0, 320].into_iter().enumerate() {
             let k = k as i64;
-            meter.on_placed(0, FramePos(480 * (k + 1)), mono(10_000 * k + late));
+            meter.on_placed(0, FramePos(480 * k), FramePos(480 * (k + 1)), mono(10_000 * k + late));
         }
         assert_eq!(meter.since_start().jitter[0], Ok(Span::from_nanos(38_164)));
         assert_eq!(meter.window(mono(20_000_000)).jitter[0], Err(NO_PACKET_LATELY));
@@ -417,7 +466,7 @@ mod tests {
         let delays = [700, 500, 900, 500, 640];
         for (k, delay) in delays.into_iter().enumerate() {
             let k = k as i64;
-            meter.on_placed(2, FramePos(480 * (k + 1)), mono(123_456 + 10_000 * k + delay));
+            meter.on_placed(2, FramePos(480 * k), FramePos(480 * (k + 1)), mono(123_456 + 10_000 * k + delay));
         }
         let seen = meter.window(mono(200_000)).delay_variation[2].unwrap();
         assert_eq!((seen.p50, seen.max), (Span::from_micros(140), Span::from_micros(400)));
@@ -433,7 +482,12 @@ mod tests {
         meter.follow_rate(0, 100.0);
         for k in 0..2_000i64 {
             let ns = (k * PERIOD) as f64 * 1e9 / 48_000.0 / 1.0001;
-            meter.on_placed(0, FramePos(k * PERIOD), MonoTime::from_nanos(ns.round() as i64));
+            meter.on_placed(
+                0,
+                FramePos((k - 1) * PERIOD),
+                FramePos(k * PERIOD),
+                MonoTime::from_nanos(ns.round() as i64),
+            );
         }
         assert!(meter.since_start().delay_variation[0].unwrap().max < Span::from_nanos(10));
     }
@@ -441,12 +495,12 @@ mod tests {
     #[test]
     fn a_trace_keeps_what_is_placed_and_is_bounded() {
         let mut meter = SkewMeter::new(48_000);
-        meter.on_placed(0, FramePos(512), mono(1));
+        meter.on_placed(0, FramePos(0), FramePos(512), mono(1));
         assert_eq!(meter.take_placed(), None, "nobody asked for it");
         meter.trace();
-        meter.on_placed(1, FramePos(512), mono(2));
+        meter.on_placed(1, FramePos(0), FramePos(512), mono(2));
         meter.on_restart(1);
-        meter.on_placed(1, FramePos(9_000), mono(3));
+        meter.on_placed(1, FramePos(8_488), FramePos(9_000), mono(3));
         let taken: Vec<_> = std::iter::from_fn(|| meter.take_placed()).collect();
         let expected = [(512, 0, 2), (9_000, 1, 3)].map(|(end, restarts, us)| Placed {
             mic: 1,
@@ -457,7 +511,7 @@ mod tests {
         });
         assert_eq!(taken, expected);
         for k in 0..10_000 {
-            meter.on_placed(2, FramePos(512 * k), mono(10_667 * k));
+            meter.on_placed(2, FramePos(512 * (k - 1)), FramePos(512 * k), mono(10_667 * k));
         }
         assert_eq!(std::iter::from_fn(|| meter.take_placed()).count(), 8_192);
     }
@@ -465,9 +519,9 @@ mod tests {
     #[test]
     fn a_restart_is_no_delay() {
         let mut meter = SkewMeter::new(48_000);
-        meter.on_placed(0, FramePos(480), mono(0));
+        meter.on_placed(0, FramePos(0), FramePos(480), mono(0));
         meter.on_restart(0);
-        meter.on_placed(0, FramePos(480_000), mono(70_000));
+        meter.on_placed(0, FramePos(479_520), FramePos(480_000), mono(70_000));
         assert_eq!(meter.since_start().delay_variation[0].unwrap().max, Span::ZERO);
         assert!(meter.since_start().jitter[0].is_err(), "one packet of the new sender is no interarrival");
     }

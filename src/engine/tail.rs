@@ -544,7 +544,8 @@ impl Tail {
         // Where a packet stands is certain now, also one that was in doubt: delay variation has to see the long delays too.
         for (mic, slot) in slots.iter().enumerate() {
             if let Some(slot) = slot {
-                sink.meter.on_placed(mic, entry.own_end(slot.samples), slot.at);
+                let end = entry.own_end(slot.samples);
+                sink.meter.on_placed(mic, end + -i64::from(slot.samples), end, slot.at);
             }
         }
         if let Some(id) = id {

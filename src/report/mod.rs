@@ -232,7 +232,12 @@ mod tests {
         for (mic, arrival) in arrivals.into_iter().enumerate() {
             meter.on_read(mic, wall - delay, Clocks { mono: now, wall });
             for packet in 0..2 {
-                meter.on_placed(mic, FramePos(512 * packet), arrival + Span::of_frames(512 * packet, 48_000));
+                meter.on_placed(
+                    mic,
+                    FramePos(512 * (packet - 1)),
+                    FramePos(512 * packet),
+                    arrival + Span::of_frames(512 * packet, 48_000),
+                );
             }
         }
         meter.on_cycle(arrivals.map(Some), now);

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::Findings;
-use super::json::{deviations, or_dash};
+use super::json::or_dash;
+use super::series::Series;
 use crate::MICS;
 use crate::engine::figures::{Distribution, Known, PAIRS};
 use crate::report::Drift;
-use crate::stats::stability::Stability;
 use crate::time::Span;
 
 /// Gaps shown; the rest is counted.
@@ -43,6 +43,9 @@ fn head(out: &mut String, findings: &Findings) {
             if count > 0 {
                 line!(out, "  passed over: {count} {what}");
             }
+        }
+        if file.taken == 0 {
+            line!(out, "  nothing for a microphone: {}", file.census.describe());
         }
     }
     let server = &findings.snapshot.server;
@@ -121,8 +124,8 @@ fn pairs(out: &mut String, findings: &Findings) {
 
 fn stability(out: &mut String, findings: &Findings) {
     let run = &findings.run;
-    let mut table = |name: &str, stability: &Stability| {
-        let deviations = deviations(findings, stability);
+    let mut table = |name: &str, stability: &Series| {
+        let deviations = stability.deviations(findings.snapshot.server.sample_rate);
         if deviations.is_empty() {
             return;
         }
