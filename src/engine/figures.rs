@@ -197,6 +197,7 @@ mod tests {
             duplicate: 1,
             late: 1,
             lost: 1,
+            lost_pieces: 1,
             kernel_dropped: 1,
             sender_changes: 1,
             slips: 1,
