@@ -12,7 +12,9 @@ pub mod clock;
 mod desync;
 pub mod figures;
 mod grid;
+pub mod health;
 pub mod history;
+mod hopping;
 pub mod hostclock;
 pub mod intake;
 mod lag;
@@ -41,6 +43,7 @@ use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use clock::ClockModel;
 use figures::Counters;
+use health::{Health, Heard};
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
@@ -167,6 +170,7 @@ pub struct Engine {
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
+    health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
 }
@@ -194,6 +198,7 @@ impl Engine {
         };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
+            health: Health::new(config.sample_rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
@@ -232,12 +237,23 @@ impl Engine {
         let counters = &mut self.counters.mics[d.mic];
         let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
             Ok(admitted) => admitted,
-            Err(reason) => return Verdict::Rejected(reason),
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Verdict::Rejected(reason);
+            }
         };
+        if self.follow[d.mic].begins_to_hop() {
+            let (mic, ip) = (d.mic, d.sender.ip());
+            let line = format!("mic {mic}: {ip} sends each packet from another port: its address is followed");
+            self.outputs.push_back(Output::Log(line));
+        }
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
             self.meter.on_restart(d.mic);
+            self.health.restart(d.mic);
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
@@ -265,6 +281,8 @@ impl Engine {
         let samples = packet.samples();
         counters.received += 1;
         counters.samples += u64::from(samples);
+        let heard = Heard { mic: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
+        self.health.accepted(&heard, d.sender, &mut self.outputs);
         self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
         Verdict::Accepted(Accepted { mic: d.mic, samples, arrival: at, late: placed == Placed::Late })
     }
@@ -314,6 +332,11 @@ impl Engine {
 
     pub fn meter_mut(&mut self) -> &mut SkewMeter {
         &mut self.meter
+    }
+
+    /// What is wrong with the microphones themselves.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     pub fn history(&self) -> &History {

@@ -9,6 +9,7 @@ mod costs;
 mod drift;
 mod faults;
 mod host;
+mod microphones;
 mod peers;
 mod rig;
 mod storms;
