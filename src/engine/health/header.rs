@@ -10,6 +10,8 @@ use crate::time::{MonoTime, Span};
 /// Packets in a row, and from one such batch to the next.
 const BATCH: usize = 16;
 const EVERY: Span = Span::from_secs(1);
+/// The longest datagrams are looked at, for a chunk may come in pieces of which the first has the header; the longest of so long a time.
+const LONGEST_OF: Span = Span::from_secs(2);
 /// Batches that must agree.
 const AGREE: u32 = 2;
 /// Words at the front that may be a header, and words further in that are none: where, in words.
@@ -93,6 +95,9 @@ impl Header {
 pub struct HeaderWatch {
     batch: [[Word; WORDS]; BATCH],
     taken: usize,
+    /// Bytes of the datagrams that are looked at, and when one came last.
+    length: usize,
+    met: Option<MonoTime>,
     due: Option<MonoTime>,
     last: Option<Header>,
     agreed: u32,
@@ -110,6 +115,13 @@ impl HeaderWatch {
 
     /// An accepted datagram; True when a batch ended with it.
     pub fn on_packet(&mut self, at: MonoTime, payload: &[u8]) -> bool {
+        if payload.len() > self.length || self.met.is_some_and(|met| at - met > LONGEST_OF) {
+            (self.length, self.taken) = (payload.len(), 0);
+        }
+        if payload.len() < self.length {
+            return false;
+        }
+        self.met = Some(at);
         if self.taken == 0 && self.due.is_some_and(|due| at < due) {
             return false;
         }
@@ -259,6 +271,20 @@ mod tests {
             let header = found(none, rtp, of).expect("RTP");
             assert_eq!((header.bytes, header.format().as_str()), (12, "rtp"));
         }
+    }
+
+    #[test]
+    fn a_header_is_found_in_the_first_of_two_pieces() {
+        let mut watch = HeaderWatch::default();
+        for packet in 0..400_u32 {
+            let mut payload = packet.to_le_bytes().to_vec();
+            payload.extend((0..512).flat_map(|i| hiss(packet as usize * 512 + i).to_le_bytes()));
+            for (piece, bytes) in payload.chunks(1460).enumerate() {
+                let at = i64::from(packet) * 10_666_667 + 100_000 * piece as i64;
+                watch.on_packet(MonoTime::from_nanos(at), bytes);
+            }
+        }
+        assert_eq!(watch.found().map(|header| header.bytes), Some(4));
     }
 
     #[test]
