@@ -165,6 +165,11 @@ fn a_header_in_front_of_the_samples_is_named() {
     let text = diagnostics["health"]["mic2"].to_string();
     assert!(text.contains("12 bytes") && text.contains("RTP"), "{text}");
     until("it is logged", pause, || serve.stderr().contains("mic 1: the first 4 bytes"));
+    // A word more in each packet, a 512th, is no faster clock than that of the microphone beside it.
+    let rate = |mic: &str| serve.diagnostics()["window"]["rate_hz"][mic]["hz"].as_f64();
+    until("the rates are known", &mut send, || rate("mic0").is_some() && rate("mic1").is_some());
+    let (without, with) = (rate("mic0").unwrap(), rate("mic1").unwrap());
+    assert!((with / without - 1.0).abs() < 1e-3, "{with} {without}");
 }
 
 #[test]

@@ -113,7 +113,12 @@ impl HeaderWatch {
         self.found
     }
 
-    /// An accepted datagram; True when a batch ended with it.
+    /// The share of a packet that is sound.
+    pub fn sound_share(&self) -> f64 {
+        self.found.map_or(1.0, |header| 1.0 - header.bytes as f64 / self.length as f64)
+    }
+
+    /// An accepted datagram; true when a batch ended with it.
     pub fn on_packet(&mut self, at: MonoTime, payload: &[u8]) -> bool {
         if payload.len() > self.length || self.met.is_some_and(|met| at - met > LONGEST_OF) {
             (self.length, self.taken) = (payload.len(), 0);

@@ -207,12 +207,20 @@ impl Health {
 
     /// Of the last ten seconds.
     pub fn rate(&self, mic: usize) -> Known<Rate> {
-        self.mics[mic].rate.window()
+        self.sound_of(mic, self.mics[mic].rate.window())
     }
 
     /// Since the microphone's sender was first heard.
     pub fn rate_since_start(&self, mic: usize) -> Known<Rate> {
-        self.mics[mic].rate.since_start()
+        self.sound_of(mic, self.mics[mic].rate.since_start())
+    }
+
+    /// Without what a header in front of the samples adds to the count.
+    fn sound_of(&self, mic: usize, rate: Known<Rate>) -> Known<Rate> {
+        let share = self.mics[mic].header.sound_share();
+        let Rate { hz, uncertainty_hz, received_hz, span } = rate?;
+        let received_hz = received_hz * share;
+        Ok(Rate { hz: hz * share, uncertainty_hz: uncertainty_hz * share, received_hz, span })
     }
 
     /// How often a microphone's rate was looked at.
@@ -254,7 +262,7 @@ impl Health {
     }
 
     fn judge_rate(&mut self, mic: usize, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
-        let Ok(rate) = self.mics[mic].rate.window() else { return };
+        let Ok(rate) = self.rate(mic) else { return };
         let off = (rate.hz - self.nominal_hz).abs() - rate.uncertainty_hz;
         let wrong = off > WRONG_RATE * self.nominal_hz;
         let own = &mut self.mics[mic];
