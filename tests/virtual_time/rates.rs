@@ -123,27 +123,26 @@ fn a_wrong_nominal_rate_is_told_within_seconds() {
         // A rate that is nearly right is called wrong only where the interval is narrow.
         let models: &[&str] = if ppm == 0.0 { &["exp1", "exp5", "wifi", "queue"] } else { &["exp1", "wifi"] };
         for &model in models {
-            for loss in [Loss::Independent(0.05)] {
-                let network = Network { delay: delay(model), loss, ..Network::default() };
-                let rates = [const { Rate::Constant(0.0) }; 3].map(|_| Rate::Constant(ppm));
-                let scenario = Scenario {
-                    seed: SEED,
-                    sample_rate: truth_hz,
-                    network,
-                    rates,
-                    ..Scenario::one_board(Span::from_secs(40))
-                };
-                let truth = f64::from(truth_hz) * (1.0 + ppm * 1e-6);
-                let seen = run(&scenario, truth, Config { sample_rate: nominal_hz, ..config() });
-                println!("{truth:.0} as {nominal_hz}, {model}, {loss:?}: {seen:?}");
-                let within = match (ppm == 0.0, model) {
-                    (true, "exp5") => 12.0,
-                    (true, _) => 6.0,
-                    (false, _) => 40.0,
-                };
-                assert!(seen.alarm_s.is_some_and(|s| s <= within), "{truth_hz} {ppm} {model} {loss:?}: {seen:?}");
-                assert!(seen.held * 10 >= seen.known * 9, "{truth_hz} {ppm} {model} {loss:?}: {seen:?}");
-            }
+            let loss = Loss::Independent(0.05);
+            let network = Network { delay: delay(model), loss, ..Network::default() };
+            let rates = [const { Rate::Constant(0.0) }; 3].map(|_| Rate::Constant(ppm));
+            let scenario = Scenario {
+                seed: SEED,
+                sample_rate: truth_hz,
+                network,
+                rates,
+                ..Scenario::one_board(Span::from_secs(40))
+            };
+            let truth = f64::from(truth_hz) * (1.0 + ppm * 1e-6);
+            let seen = run(&scenario, truth, Config { sample_rate: nominal_hz, ..config() });
+            println!("{truth:.0} as {nominal_hz}, {model}, {loss:?}: {seen:?}");
+            let within = match (ppm == 0.0, model) {
+                (true, "exp5") => 12.0,
+                (true, _) => 6.0,
+                (false, _) => 40.0,
+            };
+            assert!(seen.alarm_s.is_some_and(|s| s <= within), "{truth_hz} {ppm} {model} {loss:?}: {seen:?}");
+            assert!(seen.held * 10 >= seen.known * 9, "{truth_hz} {ppm} {model} {loss:?}: {seen:?}");
         }
     }
 }

@@ -198,7 +198,7 @@ impl Fold {
         let (index, power) = powers.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
         let share = power.sqrt() / self.points;
         let clear = power > LEAST_POWER * self.points && share > LEAST_SHARE;
-        clear.then(|| Peak { hz: middle + lowest + step * index as f64, share })
+        clear.then_some(Peak { hz: middle + lowest + step * index as f64, share })
     }
 
     /// The frequency by the phases of the parts; `None` where the arrows do not point one way after all. A sum of stretches shows ghosts,
