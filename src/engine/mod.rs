@@ -13,7 +13,9 @@ pub mod clock;
 mod desync;
 pub mod figures;
 mod grid;
+pub mod health;
 pub mod history;
+mod hopping;
 pub mod hostclock;
 pub mod intake;
 mod lag;
@@ -44,6 +46,7 @@ use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::ClockModel;
 use figures::Counters;
+use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
@@ -177,6 +180,7 @@ pub struct Engine {
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
+    health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
 }
@@ -205,6 +209,7 @@ impl Engine {
         };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
+            health: Health::new(config.sample_rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
@@ -257,14 +262,25 @@ impl Engine {
         let counters = &mut self.counters.mics[d.mic];
         let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
             Ok(admitted) => admitted,
-            Err(reason) => return Verdict::Rejected(reason),
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Verdict::Rejected(reason);
+            }
         };
+        if self.follow[d.mic].begins_to_hop() {
+            let (mic, ip) = (d.mic, d.sender.ip());
+            let line = format!("mic {mic}: {ip} sends each packet from another port: its address is followed");
+            self.outputs.push_back(Output::Log(line));
+        }
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
             self.meter.on_restart(d.mic);
             let lacking = self.chunks.on_new_sender(d.mic);
             self.note_lacking(d.mic, lacking);
+            self.health.restart(d.mic);
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
@@ -286,6 +302,8 @@ impl Engine {
             Ok(placed) => placed == Placed::Late,
             Err(reason) => return Verdict::Rejected(reason),
         };
+        let heard = health::Heard { mic: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
+        self.health.accepted(&heard, d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }
@@ -451,6 +469,11 @@ impl Engine {
 
     pub fn meter_mut(&mut self) -> &mut SkewMeter {
         &mut self.meter
+    }
+
+    /// What is wrong with the microphones themselves.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     pub fn history(&self) -> &History {

@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
+use super::faults::{self, HealthOf, LevelOf, RateHz};
 use super::{Drift, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
-use crate::engine::figures::{Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
+use crate::engine::figures::{Counters, Distribution, Known, MicCounters, PAIRS, SkewFigures, Trend};
+use crate::engine::health::rates::Rate;
 use crate::engine::window::WINDOW;
 use crate::time::Span;
 
@@ -27,6 +29,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         snapshot.server.uptime,
         &snapshot.totals,
         &snapshot.skew,
+        &snapshot.health.rates,
         std::array::from_fn(|mic| &drift.mics[mic]),
         std::array::from_fn(|pair| &drift.pairs[pair]),
     );
@@ -35,6 +38,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         snapshot.server.uptime.min(WINDOW),
         &snapshot.window_totals,
         &snapshot.window_skew,
+        &snapshot.health.window_rates,
         [&no_drift; MICS],
         [&no_drift; PAIRS.len()],
     );
@@ -70,7 +74,10 @@ struct Sheet<'a> {
     jitter_us: Jitter,
     pdv_us: PerMic<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
-    loss: PerMic<Loss>,
+    rate_hz: PerMic<RateHz>,
+    level: PerMic<LevelOf>,
+    health: PerMic<HealthOf<'a>>,
+    loss: PerMic<Loss<'a>>,
     cycles: Cycles,
     stream: Stream,
     http: Http,
@@ -88,6 +95,7 @@ impl<'a> Sheet<'a> {
         span: Span,
         totals: &Totals,
         skew: &SkewFigures,
+        rates: &[Known<Rate>; MICS],
         mic_drift: [&'a Drift; MICS],
         pair_drift: [&'a Drift; PAIRS.len()],
     ) -> Sheet<'a> {
@@ -119,19 +127,11 @@ impl<'a> Sheet<'a> {
                 mic0_vs_mic2: drift02,
                 mic1_vs_mic2: drift12,
             },
-            loss: PerMic::from(engine.mics.map(|mic| Loss {
-                lost: mic.lost,
-                lost_pieces: mic.lost_pieces,
-                late: mic.late,
-                duplicate: mic.duplicate,
-                foreign: mic.foreign,
-                truncated: mic.truncated,
-                malformed: mic.malformed,
-                kernel_dropped: mic.kernel_dropped,
-                sender_changes: mic.sender_changes,
-                slips: mic.slips,
-                corrected: mic.corrected,
-                unstamped: mic.unstamped,
+            rate_hz: faults::rates(rates),
+            level: faults::levels(&snapshot.health),
+            health: faults::faults(&snapshot.health),
+            loss: PerMic::from(std::array::from_fn(|mic| {
+                Loss::new(&engine.mics[mic], snapshot.health.disagreements[mic].as_deref())
             })),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
@@ -428,9 +428,11 @@ impl DriftOf<'_> {
 }
 
 #[derive(Serialize)]
-struct Loss {
-    lost: u64,
-    lost_pieces: u64,
+struct Loss<'a> {
+    lost: Option<u64>,
+    lost_pieces: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     late: u64,
     duplicate: u64,
     foreign: u64,
@@ -441,6 +443,27 @@ struct Loss {
     slips: u64,
     corrected: u64,
     unstamped: u64,
+}
+
+impl Loss<'_> {
+    /// `unknown`: why no loss can be told.
+    fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
+        Loss {
+            lost: unknown.is_none().then_some(mic.lost),
+            lost_pieces: unknown.is_none().then_some(mic.lost_pieces),
+            reason: unknown,
+            late: mic.late,
+            duplicate: mic.duplicate,
+            foreign: mic.foreign,
+            truncated: mic.truncated,
+            malformed: mic.malformed,
+            kernel_dropped: mic.kernel_dropped,
+            sender_changes: mic.sender_changes,
+            slips: mic.slips,
+            corrected: mic.corrected,
+            unstamped: mic.unstamped,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -501,11 +524,11 @@ fn seconds(span: Span) -> f64 {
     thousandths(span.as_secs_f64())
 }
 
-fn thousandths(value: f64) -> f64 {
+pub(super) fn thousandths(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-fn millionths(value: f64) -> f64 {
+pub(super) fn millionths(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 

@@ -4,12 +4,14 @@
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
 mod diagnostics;
+mod faults;
 mod health;
 mod metrics;
 mod recording;
 mod summaries;
 
 pub use diagnostics::diagnostics_sync;
+pub use faults::{HealthFigures, usable};
 pub use health::{Vitals, health};
 pub use metrics::Exporter;
 pub use recording::RecordingFigures;
@@ -174,6 +176,22 @@ impl DriftFigures {
         }
     }
 
+    /// Without those of microphones whose rate is not the nominal one: the clock models took the difference for losses.
+    pub fn unless_wrong(mut self, health: &HealthFigures) -> DriftFigures {
+        let wrong = &health.disagreements;
+        for (drift, wrong) in self.mics.iter_mut().zip(wrong) {
+            if let Some(reason) = wrong {
+                *drift = Err(reason.clone());
+            }
+        }
+        for (drift, (first, second)) in self.pairs.iter_mut().zip(PAIRS) {
+            if let Some(reason) = wrong[first].as_ref().or(wrong[second].as_ref()) {
+                *drift = Err(reason.clone());
+            }
+        }
+        self
+    }
+
     /// No rate is known, for one reason.
     pub fn unknown(reason: &str) -> DriftFigures {
         DriftFigures {
@@ -196,6 +214,7 @@ pub struct Snapshot {
     pub totals: Totals,
     pub skew: SkewFigures,
     pub drift: DriftFigures,
+    pub health: HealthFigures,
     /// Time since each microphone's last accepted packet; `None` before its first.
     pub silent_for: [Option<Span>; MICS],
     /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
@@ -218,6 +237,7 @@ mod tests {
     use super::*;
     use crate::cycle::Clocks;
     use crate::engine::figures::SkewHistograms;
+    use crate::engine::health::Health;
     use crate::engine::skew::SkewMeter;
     use crate::time::{FramePos, KernelTime, MonoTime};
 
@@ -265,6 +285,7 @@ mod tests {
             totals,
             skew: meter.since_start(),
             drift,
+            health: HealthFigures::of(&Health::new(48_000), now),
             silent_for: [None; MICS],
             window_totals: totals.since(&Totals::default()),
             window_skew: meter.window(now),

@@ -169,3 +169,11 @@ test("an hour of events leaves the model as large as a minute of them", () => {
   assert.equal(model.own.events, hour);
   if (globalThis.gc) assert.ok(late - early < 1e6, "less than 1 MB, and that is the engine's own");
 });
+
+test("losses that cannot be told are none, also when they can be told again", () => {
+  const model = new Model();
+  let now = run(model, 4, () => ({ lost: [0, 0, 0] }));
+  now = run(model, 2, () => ({ lost: [null, null, null] }), 4);
+  now = run(model, 2, () => ({ lost: [90, 90, 90] }), 6);
+  assert.deepEqual(model.facts(now).lost10, [0, 0, 0]);
+});

@@ -10,6 +10,7 @@ mod drift;
 mod faults;
 mod health;
 mod host;
+mod microphones;
 mod multicast;
 mod peers;
 mod rig;

@@ -11,6 +11,7 @@ mod lags;
 mod memory;
 mod models;
 mod pieces;
+mod rates;
 mod resampled;
 mod rig;
 mod shared;

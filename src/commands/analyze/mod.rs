@@ -24,7 +24,7 @@ use crate::MICS;
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::window::WINDOW;
-use crate::report::{DriftFigures, ServerInfo, Snapshot, Totals};
+use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
 use run::Run;
 
 /// Records between two looks at the wall clock.
@@ -104,6 +104,10 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
+    let mut health = HealthFigures::of(engine.health(), now);
+    if run.cut {
+        health = health.without_sound("the recording does not hold the samples whole");
+    }
     Snapshot {
         server: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
@@ -120,7 +124,8 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic))),
+        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic))).unless_wrong(&health),
+        health,
         silent_for: std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival)),
         window_totals: past
             .then(now)

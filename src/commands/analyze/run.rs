@@ -85,6 +85,8 @@ pub struct Run {
     pub stamps: Option<(KernelTime, KernelTime)>,
     /// Their virtual times, which no step of the clock moves.
     times: Option<(MonoTime, MonoTime)>,
+    /// Of some datagram not all bytes are in the file.
+    pub cut: bool,
     /// Datagrams to other ports.
     pub elsewhere: BTreeMap<u16, u64>,
     ports: Option<[u16; MICS]>,
@@ -127,6 +129,7 @@ impl Run {
             cycle_frames: None,
             stamps: None,
             times: None,
+            cut: false,
             elsewhere: BTreeMap::new(),
             ports,
             held: BinaryHeap::with_capacity(MOST_HELD + 1),
@@ -165,6 +168,7 @@ impl Run {
             self.newest = None;
         }
         self.newest = Some(self.newest.map_or(stamp, |newest| newest.max(stamp)));
+        self.cut |= datagram.bytes.len() < datagram.len;
         let bytes = self.payload(datagram);
         self.order += 1;
         let held = Held { stamp, order: self.order, mic, from: datagram.from, bytes, len: datagram.len };

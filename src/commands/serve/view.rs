@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::engine::window::Past;
 use crate::http::{LocalTime, Server, Source};
 use crate::report::{
-    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo, Snapshot,
-    StreamFigures, Totals, Vitals,
+    self, DriftFigures, Exporter, HealthFigures, LatestPacket, ProcessFigures, RecordingFigures, RingFigures,
+    ServerInfo, Snapshot, StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
@@ -203,6 +203,7 @@ impl View<'_> {
         let now = self.clocks.mono;
         let totals = self.shared.totals(self.engine, self.ring);
         let window_totals = self.past.then(now).map_or(totals, |then| totals.since(then));
+        let health = HealthFigures::of(self.engine.health(), now);
         let silent_for = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| now - latest.arrival));
         Snapshot {
             server: ServerInfo {
@@ -220,7 +221,8 @@ impl View<'_> {
             latest_offsets: self.engine.meter().latest_offsets(),
             totals,
             skew: self.engine.meter().since_start(),
-            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))),
+            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))).unless_wrong(&health),
+            health,
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),
@@ -277,7 +279,8 @@ impl Source for View<'_> {
         let last_heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
         let totals = self.shared.totals(self.engine, self.ring);
         let window = self.past.then(now).map_or(totals, |then| totals.since(then));
-        report::health(&Vitals { last_heard, cycles: window.engine.cycles, now })
+        let found = report::health(&Vitals { last_heard, cycles: window.engine.cycles, now });
+        report::usable(found, self.engine.health(), now)
     }
 
     fn sample_rate(&self) -> u32 {

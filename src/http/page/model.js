@@ -141,7 +141,9 @@ export class Model {
       if (since !== null) {
         // `lost` may fall, when a packet that was given up shows up after all: then it shows as late.
         FATES.forEach((fate, i) => {
-          this.fates.add(now, mic * FATES.length + i, Math.max(0, got(diagnostics)[fate] - got(since)[fate]));
+          // Null while losses cannot be told.
+          const [count, before] = [got(diagnostics)[fate], got(since)[fate]];
+          this.fates.add(now, mic * FATES.length + i, count === null || before === null ? 0 : Math.max(0, count - before));
         });
         BAD_INPUT.forEach((kind, i) => this.bad.add(now, i, diagnostics.loss[key][kind] - since.loss[key][kind]));
       }
@@ -229,6 +231,10 @@ export class Model {
       drifts: PAIR_KEYS.map((key) => {
         const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key];
         return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
+      }),
+      faults: perMic((mic) => {
+        const own = d.health?.[`mic${mic}`];
+        return Array.isArray(own) ? own : [];
       }),
       loopP99Us: loopDelays.every((us) => us === null) ? null : Math.max(...loopDelays.filter((us) => us !== null)),
     };
