@@ -291,6 +291,7 @@ impl Engine {
         let waits = self.chunks.must_wait(d.mic, d.len, heard, in_order, &mut lacking);
         self.note_lacking(d.mic, lacking);
         let placed = if waits {
+            self.count_accepted(d.mic, d.len);
             self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
@@ -302,6 +303,9 @@ impl Engine {
             Ok(placed) => placed == Placed::Late,
             Err(reason) => return Verdict::Rejected(reason),
         };
+        if !waits {
+            self.count_accepted(d.mic, d.len);
+        }
         let heard = health::Heard { mic: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
         self.health.accepted(&heard, d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
@@ -315,8 +319,13 @@ impl Engine {
     fn place_waiting(&mut self) {
         self.note_learnt();
         while let Some(waiting) = self.chunks.next_waiting(self.is_shared()) {
-            // What is refused is counted; nobody waits for the verdict any more.
-            let _ = self.place(waiting.mic, waiting.heard, waiting.new_sender, &waiting.bytes);
+            let placed = self.place(waiting.mic, waiting.heard, waiting.new_sender, &waiting.bytes);
+            if placed.is_err() {
+                // It was counted as accepted when it came.
+                let counters = &mut self.counters.mics[waiting.mic];
+                counters.received -= 1;
+                counters.samples = counters.samples.saturating_sub((waiting.bytes.len() / SAMPLE_BYTES) as u64);
+            }
             self.chunks.recycle(waiting);
         }
     }
@@ -386,12 +395,16 @@ impl Engine {
             return Err(Reason::Duplicate);
         }
         self.recut[mic] = false;
-        counters.received += 1;
-        let carried = self.carry[mic] + bytes.len();
-        self.carry[mic] = carried % SAMPLE_BYTES;
-        counters.samples += (carried / SAMPLE_BYTES) as u64;
         self.note_lacking(mic, lacking);
         Ok(placed)
+    }
+
+    fn count_accepted(&mut self, mic: usize, len: usize) {
+        let counters = &mut self.counters.mics[mic];
+        counters.received += 1;
+        let carried = self.carry[mic] + len;
+        self.carry[mic] = carried % SAMPLE_BYTES;
+        counters.samples += (carried / SAMPLE_BYTES) as u64;
     }
 
     /// A chunk has ended that lacks pieces. Where nothing can be made of those that came, the aligner counts it lost, sooner or
