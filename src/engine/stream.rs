@@ -174,6 +174,10 @@ impl Stream {
         self.offset_since.get_or_insert(at);
         let frames = i64::from(a.chunk.samples);
         self.nominal.note(a.chunk.samples);
+        if a.split {
+            // If it was the last chunk's, all that follows is early by a chunk, and this is taken back as a skip is.
+            self.skips.push(at, frames, [0]);
+        }
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
             self.clock.renumber(since, lost * self.nominal());
