@@ -96,10 +96,16 @@ fn the_board_that_the_project_was_made_for_is_put_together_without_an_option() {
 
 #[test]
 fn lost_pieces_are_gaps_of_their_own_size_at_their_place_and_are_told() {
+    // A copy that is held back itself is told by nothing (contract, section 2), so one or the other.
+    for more in [["--hold-back", "60ms/1500ms"], ["--duplicate", "1%"]] {
+        told_and_placed(&more);
+    }
+}
+
+fn told_and_placed(more: &[&str]) {
     let serve = Serve::start(&[]);
-    let impaired = ["--loss", "2%", "--duplicate", "1%", "--hold-back", "60ms/1500ms", "--clean-cycles", "100"];
-    let mut args = vec!["--duration", "15s", "--pieces", "1460"];
-    args.extend(impaired);
+    let mut args = vec!["--duration", "12s", "--pieces", "1460", "--loss", "2%", "--clean-cycles", "100"];
+    args.extend(more);
     let (events, truth, figures) = run(&serve, &args);
     let (seen, expected) = (gaps(&events), withheld(&truth));
     assert!(expected.len() > 50, "{} gaps", expected.len());
