@@ -50,31 +50,11 @@ impl Fed {
 
     /// One cycle; the one that left, when one did.
     pub fn cycle(&mut self) -> Option<Cycle> {
-        for (mic, packet) in self.packets.iter_mut().enumerate() {
-            packet.resize(2048, 0);
-            fill(packet, mic, self.cycle * 512);
-        }
-        let clocks = self.clocks();
-        self.engine.begin_turn(clocks);
-        let mut left = None;
-        for mic in 0..MICS {
-            let stamp = clocks.wall - Span::from_micros(300 - 100 * mic as i64);
-            let sender = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let bytes = &self.packets[mic];
-            self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
-            while let Some(output) = self.engine.poll_output() {
-                if let Output::Cycle(cycle) = output {
-                    left = Some(cycle);
-                }
-            }
-        }
-        self.engine.handle_timeout();
-        self.cycle += 1;
-        left
+        self.cycle_in(2048)
     }
 
-    /// The same of a board that cuts each chunk into datagrams of 1460 bytes and a rest, as Arduino's library does.
-    pub fn cycle_in_pieces(&mut self) -> Option<Cycle> {
+    /// The same of a board that cuts each chunk into datagrams of so many bytes and a rest: 1460, as Arduino's library does.
+    pub fn cycle_in(&mut self, piece_bytes: usize) -> Option<Cycle> {
         for (mic, packet) in self.packets.iter_mut().enumerate() {
             packet.resize(2048, 0);
             fill(packet, mic, self.cycle * 512);
@@ -83,10 +63,10 @@ impl Fed {
         self.engine.begin_turn(clocks);
         let mut left = None;
         for mic in 0..MICS {
-            for (k, piece) in self.packets[mic].chunks(1460).enumerate() {
+            for (k, bytes) in self.packets[mic].chunks(piece_bytes).enumerate() {
                 let stamp = clocks.wall - Span::from_micros(300 - 100 * mic as i64 - 30 * k as i64);
                 let sender = SocketAddr::from(([127, 0, 0, 1], 4000));
-                self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes: piece, len: piece.len() });
+                self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
                 while let Some(output) = self.engine.poll_output() {
                     if let Output::Cycle(cycle) = output {
                         left = Some(cycle);

@@ -86,6 +86,23 @@ fn the_head_of_each_packet_says_the_same_as_all_of_it() {
 }
 
 #[test]
+fn of_a_board_that_cuts_its_chunks_lost_pieces_are_told_from_heads_of_packets_too() {
+    let scratch = Scratch::new("pieces");
+    let scenario = Scenario { sending: Sending::in_pieces(1_460), clean_cycles: 100, ..scenario(40) };
+    for snap in [None, Some(64)] {
+        let (file, truth) = recording(&scenario, snap);
+        let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+        for (mic, truth) in truth.mics.iter().enumerate() {
+            let loss = &seen["loss"][format!("mic{mic}")];
+            assert!(truth.lost_pieces > 100);
+            assert_eq!(loss["lost_pieces"].as_u64(), Some(truth.lost_pieces), "snap {snap:?}, mic {mic}");
+            assert_eq!(loss["lost"].as_u64(), Some(truth.lost_chunks), "snap {snap:?}, mic {mic}");
+        }
+        assert_eq!(seen["server"]["chunk"]["mic0"]["pieces"], serde_json::json!([365, 147]));
+    }
+}
+
+#[test]
 fn a_capture_of_fragments_agrees_with_the_recording() {
     let scratch = Scratch::new("tcpdump");
     let scenario = scenario(40);
