@@ -67,6 +67,8 @@ test("of chunks that are cut, lost pieces are told beside lost chunks", () => {
   assert.match(whole.figure, /^1 of 937 chunks \(0\.1 %\) lost/);
   const losing = judge(facts({ ...cut, lostPieces10: [0, 40, 0], received10: [1874, 1834, 1874], losing: [false, true, false] }));
   assert.deepEqual([losing.level, losing.headline], ["warn", "Mic 1 is losing packets"]);
+  const two = judge(facts({ ...cut, lost10: [0, 0, 3], lostPieces10: [0, 4, 12], received10: [1874, 1870, 1856], chunks10: [937, 937, 934] }));
+  assert.match(two.figure, /^mic 1 4 of 1\u202f874 pieces \(0\.2 %\), mic 2 3 of 937 chunks/);
   const all = judge(facts({ ...cut, lost10: [1, 1, 1], lostPieces10: [9, 9, 9], received10: [1863, 1863, 1863], chunks10: [936, 936, 936] }));
   assert.equal(all.headline, "All microphones lost 1 chunk and 9 pieces each");
   assert.match(all.figure, /^1 of 937 chunks \(0\.1 %\) and 9 of 1\u202f872 pieces \(0\.5 %\) of each lost/);

@@ -163,13 +163,14 @@ function loss({ lost10, lostPieces10, received10, chunks10, pieces, losing, sile
   const now = worst >= 0.005 && who.some((mic) => losing[mic]);
   const most = (counts) => Math.max(...who.map((mic) => counts[mic]));
   const cut = who.some((mic) => pieces[mic] > 1);
+  const named = cut && each.length > 1 ? each.map((text, k) => `mic ${who[k]} ${text}`) : each;
   const lost = lostWords(most(lost10), most(lostPieces10), cut, who.length > 1 && !same ? "up to " : "");
   return {
     level: worst >= 0.1 ? "bad" : worst >= 0.005 ? "warn" : "note",
     kind: "loss",
     mics: who,
     headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : `lost ${lost}${who.length > 1 ? " each" : ""}`}`,
-    figure: `${same ? `${each[0]} of each` : each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
+    figure: `${same ? `${each[0]} of each` : named.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
     normal: `Normal: none on a cable, below 0.5 % on Wi-Fi.${cut ? " 360 samples a chunk leave as one packet." : ""}`,
   };
 }

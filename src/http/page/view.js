@@ -127,8 +127,8 @@ const delayRow = (name, key, of) => ({ name, normal: key === "max" ? "below 10 m
 
 export function micTable(table) {
   return new Table(table, "Packets since start; times in the last 10 s where it says so.", ["", "mic 0", "mic 1", "mic 2", "normal"], [
-    { name: "received", normal: "93.75 chunks a second", of: (d) => d.packet_stats.packets_received.map(count) },
-    { name: "a chunk, samples", normal: "in one packet: up to 360", of: (d) => MIC_KEYS.map((mic) => chunk(d.server.chunk?.[mic])) },
+    { name: "received", normal: "93.75 chunks/s", of: (d) => d.packet_stats.packets_received.map(count) },
+    { name: "a chunk, samples", normal: "one packet", of: (d) => MIC_KEYS.map((mic) => chunk(d.server.chunk?.[mic])) },
     { name: "held in the history", normal: "within 2", of: (d) => MIC_KEYS.map((mic) => count(d.synchronization_status.buffer_packets[mic])) },
     lossRow("lost (inferred)", "lost", "0"),
     lossRow("lost pieces (inferred)", "lost_pieces", "0"),
