@@ -79,6 +79,15 @@ impl Learner {
         (alike >= enough).then(|| self.cut_of(pattern))
     }
 
+    /// Another datagram that is only kept. True when there are enough to decide.
+    pub fn note(&mut self, len: usize, at: MonoTime, in_turn: bool) -> bool {
+        if self.deadline().is_some_and(|end| at >= end) || self.seen.len() == KEPT {
+            return true;
+        }
+        self.seen.push(Seen { len: len as u16, at, in_turn });
+        false
+    }
+
     /// The best guess at the end of the time.
     pub fn decide(&self, sample_rate: u32) -> Cut {
         let clusters = self.clusters(sample_rate);

@@ -37,6 +37,8 @@ const USUAL: u32 = 8;
 const BUNCH: u32 = 64;
 /// ... as many close behind another, and single datagrams may be pieces.
 const BUNCHED: u32 = 26;
+/// Found to be none, so many are not looked at again: a minute and a half of one microphone, and next to nothing of a flood.
+const TRUSTED: u32 = 8192;
 /// So many chunks tell whether the pieces of the microphones come in turn.
 const TURNS: i32 = 4;
 
@@ -162,6 +164,8 @@ pub struct Source {
     bunch: (u32, u32),
     /// They are learnt beside.
     doubted: bool,
+    /// So many more are taken as they come, since the last ones were found to be no pieces.
+    trusted: u32,
     /// Chunks in a row that did not come whole.
     broken: u32,
     /// Mean pause between two pieces of a chunk, and its mean deviation.
@@ -189,6 +193,7 @@ impl Source {
             newest_at: None,
             bunch: (0, 0),
             doubted: false,
+            trusted: 0,
             broken: 0,
             pause: None,
             loss: LOSS.0,
@@ -286,23 +291,29 @@ impl Source {
 
     /// Single datagrams that come in bunches may be pieces of one size: they are learnt beside.
     fn doubt(&mut self, len: usize, at: MonoTime, soon: bool, in_turn: bool) -> News {
+        if self.doubted {
+            if !self.learner.note(len, at, in_turn) {
+                return News::Nothing;
+            }
+            self.doubted = false;
+            self.bunch = (0, 0);
+            self.trusted = TRUSTED;
+            return match self.learnt() {
+                Cut::Whole => News::Nothing,
+                cut => News::Found(cut),
+            };
+        }
+        if self.trusted > 0 {
+            self.trusted -= 1;
+            return News::Nothing;
+        }
         self.bunch = (self.bunch.0 + 1, self.bunch.1 + u32::from(soon));
         if self.bunch.0 == BUNCH {
             self.doubted = self.bunch.1 >= BUNCHED;
             self.bunch = (0, 0);
             self.learner.start_over();
         }
-        if !self.doubted {
-            return News::Nothing;
-        }
-        match self.learner.hear(len, at, in_turn, self.sample_rate) {
-            Some(Cut::Whole) => {
-                self.doubted = false;
-                News::Nothing
-            }
-            Some(cut) => News::Found(cut),
-            None => News::Nothing,
-        }
+        News::Nothing
     }
 
     /// Takes a datagram that is not too long; what it adds to a chunk. `lacking` is told what the chunk before lacks.
