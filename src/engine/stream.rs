@@ -218,7 +218,10 @@ impl Stream {
 
     fn keep_newest(&mut self, a: &Arrival<'_>) {
         let from = a.offset as usize * SAMPLE_BYTES;
-        self.newest[from..from + a.samples.len()].copy_from_slice(a.samples);
+        // A part of a chunk that was not the last to be opened may be longer than that.
+        if let Some(place) = self.newest.get_mut(from..from + a.samples.len()) {
+            place.copy_from_slice(a.samples);
+        }
     }
 
     /// What stood behind a loss is judged again: a second loss may hide among it.
