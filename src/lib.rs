@@ -22,6 +22,7 @@
 //! All unsafe and every system call stand in [`sys`]. [`commands`] joins them. Imports point one way; `tests/house.rs` says
 //! which, and fails when one turns round.
 
+pub mod array;
 pub mod capture;
 pub mod cli;
 pub mod commands;
