@@ -161,6 +161,7 @@ enum Aligner {
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
+    /// As it was at the start of the turn; where several engines share one, a copy.
     host: HostClock,
     counters: Counters,
     follow: [Follow; MICS],
@@ -237,19 +238,18 @@ impl Engine {
         self
     }
 
-    /// Start of a turn: the clocks, read once.
+    /// Start of a turn of an engine that is alone: the clocks, read once.
     pub fn begin_turn(&mut self, clocks: Clocks) {
-        self.begin_turn_read_within(clocks, Span::ZERO);
+        self.host.turn(clocks, Span::ZERO);
+        self.clocks = Some(clocks);
+        self.counters.clock_steps = self.host.steps();
     }
 
-    /// The same, where the two clocks were read so far apart; a wide bracket says little about their offset.
-    pub fn begin_turn_read_within(&mut self, clocks: Clocks, bracket: Span) {
-        self.clocks = Some(clocks);
-        self.host.turn(clocks, bracket);
-        if self.host.steps() > self.counters.clock_steps {
-            self.counters.clock_steps = self.host.steps();
-            self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
-        }
+    /// The same where several engines share one host, whose clocks were read for all of them.
+    pub fn begin_turn_on(&mut self, host: &HostClock) {
+        self.host = *host;
+        self.clocks = host.clocks();
+        self.counters.clock_steps = host.steps();
     }
 
     /// One datagram, in the order of the kernel's stamps within a turn.
@@ -525,11 +525,6 @@ impl Engine {
             }
             Cut::Pieces(pattern) => Some((pattern.samples(), pattern.piece_samples().collect())),
         }
-    }
-
-    /// The host's clocks, and their steps.
-    pub fn host_clock(&self) -> &HostClock {
-        &self.host
     }
 
     /// Whether the microphones are taken to share one sample clock.
