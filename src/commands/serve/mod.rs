@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::MICS;
-use crate::array::ArrayName;
+use crate::array::{ArrayName, Layout};
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::{ClockChoice, Engine};
 use crate::http::Server;
@@ -84,7 +84,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
 
     // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
     let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-    let engine = Engine::new(args.engine.config()).numbered_from(first_id);
+    let engine = Engine::new(args.engine.config(Layout::mono(MICS))).numbered_from(first_id);
     let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());

@@ -32,6 +32,7 @@ impl Rig {
         let http = listener.local_addr().unwrap();
         ring.listen(listener);
         let engine = Engine::new(Config {
+            layout: crate::array::Layout::mono(3),
             sample_rate: 48_000,
             clock: ClockChoice::Shared,
             hold: Hold::Auto,
