@@ -54,7 +54,7 @@ pub struct Merge<T> {
     /// As it was when the mark was set that is out.
     marked: Seen,
     /// Up to there nothing is missing, but of a socket that is behind.
-    certain: KernelTime,
+    certain: Seen,
     /// What was read up to this round may leave, whatever its stamp (a step of the clock may have put them out of order).
     certain_round: u64,
     /// The newest stamp of the socket that is most behind; `None`: none is.
@@ -70,7 +70,7 @@ impl<T> Merge<T> {
             inputs: (0..sockets).map(|_| input()).collect(),
             seen: before,
             marked: before,
-            certain: NEVER,
+            certain: before,
             certain_round: 0,
             late: None,
         }
@@ -98,14 +98,14 @@ impl<T> Merge<T> {
         }
         self.certain_round = order.certain();
         for seen in [self.marked, before] {
-            if seen.round <= self.certain_round {
-                self.certain = seen.stamp;
+            if (self.certain.round..=self.certain_round).contains(&seen.round) {
+                self.certain = seen;
             }
         }
         let newest = self.inputs.iter().filter_map(|input| input.newest).max().unwrap_or(NEVER);
         self.seen = Seen { round: order.round(), stamp: newest };
         if self.certain_round >= order.round() {
-            self.certain = newest;
+            self.certain = self.seen;
         }
         let behind = self.inputs.iter().filter(|input| input.ended || input.fresh >= FAIR_SHARE);
         // A socket that has delivered nothing yet, and is behind, holds everything back.
@@ -123,7 +123,7 @@ impl<T> Merge<T> {
 
     /// While it is behind: all that arrived up to there has left; `None` while not even that is known.
     pub fn complete_until(&self) -> Option<KernelTime> {
-        let limit = self.late.map_or(self.certain, |late| late.min(self.certain));
+        let limit = self.late.map_or(self.certain.stamp, |late| late.min(self.certain.stamp));
         (limit > NEVER).then_some(limit)
     }
 
@@ -131,7 +131,7 @@ impl<T> Merge<T> {
     pub fn next(&mut self) -> Option<(usize, KernelTime, T)> {
         let socket = self.oldest()?;
         let input = &mut self.inputs[socket];
-        let (certain, certain_round, late) = (self.certain, self.certain_round, self.late);
+        let (certain, certain_round, late) = (self.certain.stamp, self.certain_round, self.late);
         let head = input.waiting.front()?;
         let may = head.stamp <= certain || head.round <= certain_round;
         if !may || late.is_some_and(|late| head.stamp > late) {
@@ -275,6 +275,21 @@ mod tests {
         assert_eq!(desk.settle_as(false, true), (true, vec![]), "this one was set before the datagram was read");
         desk.push(1, 10, 1);
         assert_eq!(desk.settle_as(false, true), (false, vec![1, 2]));
+    }
+
+    #[test]
+    fn what_is_certain_stays_so() {
+        let mut desk = Desk::new();
+        desk.push(0, 10, 1);
+        desk.settle_as(false, false);
+        desk.settle_as(false, true);
+        desk.push(0, 20, 2);
+        desk.settle();
+        for us in [30, 40, 50] {
+            desk.push(0, us, 3);
+            desk.settle_as(false, false);
+            assert_eq!(desk.merge.complete_until(), Some(at(20)), "as it was when nothing was noted");
+        }
     }
 
     #[test]

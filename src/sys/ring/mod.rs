@@ -7,7 +7,7 @@
 //! This file builds the ring, queues submissions and enters; [`sockets`] is what concerns UDP, [`connections`] TCP, [`reap`] the
 //! way back. Whose a socket is, the ring does not know.
 //!
-//! The set-up follows what was measured (README, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
+//! The set-up follows what was measured (docs/how.md, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
 //! appear only when this thread enters for events, never by interrupting it), R_DISABLED with restrictions (the ring can do
 //! nothing but what stands in `OPCODES`, and in `file::OPCODES` where it records, whoever takes over the process).
 
