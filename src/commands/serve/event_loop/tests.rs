@@ -5,10 +5,13 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
+use clap::Parser;
+
 use super::*;
 use crate::MICS;
-use crate::engine::{ClockChoice, Config, Hold};
+use crate::cli::{Cli, Command};
 use crate::http::HttpConfig;
+use crate::sys::ring::RingOptions;
 use crate::sys::tcp;
 use crate::sys::token::Handle;
 use crate::sys::udp::StampedSocket;
@@ -31,17 +34,12 @@ impl Rig {
         let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let http = listener.local_addr().unwrap();
         ring.listen(listener);
-        let engine = Engine::new(Config {
-            sample_rate: 48_000,
-            clock: ClockChoice::Shared,
-            hold: Hold::Auto,
-            resample: false,
-            history: Span::from_secs(1),
-            max_datagram: 8192,
-        });
         let notify = Notify::from_environment(host::mono());
         let mut run = Loop::new(ring, Server::new(HttpConfig::new(http)), None, notify, true);
-        run.add_array(ArrayName::default(), engine, &[0, 1, 2]);
+        run.configured.buffers = usize::from(RingOptions::default().socket_buffers);
+        let args = Cli::parse_from(["micring", "serve", "--clock", "shared", "--history", "1s"]);
+        let Command::Serve(args) = args.command else { unreachable!("it says serve") };
+        run.add(args.array().unwrap(), vec![0, 1, 2]);
         Rig { run, mics, http, board: UdpSocket::bind("127.0.0.1:0").unwrap() }
     }
 
