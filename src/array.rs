@@ -158,6 +158,115 @@ impl<T: fmt::Debug> fmt::Debug for PerMic<T> {
     }
 }
 
+/// One value for each source (or channel) of an array, in order, on the heap: what is kept for it, and what is told now and then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Each<T>(Vec<T>);
+
+impl<T> Each<T> {
+    pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Vec<U>
+    where
+        T: Copy,
+    {
+        self.0.iter().copied().map(f).collect()
+    }
+}
+
+impl<T> Default for Each<T> {
+    fn default() -> Each<T> {
+        Each(Vec::new())
+    }
+}
+
+impl<T> Deref for Each<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Each<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        &mut self.0
+    }
+}
+
+impl<T> From<Vec<T>> for Each<T> {
+    fn from(items: Vec<T>) -> Each<T> {
+        Each(items)
+    }
+}
+
+impl<T> FromIterator<T> for Each<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Each<T> {
+        Each(items.into_iter().collect())
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Each<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut Each<T> {
+    type Item = &'a mut T;
+    type IntoIter = std::slice::IterMut<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter_mut()
+    }
+}
+
+impl<T> IntoIterator for Each<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<T: PartialEq, const N: usize> PartialEq<[T; N]> for Each<T> {
+    fn eq(&self, other: &[T; N]) -> bool {
+        self.0 == other
+    }
+}
+
+/// Some of the channels (or sources) of an array.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MicSet(u64);
+
+impl MicSet {
+    /// Those of the first `len` that are `wanted`.
+    pub fn from_fn(len: usize, mut wanted: impl FnMut(usize) -> bool) -> MicSet {
+        MicSet((0..len).filter(|&mic| wanted(mic)).fold(0, |all, mic| all | 1 << mic))
+    }
+
+    pub fn contains(self, mic: usize) -> bool {
+        self.0 >> mic & 1 == 1
+    }
+
+    pub fn insert(&mut self, mic: usize) {
+        self.0 |= 1 << mic;
+    }
+
+    /// Takes one out. True when it was there.
+    pub fn take(&mut self, mic: usize) -> bool {
+        let there = self.contains(mic);
+        self.0 &= !(1 << mic);
+        there
+    }
+
+    /// The lowest first.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MOST_CHANNELS).filter(move |&mic| self.contains(mic))
+    }
+}
+
 /// Of so many channels, the pairs that have figures: all while there are at most four, else each against channel 0. Of three:
 /// 0 and 1, 0 and 2, 1 and 2.
 pub fn pairs(channels: usize) -> impl ExactSizeIterator<Item = (usize, usize)> + Clone {
@@ -234,6 +343,12 @@ impl Layout {
         self.first[source].into()
     }
 
+    /// What a source is called in a log line: "mic 0", or "mic 2 to 3".
+    pub fn name_of(&self, source: usize) -> String {
+        let Range { start, end } = self.channels_of(source);
+        if end - start == 1 { format!("mic {start}") } else { format!("mic {start} to {}", end - 1) }
+    }
+
     /// The source of a channel.
     pub fn source_of(&self, channel: usize) -> usize {
         self.source[channel].into()
@@ -292,6 +407,15 @@ mod tests {
         for wrong in ["", ".", "..", "a/b", "a b", "a%2f", "größe", "a\"", &"x".repeat(65)] {
             assert!(ArrayName::new(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_set_holds_the_64th_too() {
+        let mut some = MicSet::from_fn(64, |mic| mic % 21 == 0);
+        assert_eq!(some.iter().collect::<Vec<_>>(), [0, 21, 42, 63]);
+        some.insert(1);
+        assert!(some.take(63) && !some.take(63));
+        assert!(some.contains(1) && some.contains(42) && !some.contains(63) && !some.contains(2));
     }
 
     #[test]

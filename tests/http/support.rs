@@ -71,9 +71,9 @@ impl Recorded {
             id: self.next_id,
             first_frame: FramePos(first),
             frames: count,
-            mic_samples: [count, count, 0],
+            mic_samples: [count, count, 0].into(),
             complete: false,
-            arrival: [Some(arrived), Some(arrived + Span::from_micros(104)), None],
+            arrival: [Some(arrived), Some(arrived + Span::from_micros(104)), None].into(),
             emitted: arrived + Span::from_micros(150),
         };
         self.cycles.insert(cycle.id, cycle);

@@ -48,6 +48,7 @@ pub fn bare(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
 pub fn with_engine(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
     let mut ring = Ring::new(RingOptions::default(), sockets)?;
     let mut engine = Engine::new(Config {
+        layout: micring::array::Layout::mono(3),
         sample_rate: 48_000,
         clock: ClockChoice::Auto,
         hold: Hold::Auto,

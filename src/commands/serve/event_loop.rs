@@ -140,7 +140,7 @@ impl Loop {
     /// The errno of its creation, or of the ring.
     pub fn open_recording(&mut self) -> Result<(), i32> {
         let give_up = host::mono() + FIRST_FILE;
-        while let Some(recording) = &self.recording
+        while let Some(recording) = &mut self.recording
             && recording.figures().files == 0
             && host::mono() < give_up
         {
@@ -213,7 +213,7 @@ impl Loop {
         // 6. What is recorded, and log lines; the next wait submits.
         if let Some(recording) = &mut self.recording {
             recording.submit(&mut self.ring, &mut self.log, clocks.mono);
-            self.plant.shared.recording = Some(recording.figures());
+            self.plant.shared.recording.get_or_insert_default().copy(recording.figures());
         }
         if !self.ring.log_busy()
             && let Some(bytes) = self.log.next()

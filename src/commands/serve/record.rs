@@ -124,7 +124,7 @@ impl Recording {
         self.recorder.next_timeout()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
+    pub fn figures(&mut self) -> &RecordingFigures {
         self.recorder.figures()
     }
 }

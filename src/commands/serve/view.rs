@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use super::array::{Array, Arrays};
 use super::inlet::{Inlet, InletId};
-use crate::MICS;
 use crate::array::ArrayId;
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
@@ -113,7 +112,7 @@ impl Shared {
 
     /// Everything that counts up of an array, its sockets and what it shares with the others.
     pub fn totals(&self, engine: &Engine, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
-        let mut engine = *engine.counters();
+        let mut engine = engine.counters().clone();
         for (mic, port) in engine.mics.iter_mut().zip(&inlet.ports) {
             mic.kernel_dropped = port.drops.total();
         }
@@ -135,7 +134,7 @@ impl Shared {
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
             },
-            recording: self.recording,
+            recording: self.recording.clone(),
         }
     }
 }
@@ -200,7 +199,8 @@ impl View<'_> {
         let array = self.own();
         let inlet = self.plant.inlet(array.inlet);
         let totals = self.plant.shared.totals(&array.engine, inlet, self.ring.counters(), stream);
-        (totals, array.past.then(self.clocks.mono).map_or(totals, |then| totals.since(then)))
+        let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
+        (totals, window)
     }
 
     fn snapshot(&mut self, stream: &StreamFigures) -> Snapshot {
@@ -210,9 +210,11 @@ impl View<'_> {
         let shared = &self.plant.shared;
         let engine = &mut self.plant.arrays.of_mut(self.at).engine;
         let health = HealthFigures::of(engine.health(), now);
-        let silent_for = std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival));
+        let layout = *engine.layout();
+        let sources = || 0..layout.sources();
         let window_skew = engine.meter_mut().window(now);
         Snapshot {
+            layout,
             server: ServerInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 uptime: now - shared.started,
@@ -221,30 +223,31 @@ impl View<'_> {
                 clock: engine.clock_name(),
                 hold: engine.hold(),
                 sample_rate: engine.config().sample_rate,
-                chunks: std::array::from_fn(|mic| engine.chunk(mic)),
+                chunks: sources().map(|source| engine.chunk(source)).collect(),
                 kernel: shared.kernel.clone(),
             },
-            buffer_packets: engine.history().buffer_packets().map(|count| count as u32),
+            buffer_packets: engine.history().buffer_packets().to_vec(),
             latest_offsets: engine.meter().latest_offsets(),
             totals,
             skew: engine.meter().since_start(),
-            drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic))).unless_wrong(&health),
+            drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
             health,
-            silent_for,
+            silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
             window_totals,
             window_skew,
         }
     }
 
-    fn latest_packets(&self) -> [Option<LatestPacket>; MICS] {
+    fn latest_packets(&self) -> Vec<Option<LatestPacket>> {
         let array = self.own();
-        std::array::from_fn(|mic| {
-            array.engine.latest(mic).map(|latest| LatestPacket {
+        let of = |source: usize| {
+            array.engine.latest(source).map(|latest| LatestPacket {
                 timestamp: String::from_utf8_lossy(&host::local_time(latest.stamp)).into_owned(),
                 bytes: latest.byte_count,
-                rms: array.rms[mic],
+                rms: array.rms[source],
             })
-        })
+        };
+        (0..array.sources()).map(of).collect()
     }
 }
 
@@ -336,26 +339,32 @@ impl Source for View<'_> {
         self.body(Body::Diagnostics, |view| {
             let (totals, _) = view.totals(stream);
             let now = host::local_time(view.clocks.wall);
-            let buffered = view.engine().history().buffer_packets().map(|count| count as u32);
-            report::diagnostics(&String::from_utf8_lossy(&now), &totals, &view.latest_packets(), &buffered)
+            let (engine, now) = (view.engine(), String::from_utf8_lossy(&now));
+            let held = engine.history().buffer_packets();
+            report::diagnostics(&now, engine.layout(), &totals, &view.latest_packets(), held)
         })
     }
 
     fn latest(&mut self) -> Bytes {
-        self.body(Body::Latest, |view| report::latest(&view.latest_packets(), view.engine().config().sample_rate))
+        self.body(Body::Latest, |view| {
+            let engine = view.engine();
+            report::latest(engine.layout(), &view.latest_packets(), engine.config().sample_rate)
+        })
     }
 
     fn health(&mut self) -> Result<(), String> {
         let now = self.clocks.mono;
         let engine = self.engine();
-        let last_heard = std::array::from_fn(|mic| engine.latest(mic).map(|latest| latest.arrival));
+        let layout = engine.layout();
+        let heard = |source| engine.latest(source).map(|latest| latest.arrival);
+        let last_heard: Vec<_> = (0..layout.sources()).map(heard).collect();
         let (_, window) = self.totals(&StreamFigures::default());
-        let found = report::health(&Vitals { last_heard, cycles: window.engine.cycles, now });
+        let found = report::health(&Vitals { layout, last_heard: &last_heard, cycles: window.engine.cycles, now });
         report::usable(found, engine.health(), now)
     }
 
     fn channels(&self) -> usize {
-        MICS
+        self.engine().layout().channels()
     }
 
     fn sample_rate(&self) -> u32 {
@@ -371,7 +380,7 @@ impl Source for View<'_> {
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {
-        self.engine().history().cycle(id).copied()
+        self.engine().history().cycle(id)
     }
 
     fn cycle_ids(&self) -> Range<u64> {

@@ -203,7 +203,6 @@ impl Web {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MICS;
     use crate::time::FramePos;
 
     #[test]
@@ -215,17 +214,22 @@ mod tests {
             id: 0,
             first_frame: FramePos(0),
             frames: 512,
-            mic_samples: [512; MICS],
+            mic_samples: [512; 3].into(),
             complete: true,
-            arrival,
+            arrival: arrival.into(),
             emitted: wall,
         };
         web.emitted(ArrayId(7), &cycle);
         // Of free boards one that is full in part has an arrival for each microphone too.
-        web.emitted(ArrayId(7), &Cycle { mic_samples: [512, 31, 512], complete: false, ..cycle });
+        web.emitted(ArrayId(7), &Cycle { mic_samples: [512, 31, 512].into(), complete: false, ..cycle });
         web.emitted(
             ArrayId(7),
-            &Cycle { mic_samples: [512, 0, 512], complete: false, arrival: [arrival[0], None, arrival[2]], ..cycle },
+            &Cycle {
+                mic_samples: [512, 0, 512].into(),
+                complete: false,
+                arrival: [arrival[0], None, arrival[2]].into(),
+                ..cycle
+            },
         );
         assert_eq!(web.emitted, [(ArrayId(7), wall + Span::from_micros(30))]);
     }
