@@ -8,7 +8,6 @@ use super::{
     CaptureError, Census, Datagram, Fault, IpPacket, NotUdp, Payload, Reader, Reassembler, Record, Statistics,
     USUAL_PORTS, Unpacked, decode, tunnel,
 };
-use crate::MICS;
 use crate::time::KernelTime;
 
 /// Tunnels inside of each other, and the datagram; each may be fragments of its own.
@@ -45,7 +44,7 @@ pub struct Datagrams<R> {
     reader: Reader<Unpacked<R>>,
     /// Of the outermost packets first.
     reassemblers: [Reassembler; DEPTH],
-    ports: [u16; MICS],
+    ports: Vec<u16>,
     passed_over: PassedOver,
     census: Census,
 }
@@ -58,15 +57,20 @@ impl<R: Read> Datagrams<R> {
         Ok(Datagrams {
             reader: Reader::new(Unpacked::new(input).map_err(unreadable)?)?,
             reassemblers: Default::default(),
-            ports: USUAL_PORTS,
+            ports: USUAL_PORTS.to_vec(),
             passed_over: PassedOver::default(),
             census: Census::default(),
         })
     }
 
     /// What is sent to one of these ports is a microphone's, and no tunnel; else the usual ones.
-    pub fn for_ports(self, ports: Option<[u16; MICS]>) -> Datagrams<R> {
-        Datagrams { ports: ports.unwrap_or(USUAL_PORTS), ..self }
+    pub fn for_ports(self, ports: Option<&[u16]>) -> Datagrams<R> {
+        Datagrams { ports: ports.unwrap_or(USUAL_PORTS).to_vec(), ..self }
+    }
+
+    /// As [`Reader::sources`].
+    pub fn sources(&self) -> usize {
+        self.reader.sources()
     }
 
     /// What the next record came to, or `None` at the end of the file.
@@ -83,7 +87,7 @@ impl<R: Read> Datagrams<R> {
         };
         self.census.frame(&frame);
         // A recording of ours holds what came to a microphone's socket, whatever its port.
-        let ports = if frame.mic.is_some() { None } else { Some(self.ports) };
+        let ports = if frame.mic.is_some() { None } else { Some(&self.ports[..]) };
         let found = decode(&frame).and_then(|packet| open(&mut self.reassemblers, packet, frame.stamp, ports));
         match found {
             Ok(Some(datagram)) => {
@@ -134,7 +138,7 @@ fn open<'a>(
     levels: &'a mut [Reassembler],
     packet: IpPacket<'a>,
     stamp: KernelTime,
-    ports: Option<[u16; MICS]>,
+    ports: Option<&[u16]>,
 ) -> Result<Option<Datagram<'a>>, NotUdp> {
     let Some((here, inside)) = levels.split_first_mut() else { return Err(NotUdp::OtherProtocol(packet.protocol)) };
     let payload = match packet.fragment {
@@ -258,7 +262,7 @@ mod tests {
         ) {
             let writer = Writer::new(None);
             let mut file = Vec::new();
-            writer.begin(&mut file, ["0.0.0.0:1", "0.0.0.0:2", "[::]:3"].map(|mic| mic.parse().unwrap()), "", "");
+            writer.begin(&mut file, &["0.0.0.0:1", "0.0.0.0:2", "[::]:3"].map(|mic| mic.parse().unwrap()), "", "");
             for i in 0..6u8 {
                 let (from, to) = if i % 2 == 0 { ("192.0.2.1:9", "0.0.0.0:1") } else { ("[2001:db8::1]:9", "[::]:3") };
                 let payload = vec![i; usize::from(i) * 9];

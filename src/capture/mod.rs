@@ -27,7 +27,6 @@ pub use merge::{Merge, Next, Source};
 pub use reader::{Frame, Reader, Record, Statistics};
 pub use writer::Writer;
 
-use crate::MICS;
 use crate::time::{KernelTime, Span};
 
 /// A UDP datagram out of a capture.
@@ -46,12 +45,12 @@ pub struct Datagram<'a> {
 }
 
 /// Where the contract has microphones listen, unless told otherwise.
-pub const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
+pub const USUAL_PORTS: &[u16] = &[30_001, 30_002, 30_003];
 
 impl Datagram<'_> {
     /// The microphone that it is for: by `ports`, or as the recording itself says, or else by the usual ports.
-    pub fn microphone(&self, ports: Option<[u16; MICS]>) -> Option<usize> {
-        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == self.to.port());
+    pub fn microphone(&self, ports: Option<&[u16]>) -> Option<usize> {
+        let by_port = |ports: &[u16]| ports.iter().position(|port| *port == self.to.port());
         match ports {
             Some(ports) => by_port(ports),
             None => self.mic.or_else(|| by_port(USUAL_PORTS)),

@@ -13,6 +13,7 @@ use std::io::Read;
 use super::fields::{Order, Ticks, options};
 use super::look::look;
 use super::{CaptureError, Fault};
+use crate::array::MOST_CHANNELS;
 use crate::time::KernelTime;
 
 /// No frame is longer: libpcap's own limit is 256 KiB (MAXIMUM_SNAPLEN), a block adds its options.
@@ -101,6 +102,12 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
+    /// Sources that the interfaces known so far are named after; none, where the recording is not ours.
+    pub fn sources(&self) -> usize {
+        let Format::Ng { interfaces, .. } = &self.format else { return 0 };
+        interfaces.iter().filter_map(|interface| interface.mic).max().map_or(0, |last| last + 1)
+    }
+
     /// Reads the file's header.
     pub fn new(input: R) -> Result<Reader<R>, CaptureError> {
         let little = Order { big: false };
@@ -265,9 +272,7 @@ impl<R: Read> Reader<R> {
         for (code, value) in options(order, &body[8..]) {
             match (code, value) {
                 // `mic0 0.0.0.0:30001`, as our own writer names them.
-                (IF_NAME, [b'm', b'i', b'c', digit @ b'0'..=b'2', b' ', ..]) => {
-                    interface.mic = Some(usize::from(digit - b'0'));
-                }
+                (IF_NAME, [b'm', b'i', b'c', name @ ..]) => interface.mic = source_number(name),
                 (IF_TSRESOL, [resolution]) => interface.ticks.resolution = *resolution,
                 (IF_TSOFFSET, value) if value.len() == 8 => {
                     interface.ticks.offset_s = order.u64(value).expect("eight bytes") as i64;
@@ -394,6 +399,14 @@ impl<R: Read> Reader<R> {
     fn corrupt(&self, what: &'static str) -> CaptureError {
         self.fault(Fault::Corrupt(what))
     }
+}
+
+/// The number at the start of such a name, of which an array has no more than its channels.
+fn source_number(name: &[u8]) -> Option<usize> {
+    let digits = name.split(|byte| *byte == b' ').next().filter(|digits| digits.len() < name.len())?;
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
+    let number: usize = text.parse().ok()?;
+    (number < MOST_CHANNELS).then_some(number)
 }
 
 fn statistics(order: Order, mic: Option<usize>, stamp: KernelTime, bytes: &[u8]) -> Statistics<'_> {

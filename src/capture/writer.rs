@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, UdpHeader};
 
 use super::frames::LINK_RAW;
-use crate::MICS;
 use crate::time::KernelTime;
 
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -47,7 +46,7 @@ impl Writer {
     }
 
     /// What a file begins with: the section header and an interface for each microphone, named by its socket.
-    pub fn begin(&self, out: &mut Vec<u8>, mics: [SocketAddr; MICS], program: &str, kernel: &str) {
+    pub fn begin(&self, out: &mut Vec<u8>, mics: &[SocketAddr], program: &str, kernel: &str) {
         block(out, SECTION, |out| {
             out.extend(0x1a2b_3c4du32.to_le_bytes());
             out.extend([1, 0, 0, 0]);
@@ -57,7 +56,7 @@ impl Writer {
             option(out, SHB_USERAPPL, program.as_bytes());
             option(out, OPT_END, &[]);
         });
-        for (mic, socket) in mics.into_iter().enumerate() {
+        for (mic, socket) in mics.iter().enumerate() {
             block(out, INTERFACE, |out| {
                 out.extend(LINK_RAW.to_le_bytes());
                 out.extend([0, 0]);
@@ -218,7 +217,7 @@ mod tests {
     fn begun(writer: &Writer) -> Vec<u8> {
         let mut out = Vec::new();
         let mics = ["0.0.0.0:30001", "0.0.0.0:30002", "[::]:30003"].map(|mic| mic.parse().unwrap());
-        writer.begin(&mut out, mics, "micring 0.1.0", "Linux 6.18");
+        writer.begin(&mut out, &mics, "micring 0.1.0", "Linux 6.18");
         out
     }
 

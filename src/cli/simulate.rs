@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
-use super::{Cli, Core, MicPorts, parse_core, parse_ports, parse_span};
-use crate::MICS;
+use super::config;
+use super::{Cli, Core, PortList, parse_core, parse_port_list, parse_span};
+use crate::array::MOST_CHANNELS;
 use crate::sim::{
     Boards, Change, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
     Scenario, Sending, Signal,
@@ -20,11 +21,14 @@ pub struct SimulateArgs {
     /// Host that the packets are sent to.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub to: String,
-    /// UDP ports of mic 0, 1, 2 at that host.
+    /// UDP ports of the microphones at that host, as many as there are.
     #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_targets)]
-    pub mic_ports: MicPorts,
-    /// Source address of each board (one, or one a board); by default whatever the system chooses, but for three boards on
-    /// loopback 127.0.0.1, 127.0.0.2 and 127.0.0.3.
+    pub mic_ports: PortList,
+    /// Channels in all, where a port carries more than one (interleaved); by default one a port.
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
+    /// Source address of each board (one, or one a board); by default whatever the system chooses, but for several boards on
+    /// loopback 127.0.0.1, 127.0.0.2 and so on.
     #[arg(long, value_name = "A[,B,C]", value_delimiter = ',')]
     pub from: Vec<IpAddr>,
     /// Core that the sender is pinned to: auto (the first one allowed), a number, or none.
@@ -72,8 +76,9 @@ pub struct SimulateArgs {
     /// index: sample = (mic + 1) << 28 | position mod 2^28; tone: 440 Hz; noise; source: a moving source with true delays.
     #[arg(long, value_name = "index|tone|noise|source", default_value = "index")]
     pub signal: Signal,
-    /// One board with one sample clock, or three with their own; by default 1, but 3 where --ppm gives them different rates.
-    #[arg(long, value_name = "1|3", value_parser = parse_boards)]
+    /// One board with one sample clock, or as many as there are ports with their own (3, or each); by default 1, but each where --ppm gives
+    /// them different rates.
+    #[arg(long, value_name = "1|each", value_parser = parse_boards)]
     pub boards: Option<Boards>,
     /// Rate error of each microphone's sample clock in ppm, positive is faster; one value serves all.
     #[arg(long, value_name = "A[,B,C]", value_delimiter = ',', allow_hyphen_values = true, value_parser = parse_ppm, default_value = "0")]
@@ -150,9 +155,11 @@ impl SimulateArgs {
     /// # Errors
     /// Options that contradict one another: wrong usage.
     pub fn scenario(&self) -> Result<Scenario, clap::Error> {
-        let ppm: [f64; MICS] = match *self.ppm.as_slice() {
-            [one] => [one; MICS],
-            [a, b, c] => [a, b, c],
+        let sources = self.mic_ports.0.len();
+        config::layout(sources, self.channels.unwrap_or(sources)).map_err(|why| wrong(&why))?;
+        let ppm = match self.ppm.as_slice() {
+            [one] => vec![*one; sources],
+            all if all.len() == sources => all.to_vec(),
             _ => return Err(wrong("--ppm takes one value or one for each microphone")),
         };
         let one_rate = ppm.iter().all(|rate| *rate == ppm[0]);
@@ -160,7 +167,7 @@ impl SimulateArgs {
         if boards == Boards::One && !one_rate {
             return Err(wrong("one board has one sample clock: give --ppm one value, or --boards 3"));
         }
-        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(MICS) {
+        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(sources) {
             return Err(wrong("--from takes one address or one for each board"));
         }
         if self.samples_random && self.samples.len() == 1 {
@@ -190,10 +197,11 @@ impl SimulateArgs {
                 None => Length::Time(self.duration.unwrap_or(Span::MAX)),
             },
             boards,
+            sources,
             samples: self.samples[0],
             sending: self.sending(),
             sample_rate: self.sample_rate,
-            rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }).to_vec(),
+            rates: ppm.iter().map(|&ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }).collect(),
             network,
             then,
             drop_cycles: self.drop_cycles.clone(),
@@ -222,7 +230,7 @@ impl SimulateArgs {
             order: self.piece_order,
             mixed: (self.samples.len() > 1).then_some(mixed),
             unheard: self.unheard,
-            channels: 1,
+            channels: self.channels.map_or(1, |all| all / self.mic_ports.0.len()) as u32,
         }
     }
 }
@@ -260,9 +268,9 @@ fn wrong(message: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
-pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
-    match parse_ports(text)? {
-        MicPorts(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
+pub(super) fn parse_targets(text: &str) -> Result<PortList, String> {
+    match parse_port_list(text)? {
+        PortList(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
         ports => Ok(ports),
     }
 }
@@ -270,8 +278,9 @@ pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
 fn parse_boards(text: &str) -> Result<Boards, String> {
     match text {
         "1" => Ok(Boards::One),
-        "3" => Ok(Boards::Three),
-        _ => Err("is neither 1 nor 3".into()),
+        // Of three ports it was always called so.
+        "each" | "3" => Ok(Boards::Three),
+        _ => Err("is neither 1 nor each".into()),
     }
 }
 
@@ -330,7 +339,11 @@ fn parse_drop(text: &str) -> Result<DropCycles, String> {
 }
 
 fn parse_mic(text: &str) -> Result<usize, String> {
-    text.trim().parse().ok().filter(|mic| *mic < MICS).ok_or(format!("`{text}` is not a microphone: 0, 1 or 2"))
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|mic| *mic < MOST_CHANNELS)
+        .ok_or(format!("`{text}` is not a microphone: 0, 1, 2, ..."))
 }
 
 /// `FROM..TO` or `FROM..`.

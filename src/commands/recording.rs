@@ -11,7 +11,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::MICS;
 use crate::capture::{
     CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, clock_offset,
 };
@@ -46,11 +45,13 @@ struct Pending {
 
 /// See the top of the file.
 pub(super) struct Recording {
-    ports: Option<[u16; MICS]>,
+    ports: Option<Vec<u16>>,
     pending: VecDeque<Pending>,
     merge: Merge<Input>,
     /// In the order that they are read in.
     files: Vec<(usize, FileRead)>,
+    /// Sources that our own recordings name.
+    named: usize,
     /// Ids of those of `serve` that are open.
     ours: Vec<usize>,
     done: u64,
@@ -61,12 +62,13 @@ impl Recording {
     ///
     /// # Errors
     /// A file that cannot be opened, or is no capture.
-    pub fn open(paths: &[PathBuf], ports: Option<[u16; MICS]>) -> Result<Recording, Failure> {
+    pub fn open(paths: &[PathBuf], ports: Option<&[u16]>) -> Result<Recording, Failure> {
         let mut recording = Recording {
-            ports,
+            ports: ports.map(<[u16]>::to_vec),
             pending: VecDeque::with_capacity(paths.len()),
             merge: Merge::default(),
             files: Vec::with_capacity(paths.len()),
+            named: 0,
             ours: Vec::new(),
             done: 0,
         };
@@ -98,12 +100,21 @@ impl Recording {
         };
         let seen = self.merge.seen().expect("a record was found");
         if let Seen::Datagram(datagram) = &seen
-            && datagram.microphone(self.ports).is_some()
+            && datagram.microphone(self.ports.as_deref()).is_some()
             && let Some((_, file)) = self.files.iter_mut().rev().find(|(other, _)| *other == id)
         {
             file.taken += 1;
         }
         Ok(Some((id, seen)))
+    }
+
+    /// Sources of the array: those of the ports that were given, or that the recording names, or the usual three.
+    pub fn sources(&self) -> usize {
+        match &self.ports {
+            Some(ports) => ports.len(),
+            None if self.named > 0 => self.named,
+            None => USUAL_PORTS.len(),
+        }
     }
 
     /// Bytes read so far.
@@ -116,8 +127,9 @@ impl Recording {
         self.files.into_iter().map(|(_, file)| file).collect()
     }
 
-    fn look(&self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
+    fn look(&mut self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
         let source = self.source(path)?;
+        self.named = self.named.max(source.datagrams().sources());
         let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours: false, offset: None, kept: None };
         pending.first = source.next_stamp();
         match source.peek() {
@@ -141,7 +153,7 @@ impl Recording {
         } else {
             Box::new(File::open(path).map_err(|error| broken(&error))?)
         };
-        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.for_ports(self.ports);
+        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.for_ports(self.ports.as_deref());
         // One that is broken before anything of use tells so when it is read on.
         Source::new(datagrams).or_else(|(source, error)| if error.is_cut() { Ok(source) } else { Err(broken(&error)) })
     }
@@ -212,7 +224,7 @@ fn comes_before(one: &Pending, other: &Pending) -> bool {
 }
 
 /// What to say where no file holds anything for a microphone.
-pub(super) fn nothing_found(files: &[FileRead], ports: Option<[u16; MICS]>) -> Failure {
+pub(super) fn nothing_found(files: &[FileRead], ports: Option<&[u16]>) -> Failure {
     let mut all = Census::default();
     files.iter().for_each(|file| all.absorb(&file.census));
     let name = files.first().map_or("-", |file| &file.name);
@@ -221,14 +233,14 @@ pub(super) fn nothing_found(files: &[FileRead], ports: Option<[u16; MICS]>) -> F
 }
 
 /// The same of a file, or of one microphone in all of them.
-pub(super) fn no_datagram(whom: &str, census: &Census, ports: Option<[u16; MICS]>) -> String {
+pub(super) fn no_datagram(whom: &str, census: &Census, ports: Option<&[u16]>) -> String {
     let ports = ports.unwrap_or(USUAL_PORTS);
-    let list = ports.map(|port| port.to_string()).join(", ");
+    let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
     format!("no datagram for {whom} (ports {list}); {}: {}", census.describe(), census.next_step(ports))
 }
 
 /// What to say of files that hold nothing beside some that do, and of microphones of which there is nothing.
-pub(super) fn notes(files: &[FileRead], received: [u64; MICS], ports: Option<[u16; MICS]>) -> Vec<String> {
+pub(super) fn notes(files: &[FileRead], received: &[u64], ports: Option<&[u16]>) -> Vec<String> {
     let mut notes = Vec::new();
     for file in files {
         if let Some(warning) = &file.warning {

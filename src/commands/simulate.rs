@@ -17,7 +17,6 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::MICS;
 use crate::cli::{Core, SimulateArgs};
 use crate::engine::packet::SAMPLE_BYTES;
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
@@ -47,9 +46,9 @@ pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
 
 fn write(args: &SimulateArgs, scenario: &Scenario, path: &Path) -> Result<(), Failure> {
     let begin = host::mono();
-    let mut recording = Recording::create(path, args.mic_ports.0, args.record_snap)?;
+    let mut recording = Recording::create(path, &args.mic_ports.0, args.record_snap)?;
     let mut sim = Sim::new(scenario);
-    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
+    let mut tally = Tally::new(scenario.sources, if args.list_withheld { usize::MAX } else { LISTED });
     let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
     while let Some(packet) = sim.next() {
         sim.payload(&packet, &mut payload);
@@ -73,9 +72,9 @@ fn send(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
     let core = pin(args.core)?;
     let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
     let to = resolve(&args.to)?;
-    let mut senders = Senders::open(to, args.mic_ports.0, source_addresses(args, scenario.boards, to))?;
+    let mut senders = Senders::open(to, &args.mic_ports.0, source_addresses(args, scenario, to))?;
     let mut sim = Sim::new(scenario);
-    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
+    let mut tally = Tally::new(scenario.sources, if args.list_withheld { usize::MAX } else { LISTED });
     let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
 
     let begin = host::mono() + LEAD;
@@ -148,16 +147,16 @@ pub(super) fn resolve(host: &str) -> Result<IpAddr, Failure> {
 }
 
 /// The source address of each board.
-fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAddr> {
+fn source_addresses(args: &SimulateArgs, scenario: &Scenario, to: IpAddr) -> Vec<IpAddr> {
     let any = match to {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    (0..boards.of(MICS))
-        .map(|board| match (args.from.as_slice(), boards, to) {
+    (0..scenario.board_count())
+        .map(|board| match (args.from.as_slice(), scenario.boards, to) {
             ([one], _, _) => *one,
             ([_, ..], _, _) => args.from[board],
-            // All of 127.0.0.0/8 is this host: three boards are seen as three.
+            // All of 127.0.0.0/8 is this host: so many boards are seen as so many.
             ([], Boards::Three, IpAddr::V4(to)) if to.is_loopback() => Ipv4Addr::new(127, 0, 0, 1 + board as u8).into(),
             _ => any,
         })
@@ -166,7 +165,7 @@ fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAd
 
 /// A socket for each board, replaced when the board reboots.
 struct Senders {
-    targets: [SocketAddr; MICS],
+    targets: Vec<SocketAddr>,
     boards: Vec<Sender>,
 }
 
@@ -177,10 +176,10 @@ struct Sender {
 }
 
 impl Senders {
-    fn open(to: IpAddr, ports: [u16; MICS], addresses: Vec<IpAddr>) -> Result<Senders, Failure> {
+    fn open(to: IpAddr, ports: &[u16], addresses: Vec<IpAddr>) -> Result<Senders, Failure> {
         let open = |address| Ok(Sender { address, boot: 0, socket: bind(address)? });
         let boards = addresses.into_iter().map(open).collect::<Result<_, Failure>>()?;
-        Ok(Senders { targets: ports.map(|port| SocketAddr::new(to, port)), boards })
+        Ok(Senders { targets: ports.iter().map(|port| SocketAddr::new(to, *port)).collect(), boards })
     }
 
     /// The outer error is that of a new port; the inner one of the packet.
@@ -202,7 +201,7 @@ fn bind(address: IpAddr) -> Result<UdpSocket, Failure> {
 
 /// What was sent and what was withheld, so far.
 struct Tally {
-    mics: [MicTally; MICS],
+    mics: Vec<MicTally>,
     /// Microseconds.
     late: Histogram<u64>,
     /// Withheld, but among packets that are not sent yet.
@@ -231,9 +230,9 @@ struct MicTally {
 }
 
 impl Tally {
-    fn new(list: usize) -> Tally {
+    fn new(sources: usize, list: usize) -> Tally {
         Tally {
-            mics: Default::default(),
+            mics: (0..sources).map(|_| MicTally::default()).collect(),
             late: Histogram::new(3).expect("three significant digits are allowed"),
             pending: VecDeque::new(),
             newest: None,
@@ -340,7 +339,7 @@ impl Tally {
                     "duplicated": mic.duplicated,
                     "reordered": mic.reordered,
                     "send_errors": mic.send_errors,
-                    "samples": mic.bytes / SAMPLE_BYTES as u64,
+                    "samples": mic.bytes / (SAMPLE_BYTES as u64 * u64::from(scenario.sending.channels)),
                     "bytes": mic.bytes,
                     "first_position": mic.first.map(|packet| packet.position.0),
                     "last_position": mic.last.map(|packet| packet.position.0),
@@ -380,7 +379,7 @@ fn parameters(scenario: &Scenario) -> Value {
     };
     json!({
         "length": length,
-        "rates": format!("{:?}", &scenario.rates[..scenario.board_count()]),
+        "rates": format!("{:?}", scenario.rates.iter().take(scenario.board_count()).collect::<Vec<_>>()),
         "sending": format!("{:?}", scenario.sending),
         "network": format!("{:?}", scenario.network),
         "then": format!("{:?}", scenario.then),

@@ -171,7 +171,7 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
     let scratch = Scratch::new("statistics");
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, sockets(), "micring", "a test");
+    writer.begin(&mut file, &sockets(), "micring", "a test");
     let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
     let mut payload = Vec::new();
     let step = Span::from_secs(1);
@@ -200,7 +200,7 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
 fn stepped(step: Span, late: usize) -> (Vec<u8>, Truth) {
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, sockets(), "micring", "a test");
+    writer.begin(&mut file, &sockets(), "micring", "a test");
     let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
     let packets: Vec<Packet> = sim.by_ref().collect();
     let first = packets.iter().position(|packet| packet.cycle == 900).unwrap();
@@ -290,7 +290,7 @@ fn steered(told: bool) -> Vec<u8> {
     let scenario = Scenario { host, ..scenario(120) };
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, sockets(), "micring", "a test");
+    writer.begin(&mut file, &sockets(), "micring", "a test");
     let (mut sim, mut payload, mut next) = (Sim::new(&scenario), Vec::new(), None);
     while let Some(packet) = sim.next() {
         let clocks = sim.clocks(packet.arrival);
@@ -364,7 +364,7 @@ fn several_files_are_one_recording_and_a_pipe_is_a_file() {
     // As a rotation would have cut it: each file with its own header, at the end of a block.
     let head = {
         let mut head = Vec::new();
-        Writer::new(None).begin(&mut head, sockets(), "micring", "a test");
+        Writer::new(None).begin(&mut head, &sockets(), "micring", "a test");
         head.len()
     };
     let block = file.len() - head;

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::recording::{self, FileRead, Recording};
-use crate::array::Layout;
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
+use crate::cli::config::layout;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
 use run::Run;
@@ -31,9 +31,6 @@ use run::Run;
 const RECORDS_A_LOOK: u64 = 4_096;
 /// How often the progress line changes.
 const PROGRESS: Duration = Duration::from_millis(200);
-
-/// Pairs of the microphones.
-const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 /// What was found, for all three ways to tell it.
 pub(super) struct Findings {
@@ -59,10 +56,12 @@ impl Findings {
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let ports = args.mic_ports.map(|ports| ports.0);
-    let mut run = Run::new(args.engine.config(Layout::mono(3)), ports);
-    let mut past = Past::default();
+    let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
     let mut recording = Recording::open(&args.files, ports)?;
+    let sources = recording.sources();
+    let layout = layout(sources, args.channels.unwrap_or(sources)).map_err(Failure::new)?;
+    let mut run = Run::new(args.engine.config(layout), ports);
+    let mut past = Past::default();
     for records in 1u64.. {
         match recording.next_seen()? {
             None => break,
@@ -81,7 +80,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     if run.stamps.is_none() {
         return Err(recording::nothing_found(&files, ports));
     }
-    let notes = recording::notes(&files, std::array::from_fn(|mic| run.engine.counters().mics[mic].received), ports);
+    let notes = recording::notes(&files, &run.engine.counters().mics.map(|mic| mic.received), ports);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
     let findings = Findings { files, notes, run, snapshot };

@@ -363,7 +363,7 @@ impl Recorder {
         self.note_time(clocks.mono);
         let before = self.filling.bytes.len();
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"));
-        self.writer.begin(&mut self.filling.bytes, self.mics, program, &format!("Linux {}", self.kernel));
+        self.writer.begin(&mut self.filling.bytes, &self.mics, program, &format!("Linux {}", self.kernel));
         self.added(before);
     }
 

@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::super::Failure;
-use crate::MICS;
 use crate::capture::Writer;
 use crate::sim::{Packet, Sim};
 
@@ -19,25 +18,25 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 4, 1);
 pub(super) struct Recording {
     name: String,
     writer: Writer,
-    mics: [SocketAddr; MICS],
+    mics: Vec<SocketAddr>,
     blocks: Vec<u8>,
     file: Box<dyn Write>,
 }
 
 impl Recording {
     /// `snap`: bytes kept of each packet, headers included. `-` is standard output.
-    pub fn create(path: &Path, ports: [u16; MICS], snap: Option<u32>) -> Result<Recording, Failure> {
+    pub fn create(path: &Path, ports: &[u16], snap: Option<u32>) -> Result<Recording, Failure> {
         let name = path.display().to_string();
         let file: Box<dyn Write> = if path == Path::new("-") {
             Box::new(io::stdout().lock())
         } else {
             Box::new(File::create(path).map_err(|error| Failure::new(format_args!("cannot write {name}: {error}")))?)
         };
-        let mics = ports.map(|port| SocketAddr::new(IpAddr::V4(SERVER), port));
+        let mics: Vec<_> = ports.iter().map(|port| SocketAddr::new(IpAddr::V4(SERVER), *port)).collect();
         let writer = Writer::new(snap);
         let mut blocks = Vec::with_capacity(CHUNK + (1 << 17));
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"), " simulate");
-        writer.begin(&mut blocks, mics, program, "none: simulated");
+        writer.begin(&mut blocks, &mics, program, "none: simulated");
         Ok(Recording { name, writer, mics, blocks, file })
     }
 
