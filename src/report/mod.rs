@@ -15,7 +15,7 @@ mod summaries;
 pub use diagnostics::diagnostics_sync;
 pub use faults::{HealthFigures, usable};
 pub use health::{Vitals, health};
-pub use metrics::Exporter;
+pub use metrics::{Exporter, Metrics};
 pub use recording::RecordingFigures;
 pub use summaries::{diagnostics, latest};
 

@@ -89,7 +89,7 @@ fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
 /// In a folder that holds these recordings already.
 fn beside(stored: Vec<(PathBuf, u64)>, settings: Settings) -> Recorder {
     let mics = [30_001, 30_002, 30_003].map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
-    Recorder::new(settings, mics, "6.18".to_owned(), stored, clocks(0))
+    Recorder::new(settings, Interface::mono(mics), "6.18".to_owned(), stored, clocks(0))
 }
 
 /// One datagram each millisecond from `from` on; number `n` goes to microphone `n % 3` and holds its number.
