@@ -125,7 +125,7 @@ fn resampled() -> (u64, u64) {
         max_datagram: 8192,
     };
     let mut engine = Engine::new(config);
-    let rates = [20.0, -15.0, 3.0].map(Rate::Constant);
+    let rates = [20.0, -15.0, 3.0].map(Rate::Constant).to_vec();
     let mut sim = Sim::new(&Scenario { rates, ..Scenario::three_boards(Span::from_secs(40)) });
     let mut payload = Vec::new();
     let (mut packets, mut cycles, mut counted) = (0_u64, 0_u64, 0_u64);

@@ -138,6 +138,7 @@ pub enum Reason {
 
 /// What the engine hands out, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack: a box would be an allocation a cycle")]
 pub enum Output {
     /// A cycle left: its samples are in the history.
     Cycle(Cycle),
@@ -315,8 +316,9 @@ impl Engine {
         let mut lacking = Lacking::default();
         let waits = self.chunks.must_wait(d.mic, len, heard, in_order, &mut lacking);
         self.note_lacking(d.mic, lacking);
+        let mut frames = 0;
         let placed = if waits {
-            self.count_accepted(d.mic, len);
+            frames = self.count_accepted(d.mic, len);
             self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
@@ -329,10 +331,10 @@ impl Engine {
             Err(reason) => return Verdict::Rejected(reason),
         };
         if !waits {
-            self.count_accepted(d.mic, len);
+            frames = self.count_accepted(d.mic, len);
         }
         let heard = health::Heard { source: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
-        self.health.accepted(&heard, d.sender, &mut self.outputs);
+        self.health.accepted(&heard, frames, d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }
@@ -433,12 +435,14 @@ impl Engine {
         Ok(placed)
     }
 
-    fn count_accepted(&mut self, mic: usize, len: usize) {
+    /// How many frames end in it, of each channel.
+    fn count_accepted(&mut self, mic: usize, len: usize) -> u32 {
         let (counters, frame_bytes) = (&mut self.counters.mics[mic], self.history.frame_bytes(mic) as u32);
         counters.received += 1;
         let carried = (self.mics[mic].carry + len) as u32;
         self.mics[mic].carry = (carried % frame_bytes) as usize;
         counters.samples += u64::from(carried / frame_bytes);
+        carried / frame_bytes
     }
 
     /// A chunk has ended that lacks pieces. Where nothing can be made of those that came, the aligner counts it lost, sooner or

@@ -37,7 +37,12 @@ pub const RATES: [f64; MICS] = [20.0, -15.0, 3.0];
 
 pub fn free(seed: u64, seconds: i64, network: Network) -> Scenario {
     println!("seed {seed}");
-    Scenario { seed, network, rates: RATES.map(Rate::Constant), ..Scenario::three_boards(Span::from_secs(seconds)) }
+    Scenario {
+        seed,
+        network,
+        rates: RATES.map(Rate::Constant).to_vec(),
+        ..Scenario::three_boards(Span::from_secs(seconds))
+    }
 }
 
 pub fn run(scenario: &Scenario) -> (Rig, Sim, Captures) {

@@ -102,7 +102,7 @@ fn row(model: &str, loss: Loss, seed: u64, seconds: i64) -> Row {
         p999: at(&all, 0.999),
         at_last: at(&at_last, 0.999),
         lost: rig.lost(),
-        truly_lost: sim.truth().mics.map(|m| m.withheld()),
+        truly_lost: std::array::from_fn(|mic| sim.truth().mics[mic].withheld()),
         decided_p99: times.get(times.len() * 99 / 100).copied().unwrap_or(Span::ZERO),
     };
     println!(

@@ -60,7 +60,7 @@ fn scenario(pattern: &Pattern, boards: Boards, seed: u64, seconds: i64, network:
         sending: pattern.sending.clone(),
         boards,
         network,
-        rates: rates.map(Rate::Constant),
+        rates: rates.map(Rate::Constant).to_vec(),
         clean_cycles: CLEAN_CYCLES,
         ..Scenario::one_board(Span::from_secs(seconds))
     }

@@ -5,6 +5,7 @@
 //! backlogs merge clusters; sizes that repeat (1460, 588, 1460, 588) show all the same, by their order alone.
 
 use super::pattern::{Pattern, most_pieces};
+use crate::engine::packet::SAMPLE_BYTES;
 use crate::time::{MonoTime, Span};
 
 /// So long a source may be learnt at most: contract section 7.
@@ -18,6 +19,9 @@ const ALIKE_EVEN: usize = 8;
 /// Datagrams whose sizes repeat, so often at least, decide whatever the pauses: of two sizes that come by chance, one run in a
 /// hundred thousand does.
 const REPEATS: (usize, usize) = (24, 6);
+/// Of a source of several channels a chunk has as many times more pieces, and each holds as much less time, so that any jitter tears its
+/// clusters apart: there a longer pattern decides that came so often, and as long.
+const REPEATS_LONG: usize = 3;
 /// Pieces stand behind each other by half of what they hold, in time, or by this.
 const CLOSE: Span = Span::from_micros(300);
 /// At the end of the time, of clusters (pieces of one size) or of neighbours (unequal sizes), in percent.
@@ -91,7 +95,9 @@ impl Learner {
         let newest = self.root(closed.last()?);
         let alike = closed.iter().rev().take_while(|cluster| self.root(cluster) == newest).count();
         if newest.len() == 1 {
-            return (alike >= ALIKE).then_some(Cut::Whole);
+            // What ends inside a frame is no chunk.
+            let whole = usize::from(newest[0]).is_multiple_of(self.pace.frame_bytes);
+            return (alike >= ALIKE && whole).then_some(Cut::Whole);
         }
         let pattern = Pattern::new(&newest, self.pace.frame_bytes)?;
         let enough = if pattern.is_even() { ALIKE_EVEN } else { ALIKE };
@@ -136,9 +142,17 @@ impl Learner {
 
     /// The sizes that the newest datagrams repeat, from behind the longest pause on.
     fn repeated(&self) -> Option<Pattern> {
-        let newest = self.seen.last_chunk::<{ REPEATS.0 + 1 }>()?;
-        let repeats = |n: usize| newest.iter().zip(&newest[n..]).all(|(a, b)| a.len == b.len);
-        let count = (1..=REPEATS.0 / REPEATS.1).find(|&n| repeats(n)).filter(|&n| n > 1)?;
+        let newest = |count: usize| self.seen.len().checked_sub(count + 1).map(|from| &self.seen[from..]);
+        let repeats = |n: usize, among: &[Seen]| among.iter().zip(&among[n..]).all(|(a, b)| a.len == b.len);
+        let short = newest(REPEATS.0)?;
+        let short = (1..=REPEATS.0 / REPEATS.1).find(|&n| repeats(n, short)).map(|n| (n, short));
+        let several = self.pace.frame_bytes > SAMPLE_BYTES;
+        let longest = if several { most_pieces(self.pace.frame_bytes) } else { 0 };
+        let long = || {
+            let of = |n: usize| newest(REPEATS_LONG * n).filter(|among| repeats(n, among)).map(|among| (n, among));
+            (REPEATS.0 / REPEATS.1 + 1..=longest).find_map(of)
+        };
+        let (count, newest) = short.or_else(long).filter(|&(n, _)| n > 1)?;
         let pause = |i: &usize| newest[*i].at - newest[i - 1].at;
         let start = (1..=count).max_by_key(pause)?;
         let sizes: Vec<u16> = newest[start..start + count].iter().map(|seen| seen.len).collect();
@@ -252,6 +266,21 @@ mod tests {
         let (_, cut, heard) = learn(&bursts);
         assert!(cut == pieces(&[512, 32]) || cut == pieces(&[32, 512]), "{cut:?}");
         assert_eq!(heard, REPEATS.0 + 1);
+    }
+
+    #[test]
+    fn of_several_channels_the_order_of_sizes_shows_a_long_pattern_through_any_jitter() {
+        // Eight channels, 512 frames: eleven of 1460 bytes and 324, each 1 to 2 ms after the one before it, in any cluster.
+        let sizes = [[1_460; 11].as_slice(), &[324]].concat();
+        let mut learner = Learner::new(Pace { sample_rate: RATE, frame_bytes: 32 });
+        let mut at = 0;
+        let heard = (0..100).find_map(|nth: usize| {
+            // From the middle of a chunk on.
+            at += if (nth + 5) % 12 == 0 { 4_000_000 } else { 200_000 + (nth as i64 * 7919) % 13 * 100_000 };
+            let len = sizes[(nth + 5) % 12];
+            learner.hear(usize::from(len), MonoTime::from_nanos(at), false).map(|cut| (nth, cut))
+        });
+        assert_eq!(heard, Some((36, Cut::Pieces(Pattern::new(&sizes, 32).expect("512 frames")))));
     }
 
     #[test]

@@ -187,14 +187,19 @@ impl Health {
         }
     }
 
-    /// An accepted packet, its bytes as they came.
-    pub(super) fn accepted(&mut self, heard: &Heard<'_>, sender: SocketAddr, outputs: &mut VecDeque<Queued>) {
+    /// An accepted packet, its bytes as they came, and how many frames end in it.
+    pub(super) fn accepted(
+        &mut self,
+        heard: &Heard<'_>,
+        frames: u32,
+        sender: SocketAddr,
+        outputs: &mut VecDeque<Queued>,
+    ) {
         let Heard { source, at, stamp, payload } = *heard;
         let own = &mut self.sources[source];
         own.followed = Some(sender);
         own.refusals.taken(at);
-        let frame_bytes = self.layout.channels_of(source).len() * SAMPLE_BYTES;
-        if own.rate.on_packet(at, payload.len() as u32 / frame_bytes as u32) {
+        if own.rate.on_packet(at, frames) {
             self.judge_rate(source, stamp, outputs);
         }
         if self.sources[source].header.on_packet(at, payload) {
