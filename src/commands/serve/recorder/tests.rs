@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::MICS;
 use crate::capture::{Datagrams, Fault, Seen};
 
 /// What the file system would hold, and what it answers.
@@ -144,7 +145,7 @@ fn read(file: &[u8]) -> Read {
 fn a_recording_holds_every_datagram_and_ends_with_what_the_kernel_dropped() {
     let (mut recorder, mut disk) = (recorder(|_| ()), Disk::default());
     datagrams(&mut recorder, 0..3_000, |recorder, now| disk.serve(recorder, now));
-    recorder.observe([0, 7, 0], 1, Some(Span::from_secs(-1)), clocks(3_000));
+    recorder.observe([(0, 0), (1, 7), (2, 0)], 1, Some(Span::from_secs(-1)), clocks(3_000));
     recorder.finish(clocks(3_000));
     disk.serve(&mut recorder, clocks(3_000).mono);
     assert!(recorder.is_drained() && disk.open.is_none());
