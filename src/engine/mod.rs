@@ -24,6 +24,7 @@ mod nominal;
 pub mod packet;
 mod resample;
 mod review;
+mod silence;
 mod sinc;
 pub mod skew;
 mod skips;

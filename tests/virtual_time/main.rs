@@ -15,3 +15,4 @@ mod rates;
 mod resampled;
 mod rig;
 mod shared;
+mod silences;
