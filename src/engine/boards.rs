@@ -15,6 +15,7 @@ use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
 use super::figures::MicCounters;
 use super::grid::Grid;
+use super::late::Unnumbered;
 use super::packet::SAMPLE_BYTES;
 use super::resample::Resampling;
 use super::silence::Answer;
@@ -91,6 +92,11 @@ impl Boards {
 
     pub fn clock(&self, mic: usize) -> &ClockModel {
         &self.streams[mic].clock
+    }
+
+    /// Why what a microphone lost cannot be told.
+    pub fn unnumbered(&self, mic: usize) -> Option<Unnumbered> {
+        self.streams[mic].unnumbered()
     }
 
     pub fn hold(&self) -> Span {
@@ -214,8 +220,11 @@ impl Boards {
             return;
         }
         self.untie(a.mic, a.at, sink);
-        // Another board was not there before.
-        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
+        if a.new_sender {
+            // Another board was not there before.
+            self.silent[a.mic] = None;
+            self.streams[a.mic].number_anew();
+        }
     }
 
     /// The offset of a microphone starts anew.

@@ -51,6 +51,7 @@ use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
+use late::Unnumbered;
 use packet::{Packet, SAMPLE_BYTES};
 use resample::Resampling;
 use sinc::Kernel;
@@ -172,6 +173,8 @@ pub struct Engine {
     unplaced: [u64; MICS],
     /// Bytes of a sample that were counted as none yet: a boundary cut it.
     carry: [usize; MICS],
+    /// It was said that what the microphone loses cannot be told.
+    told_unnumbered: [bool; MICS],
     latest: [Option<Latest>; MICS],
     aligner: Aligner,
     fixed_hold: Option<Span>,
@@ -226,6 +229,7 @@ impl Engine {
             recut: [false; MICS],
             unplaced: [0; MICS],
             carry: [0; MICS],
+            told_unnumbered: [false; MICS],
             latest: [None; MICS],
             outputs: VecDeque::with_capacity(64),
         }
@@ -512,9 +516,32 @@ impl Engine {
         }
     }
 
+    /// Why it cannot be told of a microphone what it lost; `None` where it can.
+    pub fn unnumbered(&self, mic: usize) -> Option<String> {
+        let unnumbered = match &self.aligner {
+            Aligner::Shared(shared) => shared.unnumbered(),
+            Aligner::Independent(boards) => boards.unnumbered(mic),
+        };
+        unnumbered.map(|Unnumbered { period, jitter }| {
+            format!(
+                "its packets follow one another by {:.2} ms, and come {:.2} ms late in the mean: arrivals cannot number them",
+                period.as_secs_f64() * 1e3,
+                jitter.as_secs_f64() * 1e3,
+            )
+        })
+    }
+
     /// How a source cuts its chunks; `None` while that is being learnt.
     pub fn cut(&self, mic: usize) -> Option<Cut> {
         self.chunks.cut(mic)
+    }
+
+    fn tell_unnumbered(&mut self, mic: usize) {
+        let unnumbered = self.unnumbered(mic);
+        let told = std::mem::replace(&mut self.told_unnumbered[mic], unnumbered.is_some());
+        if let Some(reason) = unnumbered.filter(|_| !told) {
+            self.outputs.push_back(Output::Log(format!("mic {mic}: what it loses is unknown: {reason}")));
+        }
     }
 
     /// Samples of a source's chunk, and of each of its pieces; `None` while they are being learnt.
@@ -562,6 +589,7 @@ impl Engine {
             return;
         }
         self.rates_due = at + Span::from_secs(1);
+        (0..MICS).for_each(|mic| self.tell_unnumbered(mic));
         for mic in 0..MICS {
             if let Ok(rate) = self.clock(mic).rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);

@@ -13,7 +13,7 @@ use super::align::Arrival;
 use super::clock::{ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::grid::Heard;
-use super::late::{Judgement, LateOrLost};
+use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::nominal::Nominal;
 use super::packet::SAMPLE_BYTES;
 use super::review::{Finding, Review};
@@ -141,6 +141,14 @@ impl Stream {
     /// Its chunks are of another length from now on.
     pub fn renew_nominal(&mut self) {
         self.nominal = Nominal::default();
+        self.number_anew();
+    }
+    /// Why what is lost cannot be told.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.late.unnumbered()
+    }
+    pub fn number_anew(&mut self) {
+        self.late.number_anew();
     }
     pub fn is_in_doubt(&self) -> bool {
         self.late.doubt_since().is_some() || self.is_back()
@@ -451,7 +459,7 @@ impl Stream {
         let period = self.period();
         let lost = (rise.by + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos());
         let is_whole = (rise.by - period.mul_ratio(lost, 1)).abs() < rise.blur;
-        if lost > 0 && is_whole && rise.blur < period.mul_ratio(1, 8) {
+        if lost > 0 && self.unnumbered().is_none() && is_whole && rise.blur < period.mul_ratio(1, 8) {
             self.insert(lost, at, counters);
             self.clock.renumber_risen(lost * self.nominal());
             self.late.forget_level();

@@ -132,7 +132,7 @@ impl<'a> Sheet<'a> {
             level: faults::levels(&snapshot.health),
             health: faults::faults(&snapshot.health),
             loss: PerMic::from(std::array::from_fn(|mic| {
-                Loss::new(&engine.mics[mic], snapshot.health.disagreements[mic].as_deref())
+                Loss::new(&engine.mics[mic], snapshot.health.loss_unknown(mic))
             })),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,

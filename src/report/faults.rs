@@ -25,6 +25,8 @@ pub struct HealthFigures {
     pub faults: [Vec<Fault>; MICS],
     /// Why no loss and no drift can be told.
     pub disagreements: [Option<String>; MICS],
+    /// Why no loss can be told although the rate is right: [`Engine::unnumbered`](crate::engine::Engine::unnumbered).
+    pub unnumbered: [Option<String>; MICS],
 }
 
 impl HealthFigures {
@@ -36,7 +38,18 @@ impl HealthFigures {
             twins: std::array::from_fn(|mic| health.twin(mic)),
             faults: std::array::from_fn(|mic| health.faults(mic, now)),
             disagreements: std::array::from_fn(|mic| health.disagreement(mic)),
+            unnumbered: [const { None }; MICS],
         }
+    }
+
+    /// The same, with why the microphones' packets cannot be numbered where they cannot.
+    pub fn with_unnumbered(self, unnumbered: [Option<String>; MICS]) -> HealthFigures {
+        HealthFigures { unnumbered, ..self }
+    }
+
+    /// Why it cannot be told what a microphone lost.
+    pub fn loss_unknown(&self, mic: usize) -> Option<&str> {
+        self.disagreements[mic].as_deref().or(self.unnumbered[mic].as_deref())
     }
 
     /// Without what the samples told: they are not all there.

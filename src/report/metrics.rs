@@ -40,7 +40,8 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
 ///
 /// What is inferred lost may be taken back: a late packet shows up, a skip proves false. A Prometheus counter that falls means a restart and counts
 /// double; so these two families stay at the most that was ever exported until the truth has passed it;
-/// and as they are while a rate is not the nominal one, for then nothing is known of losses.
+/// and as they are while a rate is not the nominal one, for then nothing is known of losses. Where packets cannot be numbered, their
+/// microphone has no sample.
 #[derive(Debug, Default)]
 pub struct Exporter {
     lost: [u64; MICS],
@@ -50,7 +51,7 @@ pub struct Exporter {
 impl Exporter {
     pub fn render(&mut self, snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {
         let counters = &snapshot.totals.engine;
-        let told = snapshot.health.disagreements.each_ref().map(Option::is_none);
+        let told: [bool; MICS] = std::array::from_fn(|mic| snapshot.health.loss_unknown(mic).is_none());
         for mic in (0..MICS).filter(|&mic| told[mic]) {
             self.lost[mic] = self.lost[mic].max(counters.mics[mic].lost);
         }
@@ -67,7 +68,7 @@ impl Exporter {
             "micring_packets_lost_total",
             "counter",
             "Packets inferred lost; what is taken back shows in the diagnostics only.",
-            self.lost.map(Some),
+            std::array::from_fn(|mic| snapshot.health.unnumbered[mic].is_none().then_some(self.lost[mic])),
         );
         let cycles = &counters.cycles;
         text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);

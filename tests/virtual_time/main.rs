@@ -15,4 +15,5 @@ mod rates;
 mod resampled;
 mod rig;
 mod shared;
+mod short;
 mod silences;

@@ -113,7 +113,8 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
-    let mut health = HealthFigures::of(engine.health(), now);
+    let mut health =
+        HealthFigures::of(engine.health(), now).with_unnumbered(std::array::from_fn(|mic| engine.unnumbered(mic)));
     if run.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }

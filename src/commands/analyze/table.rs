@@ -73,7 +73,7 @@ fn mics(out: &mut String, findings: &Findings) {
     };
     let counters = &snapshot.totals.engine.mics;
     row("packets received", counters.map(|mic| mic.received.to_string()));
-    let told = |mic: usize| snapshot.health.disagreements[mic].is_none();
+    let told = |mic: usize| snapshot.health.loss_unknown(mic).is_none();
     let lost = |show: fn(&MicCounters) -> String| {
         std::array::from_fn(|mic| if told(mic) { show(&counters[mic]) } else { "-".to_owned() })
     };

@@ -203,7 +203,8 @@ impl View<'_> {
         let now = self.clocks.mono;
         let totals = self.shared.totals(self.engine, self.ring);
         let window_totals = self.past.then(now).map_or(totals, |then| totals.since(then));
-        let health = HealthFigures::of(self.engine.health(), now);
+        let health = HealthFigures::of(self.engine.health(), now)
+            .with_unnumbered(std::array::from_fn(|mic| self.engine.unnumbered(mic)));
         let silent_for = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| now - latest.arrival));
         Snapshot {
             server: ServerInfo {
