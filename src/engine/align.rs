@@ -13,7 +13,7 @@ mod place;
 use super::chunks::Chunk;
 use super::clock::ClockModel;
 use super::lag::Lag;
-use super::late::{Judgement, LateOrLost};
+use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
@@ -142,6 +142,11 @@ impl SharedAligner {
         &self.mics[mic].clock
     }
 
+    /// Why what is lost cannot be told.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.late.unnumbered()
+    }
+
     /// Another part of a chunk that was placed.
     pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         self.last_heard = Some(self.last_heard.map_or(a.newest_at, |last| last.max(a.newest_at)));
@@ -162,12 +167,16 @@ impl SharedAligner {
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
             self.restarted = a.new_sender;
+            if a.new_sender {
+                self.late.number_anew();
+            }
         } else if a.new_sender && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
             self.mics[a.mic].clock.restart();
         }
         if a.recut {
             self.tail.renew_nominal();
+            self.late.number_anew();
         }
         self.resolve_tentative(a, sink);
         let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;

@@ -27,6 +27,7 @@ mod nominal;
 pub mod packet;
 mod resample;
 mod review;
+mod silence;
 mod sinc;
 pub mod skew;
 mod skips;
@@ -53,6 +54,7 @@ use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
+use late::Unnumbered;
 use packet::{BadPayload, Packet};
 use resample::Resampling;
 use sinc::Kernel;
@@ -176,6 +178,8 @@ struct Mic {
     unplaced: u64,
     /// Bytes of a frame that were counted as none yet: a boundary cut it.
     carry: usize,
+    /// It was said that what the microphone loses cannot be told.
+    told_unnumbered: bool,
     latest: Option<Latest>,
 }
 
@@ -561,9 +565,33 @@ impl Engine {
         }
     }
 
+    /// Why it cannot be told of a microphone what it lost; `None` where it can.
+    pub fn unnumbered(&self, mic: usize) -> Option<String> {
+        let unnumbered = match &self.aligner {
+            Aligner::Shared(shared) => shared.unnumbered(),
+            Aligner::Independent(boards) => boards.unnumbered(mic),
+        };
+        unnumbered.map(|Unnumbered { period, jitter }| {
+            format!(
+                "its packets follow one another by {:.2} ms, and come {:.2} ms late in the mean: arrivals cannot number them",
+                period.as_secs_f64() * 1e3,
+                jitter.as_secs_f64() * 1e3,
+            )
+        })
+    }
+
     /// How a source cuts its chunks; `None` while that is being learnt.
     pub fn cut(&self, mic: usize) -> Option<Cut> {
         self.chunks.cut(mic)
+    }
+
+    fn tell_unnumbered(&mut self, mic: usize) {
+        let unnumbered = self.unnumbered(mic);
+        let told = std::mem::replace(&mut self.mics[mic].told_unnumbered, unnumbered.is_some());
+        if let Some(reason) = unnumbered.filter(|_| !told) {
+            let name = self.config.layout.name_of(mic);
+            self.say(format!("{name}: what it loses is unknown: {reason}"));
+        }
     }
 
     /// Samples of a source's chunk (of each channel), and of each of its pieces; `None` while they are being learnt.
@@ -607,6 +635,7 @@ impl Engine {
         }
         self.rates_due = at + Span::from_secs(1);
         for mic in 0..self.mics.len() {
+            self.tell_unnumbered(mic);
             if let Ok(rate) = self.clock(mic).rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);
             }

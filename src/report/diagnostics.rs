@@ -125,8 +125,8 @@ impl<'a> Sheet<'a> {
             level: faults::levels(&snapshot.health),
             health: faults::faults(&snapshot.health),
             loss: OfMics::of_channels(layout, |channel| {
-                let counters = &engine.mics[layout.source_of(channel)];
-                Loss::new(counters, snapshot.health.disagreements[channel].as_deref())
+                let source = layout.source_of(channel);
+                Loss::new(&engine.mics[source], snapshot.health.loss_unknown(source))
             }),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,

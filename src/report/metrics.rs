@@ -36,7 +36,8 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
 ///
 /// What is inferred lost may be taken back: a late packet shows up, a skip proves false. A Prometheus counter that falls means a restart and counts
 /// double; so these two families stay at the most that was ever exported until the truth has passed it;
-/// and as they are while a rate is not the nominal one, for then nothing is known of losses.
+/// and as they are while a rate is not the nominal one, for then nothing is known of losses. Where packets cannot be numbered, their
+/// microphone has no sample.
 #[derive(Debug, Default)]
 pub struct Exporter {
     /// By source.
@@ -48,7 +49,7 @@ impl Exporter {
     /// Remembers what is told of an array that its figures can fall below.
     fn note(&mut self, snapshot: &Snapshot) {
         let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
-        let told = |source: &usize| snapshot.health.disagreements[layout.first_of(*source)].is_none();
+        let told = |source: &usize| snapshot.health.loss_unknown(*source).is_none();
         self.lost.resize(layout.sources(), 0);
         for source in (0..layout.sources()).filter(told) {
             self.lost[source] = self.lost[source].max(counters.mics[source].lost);
@@ -68,7 +69,7 @@ impl Exporter {
             "micring_packets_lost_total",
             "counter",
             "Packets inferred lost; what is taken back shows in the diagnostics only.",
-            by_channel(layout).map(|source| Some(self.lost[source])),
+            by_channel(layout).map(|source| snapshot.health.unnumbered[source].is_none().then_some(self.lost[source])),
         );
         let cycles = &counters.cycles;
         text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);

@@ -19,6 +19,12 @@ test("a healthy board is healthy, and the figures say why", () => {
   assert.match(verdict.figure, /within 210 µs .* None of 2\u202f811 packets was lost/);
 });
 
+test("where it cannot be told what a microphone loses, nothing says that nothing was lost", () => {
+  const verdict = judge(facts({ lossUnknown: [null, "arrivals cannot number its packets", null] }));
+  assert.match(verdict.figure, /What mic 1 loses is unknown: arrivals cannot number its packets\.$/);
+  assert.doesNotMatch(verdict.figure, /None of/);
+});
+
 test("a microphone that falls behind, and goes on falling", () => {
   const verdict = judge(facts({ offsets: { mic: 2, us: 14_000, trend: "slower" } }));
   assert.deepEqual([verdict.level, verdict.kind, verdict.headline], ["warn", "lag", "Mic 2 is 14.0 ms behind and getting slower"]);

@@ -16,3 +16,5 @@ mod rates;
 mod resampled;
 mod rig;
 mod shared;
+mod short;
+mod silences;

@@ -116,7 +116,8 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
-    let mut health = HealthFigures::of(engine.health(), now);
+    let unnumbered = (0..engine.layout().sources()).map(|source| engine.unnumbered(source)).collect();
+    let mut health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
     if run.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }

@@ -209,9 +209,10 @@ impl View<'_> {
         let (totals, window_totals) = self.totals(stream);
         let shared = &self.plant.shared;
         let engine = &mut self.plant.arrays.of_mut(self.at).engine;
-        let health = HealthFigures::of(engine.health(), now);
         let layout = *engine.layout();
         let sources = || 0..layout.sources();
+        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
+        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
         let window_skew = engine.meter_mut().window(now);
         Snapshot {
             layout,

@@ -2,11 +2,12 @@
 //! older one has; and what becomes of those that may belong to two.
 
 use super::{Arrival, SharedAligner};
+use crate::engine::late::at_most;
 use crate::engine::tail::{Entry, Sink};
 use crate::time::{FramePos, MonoTime, Span};
 
 /// Earlier than the board's floor by more than the floor's error, beside the jitter.
-const BEFORE_BOARD: Span = Span::from_micros(-500);
+const BEFORE_BOARD: Span = Span::from_micros(500);
 /// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
 const BACKLOG: Span = Span::from_secs(5);
 
@@ -64,7 +65,7 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
+        let before = -at_most(BEFORE_BOARD, self.period(), 4) - self.late.jitter().mul_ratio(1, 2);
         let too_early = match self.residual(next_end, a.at) {
             Some(r) if self.is_settled(a.at) => r < before,
             _ => self.is_beyond_backlog(next_end, a.at),

@@ -230,6 +230,11 @@ export class Model {
       pieces,
       lost10,
       lostPieces10,
+      // Why it cannot be told what a microphone lost; null where it can.
+      lossUnknown: perMic((mic) => {
+        const { lost, reason } = d.loss[`mic${mic}`];
+        return lost === null ? (reason ?? "unknown") : null;
+      }),
       // Of which something came.
       chunks10: perMic((mic) => Math.round((received10[mic] + lostPieces10[mic]) / pieces[mic])),
       losing: perMic((mic) => justLost("lost", mic) || justLost("lost_pieces", mic)),
