@@ -167,11 +167,14 @@ fn assert_analysis_agrees(live: &Value, later: &Value) {
     }
     let (drift, later_drift) = (&live["clock_drift_ppm"], &later["clock_drift_ppm"]);
     for (clock, figure) in drift.as_object().unwrap() {
-        let of =
-            |figure: &Value, key: &str| figure[key].as_f64().unwrap_or_else(|| panic!("{clock} is known: {figure}"));
-        let apart = of(figure, "ppm") - of(&later_drift[clock], "ppm");
-        let uncertainty = of(figure, "uncertainty_ppm").min(of(&later_drift[clock], "uncertainty_ppm"));
-        assert!(apart.abs() <= uncertainty / 4.0, "{clock}: {figure} live, {} of the recording", later_drift[clock]);
+        // How wide it is, and whether it is known at all, is the machine's; that both say the same is not.
+        let later = &later_drift[clock];
+        let of = |key: &str| Some((figure[key].as_f64()?, later[key].as_f64()?));
+        let Some(((ppm, later_ppm), (a, b))) = of("ppm").zip(of("uncertainty_ppm")) else {
+            assert!(figure["reason"].is_string() || later["reason"].is_string(), "{clock}: {figure} live, {later}");
+            continue;
+        };
+        assert!((ppm - later_ppm).abs() <= a + b, "{clock}: {figure} live, {later} of the recording");
     }
 }
 

@@ -10,7 +10,7 @@
 
 mod place;
 
-use super::clock::ClockModel;
+use super::clock::{Again, ClockModel};
 use super::lag::Lag;
 use super::late::{Judgement, LateOrLost};
 use super::packet::Packet;
@@ -41,6 +41,8 @@ pub(super) struct Arrival<'a> {
     pub packet: Packet<'a>,
     /// The first of a sender that was not followed before.
     pub new_sender: bool,
+    /// Whether that is the same board.
+    pub again: Again,
 }
 
 /// What became of it.
@@ -68,6 +70,8 @@ pub(super) struct SharedAligner {
     released: bool,
     /// The last silence ended with another sender: the board was off, and sent nothing that could be lost.
     restarted: bool,
+    /// Who sent then.
+    again: Again,
     tail: Tail,
     first_heard: Option<MonoTime>,
     /// Since when the board's floor is being learnt, and from which position on.
@@ -89,6 +93,7 @@ impl SharedAligner {
             late: LateOrLost::default(),
             released: false,
             restarted: false,
+            again: Again::TheSame,
             tail: Tail::new(sample_rate),
             first_heard: None,
             floor_since: None,
@@ -113,10 +118,10 @@ impl SharedAligner {
             // newest.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
-            self.restarted = a.new_sender;
+            (self.restarted, self.again) = (a.new_sender, a.again);
         } else if a.new_sender && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
-            self.clocks[a.mic].restart();
+            self.clocks[a.mic].restart(a.again);
         }
         self.resolve_tentative(a, sink);
         let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
@@ -330,9 +335,9 @@ impl SharedAligner {
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
         (0..MICS).for_each(|mic| sink.meter.on_restart(mic));
         self.late.forget_level();
-        self.clock.restart();
+        self.clock.restart(self.again);
         self.floor_since = None;
-        self.clocks.iter_mut().for_each(ClockModel::restart);
+        self.clocks.iter_mut().for_each(|clock| clock.restart(self.again));
     }
 
     fn withholds(&self) -> bool {

@@ -129,7 +129,7 @@ impl Boards {
         sink.meter.on_restart(a.mic);
         let mut late = 0;
         if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
-            self.streams[a.mic].restart(&mut |d| {
+            self.streams[a.mic].restart(a.again, &mut |d| {
                 late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
             });
             if let Some(resampling) = &mut self.resampling {
@@ -139,7 +139,7 @@ impl Boards {
         } else {
             // Before the positions start nothing stands that the old offset says anything about.
             let returns = self.silent[a.mic].is_some();
-            self.streams[a.mic].restart(&mut |_| late += u64::from(returns));
+            self.streams[a.mic].restart(a.again, &mut |_| late += u64::from(returns));
         }
         self.ties[a.mic] = None;
         self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);

@@ -124,12 +124,16 @@ pub struct Trend {
     pub uncertainty_us_per_min: f64,
 }
 
-/// A rate error, with the half-width of its 95 % interval and the time that it was seen over.
+/// A rate error, with the half-width of its 95 % interval, the time that it was seen over, and how long ago that ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DriftFigure {
     pub ppm: f64,
     pub uncertainty_ppm: f64,
-    pub span: Span,
+    /// `None` where it holds by construction.
+    pub span: Option<Span>,
+    pub age: Option<Span>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
 }
 
 /// A figure, or why there is none.

@@ -39,7 +39,7 @@ use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
-use clock::ClockModel;
+use clock::{Again, ClockModel};
 use figures::Counters;
 use history::History;
 use hostclock::HostClock;
@@ -242,7 +242,12 @@ impl Engine {
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
         self.choose_clock(d, at);
         self.follow_rates(at);
-        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender };
+        let again = match admitted.replaced {
+            None => Again::TheSame,
+            Some(old) if old.ip() == d.sender.ip() => Again::AnotherPort,
+            Some(_) => Again::AnotherBoard,
+        };
+        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender, again };
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,
@@ -372,7 +377,7 @@ impl Engine {
         }
         self.rates_due = at + Span::from_secs(1);
         for mic in 0..MICS {
-            if let Ok(rate) = self.clock(mic).rate() {
+            if let Some(rate) = self.clock(mic).sharp_rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);
             }
         }

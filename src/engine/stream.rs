@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::clock::{ClockModel, Frozen, Rise};
+use super::clock::{Again, ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::grid::Heard;
 use super::late::{Judgement, LateOrLost};
@@ -115,11 +115,11 @@ impl Stream {
     }
 
     /// The board may have restarted: what waits is placed as it stands, and the offset is learnt anew.
-    pub fn restart(&mut self, place: &mut impl FnMut(Decided<'_>)) {
+    pub fn restart(&mut self, again: Again, place: &mut impl FnMut(Decided<'_>)) {
         self.late.settle_delayed();
         self.place_pending(place);
         self.late.forget_level();
-        self.clock.restart();
+        self.clock.restart(again);
         self.skips.clear();
         self.review = None;
         self.anchors = [None; 2];

@@ -378,6 +378,7 @@ struct DriftOf<'a> {
     ppm: Option<f64>,
     uncertainty_ppm: Option<f64>,
     span_s: Option<f64>,
+    age_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -388,8 +389,9 @@ impl DriftOf<'_> {
         DriftOf {
             ppm: known.map(|d| millionths(d.ppm)),
             uncertainty_ppm: known.map(|d| millionths(d.uncertainty_ppm)),
-            span_s: known.map(|d| seconds(d.span)),
-            reason: drift.as_ref().err().map(String::as_str),
+            span_s: known.and_then(|d| d.span).map(seconds),
+            age_s: known.and_then(|d| d.age).map(seconds),
+            reason: drift.as_ref().map_or_else(|why| Some(why.as_str()), |d| d.reason),
         }
     }
 }
@@ -630,7 +632,10 @@ mod tests {
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["last"], json!(100.5));
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["count"], json!(1));
         assert_eq!(body["loop_delay_us"]["mic2"]["max"], json!(42.0));
-        assert_eq!(body["clock_drift_ppm"]["mic0"], json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0}));
+        assert_eq!(
+            body["clock_drift_ppm"]["mic0"],
+            json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0, "age_s": 1.5})
+        );
         assert_eq!(body["server"]["hold_us"], json!(40_000));
         assert_eq!(body["server"]["uptime_s"], json!(61.5));
         assert_eq!(body["span_s"], json!(61.5));

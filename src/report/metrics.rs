@@ -144,6 +144,7 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
     );
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
+    let age = |drift: &Drift| drift.as_ref().ok().and_then(|drift| drift.age).map(Span::as_secs_f64);
     let (mics, pairs) = (&snapshot.drift.mics, &snapshot.drift.pairs);
     text.per_mic(
         "micring_clock_drift_ratio",
@@ -157,6 +158,12 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Half-width of the 95 % interval of micring_clock_drift_ratio.",
         mics.each_ref().map(uncertainty),
     );
+    text.per_mic(
+        "micring_clock_drift_age_seconds",
+        "gauge",
+        "How long ago the stretch ended that micring_clock_drift_ratio was seen over.",
+        mics.each_ref().map(age),
+    );
     text.per_pair(
         "micring_pair_drift_ratio",
         "Rate of the first microphone's clock minus that of the second.",
@@ -166,6 +173,11 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "micring_pair_drift_uncertainty_ratio",
         "Half-width of the 95 % interval of micring_pair_drift_ratio.",
         pairs.each_ref().map(uncertainty),
+    );
+    text.per_pair(
+        "micring_pair_drift_age_seconds",
+        "How long ago the stretch ended that micring_pair_drift_ratio was seen over.",
+        pairs.each_ref().map(age),
     );
 }
 

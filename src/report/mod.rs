@@ -149,19 +149,26 @@ pub struct DriftFigures {
 }
 
 impl DriftFigures {
-    /// What the clock models know: mean rates over the widest span that each believes.
-    pub fn of(clocks: [&ClockModel; MICS]) -> DriftFigures {
+    /// What the clock models know `now`: mean rates over the widest span that each believes. The microphones of one board have
+    /// one clock.
+    pub fn of(clocks: [&ClockModel; MICS], one_board: bool, now: MonoTime) -> DriftFigures {
         let figure = |rate: Result<RateEstimate, Unknown>| {
             rate.map_err(|unknown| unknown.to_string()).map(|rate| DriftFigure {
                 ppm: rate.ppm.0,
-                uncertainty_ppm: rate.uncertainty_95.0,
-                span: rate.span,
+                uncertainty_ppm: rate.at(now).uncertainty_95.0,
+                span: Some(rate.span),
+                age: Some(rate.age(now)),
+                reason: None,
             })
         };
-        DriftFigures {
-            mics: clocks.map(|clock| figure(clock.rate())),
-            pairs: PAIRS.map(|(first, second)| figure(clocks[first].rate_against(clocks[second]))),
-        }
+        let pair = |(first, second): (usize, usize)| {
+            if one_board && clocks[first].is_heard() && clocks[second].is_heard() {
+                let reason = Some("one board has one clock");
+                return Ok(DriftFigure { ppm: 0.0, uncertainty_ppm: 0.0, span: None, age: None, reason });
+            }
+            figure(clocks[first].rate_against(clocks[second]))
+        };
+        DriftFigures { mics: clocks.map(|clock| figure(clock.rate())), pairs: PAIRS.map(pair) }
     }
 
     /// No rate is known, for one reason.
@@ -287,7 +294,8 @@ mod tests {
         totals.engine.cycles.emitted = 1;
         totals.engine.cycles.complete = 1;
         totals.stream.subscribers = 2;
-        let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span: Span::from_secs(60) };
+        let (span, age) = (Some(Span::from_secs(60)), Some(Span::from_millis(1_500)));
+        let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span, age, reason: None };
         let drift =
             DriftFigures { mics: std::array::from_fn(|_| Ok(figure)), pairs: std::array::from_fn(|_| Ok(figure)) };
         snapshot_of(one_cycle(), totals, drift)
@@ -295,6 +303,20 @@ mod tests {
 
     pub(super) fn full_histograms() -> SkewHistograms {
         one_cycle().histograms()
+    }
+
+    #[test]
+    fn microphones_of_one_board_do_not_drift_apart_once_both_are_heard() {
+        let mut clocks: [ClockModel; MICS] = std::array::from_fn(|_| ClockModel::new(48_000));
+        let now = MonoTime::from_nanos(1_000_000_000);
+        for clock in &mut clocks[..2] {
+            clock.observe(FramePos(512), now);
+        }
+        let figures = DriftFigures::of(clocks.each_ref(), true, now);
+        let pair = figures.pairs[0].as_ref().expect("by construction");
+        assert_eq!((pair.ppm, pair.uncertainty_ppm, pair.reason.is_some()), (0.0, 0.0, true));
+        assert!(figures.pairs[1].is_err() && figures.mics[0].is_err(), "not heard, and not for long enough");
+        assert!(DriftFigures::of(clocks.each_ref(), false, now).pairs[0].is_err(), "two boards have two clocks");
     }
 
     #[test]

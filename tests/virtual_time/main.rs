@@ -9,6 +9,7 @@ mod inputs;
 mod lags;
 mod memory;
 mod models;
+mod rates;
 mod resampled;
 mod rig;
 mod shared;

@@ -60,6 +60,9 @@ fn summary(out: &mut String, findings: &Findings) {
     );
     for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
         *out += &match drift {
+            Ok(figure) if figure.reason.is_some() => {
+                format!("<p>The clock of mic {first} is that of mic {second}: one board.</p>")
+            }
             Ok(figure) => format!(
                 "<p>The clock of mic {first} runs {:+.3} ppm (&plusmn;{:.3}) against that of mic {second}.</p>",
                 figure.ppm, figure.uncertainty_ppm

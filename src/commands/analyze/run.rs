@@ -398,7 +398,7 @@ impl Run {
     /// The timeline is drawn with the drift taken out, once that is known.
     fn follow_drift(&mut self) {
         for mic in 0..MICS {
-            let Ok(rate) = self.engine.clock(mic).rate() else { continue };
+            let Some(rate) = self.engine.clock(mic).sharp_rate() else { continue };
             // The timeline is tilted when the rate is first known, and at the end: tilting what is merged costs a little.
             if let Some(timeline) = &mut self.timeline
                 && (!self.drift_known[mic] || self.held.is_empty())

@@ -214,7 +214,7 @@ impl View<'_> {
             latest_offsets: self.engine.meter().latest_offsets(),
             totals,
             skew: self.engine.meter().since_start(),
-            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))),
+            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic)), self.engine.is_shared(), now),
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),

@@ -9,6 +9,7 @@
 //! arrival of each second ([`minima`]) goes into a lower hull ([`hull`]); its middle edge over several spans is believed
 //! where the arrivals stay in contact with it all along ([`fit`]). Where they do not, rate and path cannot be told apart,
 //! and the rate is [`Unknown`]; where they do, [`rate`] says how sure it is, also for a crystal that wanders ([`wander`]).
+//! Lines that are not sharp are told and not followed; those of the first minute come from shorter stretches than seconds.
 //! A constant path delay cannot be seen at all: rates are absolute, offsets are not.
 
 mod fit;
@@ -28,8 +29,9 @@ use wander::Wander;
 
 /// The floor follows no wider span than this: what a rate turns by within a span bends the phase by its square.
 const PHASE_SPAN_S: f64 = 120.0;
-/// How fast the phase of the alignment line may be mended.
+/// How fast the phase of the alignment line may be mended; and before anything is known.
 const MAX_SLEW_PPM: f64 = 50.0;
+const FIRST_SLEW_PPM: f64 = 500.0;
 /// The time in which a phase error would be mended, if the slew allows.
 const SLEW_OVER_S: f64 = 10.0;
 /// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
@@ -41,6 +43,8 @@ const FIRST_RISE_PPM: f64 = 200.0;
 const RISE_BLUR_US: f64 = 200.0;
 /// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
 const LOWERED: Span = Span::from_secs(20);
+/// Within the first seconds no line says that the floor moves.
+const LONG_ENOUGH_S: usize = 20;
 /// Without a believable line for this long, what was known is given up.
 const GIVE_UP: Span = Span::from_secs(300);
 
@@ -67,6 +71,18 @@ impl Envelope {
 #[derive(Clone, Copy, Debug)]
 pub struct Frozen(Envelope);
 
+/// Who sends after an offset was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Again {
+    /// The same board: a crystal keeps its rate.
+    TheSame,
+    /// The same address from another port: a board that restarted, or another one behind one address. The rate is told until what
+    /// comes says another.
+    AnotherPort,
+    /// Another address is another board: nothing that was known holds for it.
+    AnotherBoard,
+}
+
 /// The floor that was believed anew stands above earlier arrivals.
 #[derive(Clone, Copy, Debug)]
 pub struct Rise {
@@ -82,6 +98,10 @@ pub struct Rise {
 pub struct ClockModel {
     sample_rate_hz: u32,
     minima: Minima,
+    /// The same of the first minute of the present offset.
+    early: Minima,
+    /// Where that began.
+    beginning: Option<i64>,
     fitter: Fitter,
     wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
@@ -92,6 +112,8 @@ pub struct ClockModel {
     phase: Option<Envelope>,
     /// The newest accepted lines, and when they were; kept on hold.
     known: Option<(Lines, MonoTime)>,
+    /// What is told while nothing is known: lines that are not sharp, or that were known before.
+    told: Option<Lines>,
     /// Found with the newest lines, if nothing was known before them.
     risen: Option<Rise>,
     /// Where the last second ended, on the axis of sample time.
@@ -105,12 +127,15 @@ impl ClockModel {
         ClockModel {
             sample_rate_hz,
             minima: Minima::new(),
+            early: Minima::early(),
+            beginning: None,
             fitter: Fitter::new(),
             wander: Wander::new(),
             floor: None,
             accepted: None,
             phase: None,
             known: None,
+            told: None,
             risen: None,
             refitted: 0,
             rejected: Some(Rejected::TooShort),
@@ -122,6 +147,10 @@ impl ClockModel {
         let x = self.sample_time(pos);
         let arrival = Arrival { x, y: at.as_nanos() - x, at };
         self.lower_to(arrival);
+        self.beginning.get_or_insert(x);
+        if self.known.is_none() {
+            self.early.push_early(arrival, self.slope());
+        }
         if self.minima.push(arrival, self.slope()) {
             self.refit(x, at);
         }
@@ -145,7 +174,7 @@ impl ClockModel {
 
     /// The floor as it is believed now, where the rate is known to `ppm` at least: only then does it hold for minutes.
     pub fn freeze(&self, ppm: f64) -> Option<Frozen> {
-        self.rate().ok().filter(|rate| rate.uncertainty_95.0 < ppm)?;
+        self.sharp_rate().filter(|rate| rate.uncertainty_95.0 < ppm)?;
         self.floor.map(Frozen)
     }
 
@@ -167,6 +196,7 @@ impl ClockModel {
     pub fn renumber(&mut self, since: MonoTime, frames: i64) {
         let by = Span::from_nanos(self.sample_time(FramePos(frames)));
         self.minima.renumber(since, by);
+        self.early.renumber(since, by);
         if frames < 0
             && let Some(floor) = self.floor
         {
@@ -194,45 +224,61 @@ impl ClockModel {
         }
     }
 
-    /// The offset is lost (reboot, long silence), the rate is kept.
-    pub fn restart(&mut self) {
+    /// The offset is lost (reboot, long silence); what becomes of the rate depends on who sends.
+    pub fn restart(&mut self, again: Again) {
+        match again {
+            Again::TheSame => {}
+            Again::AnotherPort => self.told = self.known.take().map(|(lines, _)| lines).or(self.told.take()),
+            Again::AnotherBoard => {
+                (self.known, self.told) = (None, None);
+                self.wander = Wander::new();
+                self.rejected = Some(Rejected::TooShort);
+            }
+        }
         self.minima.clear();
+        self.early.begin_early();
+        self.beginning = None;
         self.floor = None;
         self.accepted = None;
         self.phase = None;
     }
 
-    /// The mean rate over the widest span that is believed. While the delay's floor moves, that of the last such span, for
-    /// up to 300 s: `RateEstimate::until` says when it ended.
+    /// Whether anything was heard of it.
+    pub fn is_heard(&self) -> bool {
+        self.floor.is_some() || self.lines().is_ok()
+    }
+
+    /// The mean rate over the widest span that is believed, however wide its interval. While the delay's floor moves, that of
+    /// the last such span: `RateEstimate::until` says when it ended, `RateEstimate::at` what is left of it.
     pub fn rate(&self) -> Result<RateEstimate, Unknown> {
         self.lines().map(Lines::mean)
     }
 
+    /// The same where it is known well enough to be followed.
+    pub fn sharp_rate(&self) -> Option<RateEstimate> {
+        self.known.as_ref().map(|(lines, _)| lines.mean())
+    }
+
     /// The rate at this moment. Unknown while the delay's floor moves.
     pub fn rate_now(&self) -> Result<RateEstimate, Unknown> {
-        let lines = self.lines()?;
-        if self.rejected.is_some() {
-            return Err(self.reason());
-        }
+        let (lines, _) = self.known.as_ref().filter(|_| self.rejected.is_none()).ok_or_else(|| self.reason())?;
         lines.now().map(|(rate, _)| rate).ok_or(Unknown::FloorMoves)
     }
 
     /// The mean rate of this clock minus that of `other`, over a stretch of time over which both are known. What the host's
     /// clock did in that time cancels.
     pub fn rate_against(&self, other: &ClockModel) -> Result<RateEstimate, Unknown> {
-        self.lines()?.against(other.lines()?)
+        Ok(self.lines()?.against(other.lines()?))
     }
 
     fn lines(&self) -> Result<&Lines, Unknown> {
-        self.known.as_ref().map(|(lines, _)| lines).ok_or_else(|| self.reason())
+        self.known.as_ref().map(|(lines, _)| lines).or(self.told.as_ref()).ok_or_else(|| self.reason())
     }
 
+    /// Bent is what the first seconds often are by chance.
     fn reason(&self) -> Unknown {
-        match self.rejected {
-            Some(Rejected::TooShort) => Unknown::TooShort,
-            Some(Rejected::Wide) => Unknown::TooUncertain,
-            Some(Rejected::Bent) | None => Unknown::FloorMoves,
-        }
+        let heard = self.early.is_full() || self.minima.newest_first().count() > LONG_ENOUGH_S;
+        if self.rejected == Some(Rejected::Bent) && heard { Unknown::FloorMoves } else { Unknown::TooShort }
     }
 
     /// Once a second: new lines under what is kept.
@@ -240,14 +286,17 @@ impl ClockModel {
         let floor = self.floor.expect("an arrival was observed before a second ended").moved_to(x);
         let newest = *self.minima.newest_first().next().expect("a second has just ended");
         if self.known.as_ref().is_some_and(|(_, when)| at - *when > GIVE_UP) {
-            self.known = None;
+            self.told = self.known.take().map(|(lines, _)| lines);
         }
+        let beginning = *self.beginning.get_or_insert(x);
         let prior = self.known.as_ref().map(|(lines, when)| Prior {
             slope: lines.fits.last().expect("there are lines").line.slope,
             floor: (floor.at(newest.x) - newest.y) as f64 * 1e-3,
             rise: MAX_RISE_US + RISE_PPM * (at - *when).as_secs_f64(),
         });
-        self.rejected = self.fitter.fit(&self.minima, prior).err();
+        self.rejected = self.fitter.fit(&self.minima, beginning, prior).err();
+        let early =
+            if self.known.is_none() && self.rejected.is_some() { self.tell(newest.at, beginning) } else { None };
         self.wander.record(&self.fitter.fits);
         self.risen = if self.known.is_none() && self.rejected.is_none() { self.rise(newest) } else { None };
         let best = match self.rejected {
@@ -257,6 +306,7 @@ impl ClockModel {
                 let lines = Lines { fits, newest: newest.at, wander: self.wander.per_second() };
                 let best = lines.floor_line(PHASE_SPAN_S);
                 self.known = Some((lines, at));
+                self.told = None;
                 Some(best)
             }
             Some(_) if self.accepted.is_some() => None,
@@ -274,6 +324,7 @@ impl ClockModel {
             }
             (Some(_), Some(accepted)) => self.on_hold(accepted.moved_to(x), at),
             // Whatever crystal it is, the floor climbs by so much at most.
+            (Some(_), None) if early.is_some() => early.map_or(floor, |early| early.moved_to(x)),
             (Some(_), None) => {
                 let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.refitted) as f64) as i64;
                 best.map_or(floor, |best| Envelope { y: best.y.min(highest), ..best })
@@ -282,6 +333,30 @@ impl ClockModel {
         self.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
+    }
+
+    /// While nothing is known: the line that tells most, though it may not be sharp. Returns that of the first minute, where
+    /// nothing else would follow so steep a one.
+    fn tell(&mut self, newest: MonoTime, beginning: i64) -> Option<Envelope> {
+        let wide = self.fitter.wide.map(|fit| (fit, newest));
+        let early = self.early.newest_first().next().copied().filter(|_| !self.early.is_full());
+        let early = early.and_then(|from| Some((self.fitter.fit_early(&self.early, beginning).ok()?, from)));
+        let candidates = early.map(|(fit, from)| (fit, from.at)).into_iter().chain(wide);
+        let best = candidates.min_by(|(a, _), (b, _)| a.deviation.total_cmp(&b.deviation));
+        // So steep a line was a load ramp, if it ends before it was long enough to be known.
+        self.told = self.told.take().filter(|told| !told.fits.iter().all(|fit| fit.is_steep() && best.is_none()));
+        if let Some((fit, newest)) = best {
+            let wander = self.wander.per_second();
+            let told = self.told.get_or_insert_with(|| Lines { fits: Vec::new(), newest, wander });
+            if !told.says_more(&fit, newest) {
+                told.fits.clear();
+                told.fits.push(fit);
+                (told.newest, told.wander) = (newest, wander);
+            }
+        }
+        let (fit, from) = early.filter(|(fit, _)| fit.is_steep() && self.accepted.is_none())?;
+        let y = from.y + (fit.line.at_zero * 1e3).round() as i64;
+        Some(Envelope { x: from.x, y, slope: fit.line.slope * 1e-6 })
     }
 
     /// How far the widest line stands above the lowest of what arrived before it was first touched.
@@ -317,16 +392,17 @@ impl ClockModel {
         let phase = self.phase.unwrap_or(floor).moved_to(x);
         let on_hold = self.accepted.is_some() && self.rejected.is_some();
         let error_us = if on_hold { 0.0 } else { (floor.at(x) - phase.y) as f64 * 1e-3 };
-        let mend = (error_us / SLEW_OVER_S).clamp(-MAX_SLEW_PPM, MAX_SLEW_PPM);
+        let most = if self.known.is_some() { MAX_SLEW_PPM } else { FIRST_SLEW_PPM };
+        let mend = (error_us / SLEW_OVER_S).clamp(-most, most);
         self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
     }
 
     /// dy/dx as known now.
     fn slope(&self) -> f64 {
-        match (&self.floor, &self.known) {
+        match (&self.floor, self.lines()) {
             (Some(floor), _) => floor.slope,
-            (None, Some((lines, _))) => lines.fits.last().expect("there are lines").line.slope * 1e-6,
-            (None, None) => 0.0,
+            (None, Ok(lines)) => lines.fits.last().expect("there are lines").line.slope * 1e-6,
+            (None, Err(_)) => 0.0,
         }
     }
 
@@ -404,12 +480,57 @@ mod tests {
     }
 
     #[test]
-    fn before_there_is_enough_the_rate_is_unknown_and_says_why() {
+    fn before_there_is_enough_the_rate_is_unknown_and_says_why_and_then_it_is_told_however_wide() {
         let (mut mic, mut model) = (Mic::new(20.0, 1_000.0, 7), ClockModel::new(RATE));
         assert_eq!(model.floor_at(FramePos(0)), None);
-        mic.run(&mut model, 5.0);
+        mic.run(&mut model, 2.9);
         assert_eq!(model.rate(), Err(Unknown::TooShort));
+        mic.run(&mut model, 2.1);
+        let rate = model.rate().expect("five seconds are enough");
+        assert!((rate.ppm.0 - 20.0).abs() <= rate.uncertainty_95.0, "{rate:?}");
+        assert!(model.sharp_rate().is_none(), "nothing follows it");
         assert!(mic.floor_error_us(&model).abs() < 300.0);
+    }
+
+    #[test]
+    fn a_rate_is_kept_and_told_older_while_the_floor_moves() {
+        let (mut mic, mut model) = (Mic::new(20.0, 300.0, 53), ClockModel::new(RATE));
+        mic.run(&mut model, 120.0);
+        let before = model.rate().unwrap();
+        let mut asked = Vec::new();
+        // Half an hour in which the floor is somewhere else each quarter of a minute.
+        for k in 0..(93.75 * 1_800.0) as i64 {
+            let (pos, at) = mic.next();
+            model.observe(pos, at + Span::from_millis(5 + (k / 1_400) * 13 % 40));
+            if k % 20_000 == 19_999 {
+                asked.push((model.rate().expect("it was known").at(at), model.rate().unwrap().age(at)));
+            }
+        }
+        println!("{before:?} {asked:?}");
+        for (rate, age) in &asked {
+            assert!((rate.ppm.0 - 20.0).abs() < rate.uncertainty_95.0, "{rate:?}");
+            assert!(*age > Span::from_secs(60) && rate.uncertainty_95.0 > before.uncertainty_95.0, "{rate:?} {age:?}");
+        }
+        assert!(asked.windows(2).all(|w| w[1].1 > w[0].1 && w[1].0.uncertainty_95.0 > w[0].0.uncertainty_95.0));
+    }
+
+    #[test]
+    fn another_board_is_learnt_anew_and_the_same_one_keeps_its_rate() {
+        for again in [Again::AnotherBoard, Again::AnotherPort, Again::TheSame] {
+            let (mut mic, mut model) = (Mic::new(40.0, 500.0, 59), ClockModel::new(RATE));
+            mic.run(&mut model, 180.0);
+            model.restart(again);
+            assert_eq!(model.rate().is_ok(), again != Again::AnotherBoard);
+            let mut other = Mic::new(-40.0, 500.0, 61);
+            for _ in 0..938 {
+                let (pos, at) = other.next();
+                model.observe(pos, at + Span::from_secs(400));
+            }
+            let rate = model.rate().unwrap();
+            // From another port it was another crystal, and shows itself.
+            let truth = if again == Again::TheSame { 40.0 } else { -40.0 };
+            assert!((rate.ppm.0 - truth).abs() <= rate.uncertainty_95.0, "{rate:?}");
+        }
     }
 
     #[test]
@@ -446,7 +567,7 @@ mod tests {
     fn a_restart_takes_the_offset_anew_and_keeps_the_rate() {
         let (mut mic, mut model) = (Mic::new(20.0, 500.0, 17), ClockModel::new(RATE));
         mic.run(&mut model, 120.0);
-        model.restart();
+        model.restart(Again::TheSame);
         assert_eq!(model.floor_at(FramePos(0)), None);
         let rate = model.rate().unwrap();
         assert!((rate.ppm.0 - 20.0).abs() < 0.3);
