@@ -13,6 +13,7 @@
 
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
+use super::figures::{Alignment, Known};
 use super::grid::{Grid, Heard};
 use super::packet::SAMPLE_BYTES;
 use super::resample::Resampling;
@@ -28,6 +29,8 @@ const SILENCE: Span = Span::from_millis(500);
 const LEARN: Span = Span::from_secs(1);
 /// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
 const EDGE_SHARE: i64 = 16;
+/// What arrival times cannot tell of an offset.
+const LEFT_OUT: &str = "the least time that each path takes, which differs by a constant";
 /// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
 const HYSTERESIS: f64 = 0.25;
 
@@ -78,6 +81,33 @@ impl Boards {
 
     pub fn clock(&self, mic: usize) -> &ClockModel {
         &self.streams[mic].clock
+    }
+
+    /// How far two channels are apart at `now`, by what their clocks know best: placing follows that, but slowly and by whole
+    /// samples.
+    pub fn alignment(&self, first: usize, second: usize, now: MonoTime) -> Known<Alignment> {
+        let ((a, own), (b, other)) = (self.stands(first, now)?, self.stands(second, now)?);
+        let uncertainty = Span::from_secs_f64(own.as_secs_f64().hypot(other.as_secs_f64()));
+        let offset = Span::from_secs_f64((a - b) / f64::from(self.sample_rate));
+        Ok(Alignment { offset, uncertainty, leaves_out: Some(LEFT_OUT), reason: None })
+    }
+
+    /// The common position of what a microphone takes at `now`, and how well that is known.
+    fn stands(&self, mic: usize, now: MonoTime) -> Known<(f64, Span)> {
+        let stream = &self.streams[mic];
+        if stream.last_heard().is_none_or(|last| now - last >= SILENCE) {
+            return Err("a microphone of the pair is silent");
+        }
+        let tie = self.ties[mic].as_ref().filter(|_| self.grid.is_some()).ok_or("a microphone has no place yet")?;
+        let offset = match &self.resampling {
+            Some(resampling) => resampling.offset(mic).ok_or("a microphone has no place yet")?,
+            None => tie.offset as f64,
+        };
+        let end = stream.end();
+        let known = stream.clock.floor_at(end).zip(stream.clock.floor_95(now));
+        let (at, uncertainty) = known.ok_or("a clock is not known well enough yet")?;
+        let hz = f64::from(self.sample_rate) * (1.0 + stream.clock.rate().map_or(0.0, |rate| rate.ppm.0) * 1e-6);
+        Ok((end.0 as f64 + (now - at).as_secs_f64() * hz + offset, uncertainty))
     }
 
     pub fn hold(&self) -> Span {

@@ -136,6 +136,18 @@ pub struct DriftFigure {
     pub reason: Option<&'static str>,
 }
 
+/// How far two channels are apart as they are placed: the first's samples stand so much later than those of the second that
+/// were taken at the same moment. With the half-width of the 95 % interval.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Alignment {
+    pub offset: Span,
+    pub uncertainty: Span,
+    /// What the interval says nothing about.
+    pub leaves_out: Option<&'static str>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
+}
+
 /// A figure, or why there is none.
 pub type Known<T> = Result<T, &'static str>;
 

@@ -40,7 +40,7 @@ use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use clock::{Again, ClockModel};
-use figures::Counters;
+use figures::{Alignment, Counters, Known, PAIRS};
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
@@ -350,6 +350,22 @@ impl Engine {
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
         matches!(self.aligner, Aligner::Shared(_))
+    }
+
+    /// How far the channels of each pair are apart as they are placed.
+    pub fn alignment(&self, now: MonoTime) -> [Known<Alignment>; PAIRS.len()] {
+        PAIRS.map(|(first, second)| match &self.aligner {
+            Aligner::Independent(boards) => boards.alignment(first, second, now),
+            Aligner::Shared(_) if self.latest[first].is_none() || self.latest[second].is_none() => {
+                Err("a microphone was never heard")
+            }
+            Aligner::Shared(_) => Ok(Alignment {
+                offset: Span::ZERO,
+                uncertainty: Span::ZERO,
+                leaves_out: None,
+                reason: Some("one board sends in order: the order places the samples"),
+            }),
+        })
     }
 
     /// The longest wait for a missing packet at present.

@@ -45,6 +45,11 @@ impl Resampling {
         self.axis = axis;
     }
 
+    /// Common position minus own position of a channel.
+    pub fn offset(&self, mic: usize) -> Option<f64> {
+        self.tracks[mic].cursor.map(Cursor::offset)
+    }
+
     /// Puts a decided packet on the common axis; what the filter still waits for comes with the next. True when it came too
     /// late for its cycle; and the channel's offset in whole samples.
     pub fn place(

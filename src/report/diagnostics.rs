@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Drift, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
-use crate::engine::figures::{Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
+use crate::engine::figures::{Alignment, Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
 use crate::engine::window::WINDOW;
 use crate::time::Span;
 
@@ -70,6 +70,7 @@ struct Sheet<'a> {
     jitter_us: Jitter,
     pdv_us: PerMic<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
+    alignment: PerPair<AlignmentOf>,
     loss: PerMic<Loss>,
     cycles: Cycles,
     stream: Stream,
@@ -119,6 +120,9 @@ impl<'a> Sheet<'a> {
                 mic0_vs_mic2: drift02,
                 mic1_vs_mic2: drift12,
             },
+            alignment: PerPair::from(
+                snapshot.alignment.map(|pair| AlignmentOf::new(pair, snapshot.server.sample_rate)),
+            ),
             loss: PerMic::from(engine.mics.map(|mic| Loss {
                 lost: mic.lost,
                 late: mic.late,
@@ -397,6 +401,32 @@ impl DriftOf<'_> {
 }
 
 #[derive(Serialize)]
+struct AlignmentOf {
+    offset_us: Option<f64>,
+    uncertainty_us: Option<f64>,
+    offset_samples: Option<f64>,
+    uncertainty_samples: Option<f64>,
+    leaves_out: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl AlignmentOf {
+    fn new(alignment: Known<Alignment>, sample_rate: u32) -> AlignmentOf {
+        let known = alignment.ok();
+        let samples = |span: Span| millionths(span.as_secs_f64() * f64::from(sample_rate));
+        AlignmentOf {
+            offset_us: known.map(|a| a.offset.as_micros_f64()),
+            uncertainty_us: known.map(|a| a.uncertainty.as_micros_f64()),
+            offset_samples: known.map(|a| samples(a.offset)),
+            uncertainty_samples: known.map(|a| samples(a.uncertainty)),
+            leaves_out: known.and_then(|a| a.leaves_out),
+            reason: alignment.map_or_else(Some, |a| a.reason),
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct Loss {
     lost: u64,
     late: u64,
@@ -638,6 +668,11 @@ mod tests {
         );
         assert_eq!(body["server"]["hold_us"], json!(40_000));
         assert_eq!(body["server"]["uptime_s"], json!(61.5));
+        let pair = &body["alignment"]["mic0_vs_mic2"];
+        // 12.5 us and 5 us are 0.6 and 0.24 samples of 1/48000 s.
+        assert_eq!((&pair["offset_us"], &pair["uncertainty_us"]), (&json!(-12.5), &json!(5.0)));
+        assert_eq!((&pair["offset_samples"], &pair["uncertainty_samples"]), (&json!(-0.6), &json!(0.24)));
+        assert_eq!(pair["leaves_out"], json!("paths"));
         assert_eq!(body["span_s"], json!(61.5));
         assert_eq!(body["window"]["span_s"], json!(10.0));
         assert_eq!(body["packet_stats"]["packet_errors"], json!([7, 7, 7]), "3 malformed and 4 truncated");

@@ -179,6 +179,16 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "How long ago the stretch ended that micring_pair_drift_ratio was seen over.",
         pairs.each_ref().map(age),
     );
+    text.per_pair(
+        "micring_alignment_offset_seconds",
+        "How much later the first channel's samples stand than those of the second that were taken at the same moment.",
+        snapshot.alignment.map(|pair| pair.ok().map(|pair| pair.offset.as_secs_f64())),
+    );
+    text.per_pair(
+        "micring_alignment_uncertainty_seconds",
+        "Half-width of the 95 % interval of micring_alignment_offset_seconds.",
+        snapshot.alignment.map(|pair| pair.ok().map(|pair| pair.uncertainty.as_secs_f64())),
+    );
 }
 
 fn http(text: &mut Text, snapshot: &Snapshot) {

@@ -15,7 +15,7 @@ pub use summaries::{diagnostics, latest};
 
 use crate::MICS;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
-use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
+use crate::engine::figures::{Alignment, Counters, DriftFigure, Known, PAIRS, SkewFigures};
 use crate::time::{MonoTime, Span};
 
 /// What does not change, or changes seldom, about the running server.
@@ -193,6 +193,8 @@ pub struct Snapshot {
     pub totals: Totals,
     pub skew: SkewFigures,
     pub drift: DriftFigures,
+    /// How far the channels of each pair are apart as they are placed.
+    pub alignment: [Known<Alignment>; PAIRS.len()],
     /// Time since each microphone's last accepted packet; `None` before its first.
     pub silent_for: [Option<Span>; MICS],
     /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
@@ -271,6 +273,7 @@ mod tests {
             totals,
             skew: meter.since_start(),
             drift,
+            alignment: [Err("too early"); PAIRS.len()],
             silent_for: [None; MICS],
             window_totals: totals.since(&Totals::default()),
             window_skew: meter.window(now),
@@ -298,7 +301,9 @@ mod tests {
         let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span, age, reason: None };
         let drift =
             DriftFigures { mics: std::array::from_fn(|_| Ok(figure)), pairs: std::array::from_fn(|_| Ok(figure)) };
-        snapshot_of(one_cycle(), totals, drift)
+        let (offset, uncertainty) = (Span::from_nanos(-12_500), Span::from_micros(5));
+        let alignment = [Ok(Alignment { offset, uncertainty, leaves_out: Some("paths"), reason: None }); PAIRS.len()];
+        Snapshot { alignment, ..snapshot_of(one_cycle(), totals, drift) }
     }
 
     pub(super) fn full_histograms() -> SkewHistograms {

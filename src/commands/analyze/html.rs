@@ -6,7 +6,7 @@ use super::plot::{Axis, Plot, escaped};
 use super::table;
 use super::timeline::{Cell, Range};
 use crate::MICS;
-use crate::engine::figures::{Buckets, PAIRS};
+use crate::engine::figures::{Alignment, Buckets, Known, PAIRS};
 use crate::stats::stability::{Deviations, Stability};
 
 /// Colours of microphones 0, 1, 2 and of the three pairs.
@@ -58,6 +58,7 @@ fn summary(out: &mut String, findings: &Findings) {
         lost + received,
         100.0 * lost as f64 / (lost + received).max(1) as f64
     );
+    *out += &aligned(findings).unwrap_or_default();
     for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
         *out += &match drift {
             Ok(figure) if figure.reason.is_some() => {
@@ -70,6 +71,16 @@ fn summary(out: &mut String, findings: &Findings) {
             Err(reason) => format!("<p>Drift of mic {first} against mic {second}: unknown, {}.</p>", escaped(reason)),
         };
     }
+}
+
+/// One number for how well the channels are aligned, where clocks decide that.
+fn aligned(findings: &Findings) -> Option<String> {
+    let snapshot = &findings.snapshot;
+    let apart = |pair: &Known<Alignment>| pair.ok().map(|a| a.offset.abs().as_secs_f64() + a.uncertainty.as_secs_f64());
+    let pairs: Option<Vec<f64>> = snapshot.alignment.iter().map(apart).collect();
+    let most = pairs?.into_iter().fold(0.0, f64::max) * f64::from(snapshot.server.sample_rate);
+    let left_out = snapshot.alignment[0].ok().and_then(|a| a.leaves_out)?;
+    Some(format!("<p>At the end aligned within {most:.1} samples (95 %), but for {left_out}.</p>"))
 }
 
 fn key(names: [String; 3]) -> String {

@@ -148,6 +148,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         totals,
         skew,
         drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic)), engine.is_shared(), now),
+        alignment: engine.alignment(now),
         silent_for: std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival)),
         window_totals: past
             .then(now)

@@ -112,6 +112,10 @@ fn pairs(out: &mut String, findings: &Findings) {
     );
     // Known drift of the first against the second.
     row("drift, first minus second, ppm", snapshot.drift.pairs.each_ref().map(drift));
+    row(
+        "placed apart at the end, us",
+        snapshot.alignment.map(|pair| or_dash(pair, |a| format!("{} +-{}", us(a.offset), us(a.uncertainty)))),
+    );
     for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
         if let Err(reason) = drift {
             line!(out, "  drift of {first} against {second} unknown: {reason}");

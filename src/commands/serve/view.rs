@@ -215,6 +215,7 @@ impl View<'_> {
             totals,
             skew: self.engine.meter().since_start(),
             drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic)), self.engine.is_shared(), now),
+            alignment: self.engine.alignment(now),
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),

@@ -50,7 +50,7 @@ const TOUCH_US: f64 = 1.0;
 const DEVIATION: f64 = 1.0 / 5.6;
 const DEVIATION_PER_SHAPE: f64 = 0.5;
 /// Of lines that few points carry: a factor, and the same for shape.
-const WIDE: (f64, f64) = (1.2, 1.6);
+const WIDE: (f64, f64) = (1.4, 3.2);
 /// What stamps and their conversion resolve at best, in microseconds.
 const STAMPS_US: f64 = 0.3;
 /// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of
@@ -70,6 +70,8 @@ pub struct Fit {
     pub half_width: f64,
     /// The standard deviation of the slope.
     pub deviation: f64,
+    /// How high the lowest points of its last third lie above it, in the mean of four: so well is its height known there.
+    pub level: f64,
     /// Where the line is first and last touched, in seconds.
     pub first: f64,
     pub last: f64,
@@ -266,7 +268,7 @@ impl Fitter {
         }
         // Of few points few touch it; where the line is over all of them, those in contact tell how far it can be off.
         let (first, last) = if span == EARLY { ends } else { (first, last) };
-        let half_width = half_width(points, line, first, last);
+        let (half_width, level) = half_width(points, line, first, last);
         if !half_width.is_finite() {
             return Err(Rejected::Bent);
         }
@@ -275,7 +277,7 @@ impl Fitter {
             if half_width <= SHARP_PPM && span != EARLY { (1.0, DEVIATION_PER_SHAPE) } else { WIDE };
         let deviation = half_width * DEVIATION * scale * (1.0 + per_shape * steepness);
         let touches_now = if span == EARLY { last >= first / 3.0 } else { last >= -NOW_S && touched_before };
-        Ok(Fit { span, line, half_width, deviation, first, last, touches_now })
+        Ok(Fit { span, line, half_width, deviation, level, first, last, touches_now })
     }
 }
 
@@ -293,8 +295,9 @@ fn ends(points: &[Point], pass: impl Fn(&Point) -> bool) -> Option<(f64, f64)> {
     Some((oldest.x, newest.x))
 }
 
-/// How far the slope can be off: in each third of the stretch the floor lies somewhere within its lowest points.
-fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
+/// How far the slope can be off: in each third of the stretch the floor lies somewhere within its lowest points. And how high
+/// those of the last third lie.
+fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> (f64, f64) {
     let third = (last - first) / 3.0;
     let lowest_in = |from: f64, to: f64| {
         let mut lowest = [f64::INFINITY; 4];
@@ -308,9 +311,9 @@ fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
         }
         lowest.iter().sum::<f64>() / 4.0
     };
-    let slack =
-        lowest_in(first, first + third) + lowest_in(first + third, last - third) + lowest_in(last - third, last);
-    2.0 * (slack + STAMPS_US) / (last - first)
+    let level = lowest_in(last - third, last);
+    let slack = lowest_in(first, first + third) + lowest_in(first + third, last - third) + level;
+    (2.0 * (slack + STAMPS_US) / (last - first), level + STAMPS_US)
 }
 
 /// How steeply delays thin out towards their floor, as the shape of a Weibull distribution, from the residuals' 1/8 and 3/8

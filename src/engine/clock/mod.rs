@@ -167,6 +167,12 @@ impl ClockModel {
         self.phase.map(|phase| self.arrival_on(phase, pos))
     }
 
+    /// How far the floor can be off at `now`, at 95 %, but for what the path always takes. `None` until it is known.
+    pub fn floor_95(&self, now: MonoTime) -> Option<Span> {
+        let (lines, _) = self.known.as_ref().filter(|_| self.accepted.is_some())?;
+        Some(Span::from_secs_f64(lines.floor_95(PHASE_SPAN_S, now) * 1e-6))
+    }
+
     /// How much later than the floor a packet arrived; negative: earlier than was thought possible.
     pub fn residual(&self, pos: FramePos, at: MonoTime) -> Option<Span> {
         self.floor_at(pos).map(|floor| at - floor)
@@ -498,12 +504,13 @@ mod tests {
         mic.run(&mut model, 120.0);
         let before = model.rate().unwrap();
         let mut asked = Vec::new();
-        // Half an hour in which the floor is somewhere else each quarter of a minute.
+        // Half an hour in which the floor is somewhere else every five seconds.
         for k in 0..(93.75 * 1_800.0) as i64 {
             let (pos, at) = mic.next();
-            model.observe(pos, at + Span::from_millis(5 + (k / 1_400) * 13 % 40));
+            model.observe(pos, at + Span::from_millis(5 + (k / 470) * 13 % 40));
             if k % 20_000 == 19_999 {
-                asked.push((model.rate().expect("it was known").at(at), model.rate().unwrap().age(at)));
+                let rate = model.rate().expect("it was known");
+                asked.push((rate.at(at), rate.age(at)));
             }
         }
         println!("{before:?} {asked:?}");

@@ -64,6 +64,11 @@ const DEVIATIONS_95: f64 = 2.5;
 /// The touched stretch is itself not known exactly. Of a random walk by q ppm a root second that leaves
 /// `STRETCH_95 * q^2 * seconds` open (calibrated in simulation, `tests/clock_truth.rs`).
 const STRETCH_95: f64 = 0.005;
+/// The height of a line's lowest points to a 95 % half-width of its own: the lowest of some exponential delays lies above their
+/// floor by more than three times its mean in 5 % of cases, and the mean of the next ones above it by 1.5 times that.
+const LEVELS_95: f64 = 2.0;
+/// A random walk of the rate bends a line's end away from it by this share of the cube of its length.
+const BENT: f64 = 0.002;
 /// (1.96)^2: from a variance to the square of a 95 % half-width.
 const NORMAL_95: f64 = 3.84;
 /// Two stretches have this share of the longer one in common, or are compared only if no others have: a step may hide in the
@@ -108,9 +113,24 @@ impl Lines {
 
     /// The line that tells best where the floor is now, of spans up to `widest` seconds (or of the narrowest there is).
     pub fn floor_line(&self, widest: f64) -> Line {
+        self.floor_fit(widest).line
+    }
+
+    /// How far the height of that line can be off `now`, in microseconds, at 95 %: by what its lowest points leave open where it
+    /// was last seen, and from there on by its slope and what that wanders.
+    pub fn floor_95(&self, widest: f64, now: MonoTime) -> f64 {
+        let fit = self.floor_fit(widest);
+        let since = ((now - self.newest).as_secs_f64() - fit.last).max(0.0);
+        let slope = DEVIATIONS_95 * fit.deviation * since;
+        // A random walk, integrated: over the time since, and what bends the line within its own stretch.
+        let wandered = NORMAL_95 * self.wander * (since.powi(3) / 3.0 + BENT * fit.seconds().powi(3));
+        ((LEVELS_95 * fit.level).powi(2) + slope.powi(2) + wandered).sqrt()
+    }
+
+    fn floor_fit(&self, widest: f64) -> Fit {
         let mut narrow = self.fits.iter().filter(|fit| SPANS.get(fit.span).is_none_or(|&span| span <= widest));
         let fit = self.best_now(narrow.clone()).map(|(_, fit)| fit).or(narrow.next_back().copied());
-        fit.unwrap_or(self.fits[0]).line
+        fit.unwrap_or(self.fits[0])
     }
 
     /// Whether these older ones are still surer than a new one, which may be of the same clock.
@@ -188,6 +208,7 @@ mod tests {
             line: Line { at_zero: 0.0, slope },
             half_width: 6.0 / (last - first),
             deviation: 1.0 / (last - first),
+            level: 2.0,
             first,
             last,
             touches_now: last > -5.0,

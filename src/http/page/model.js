@@ -223,8 +223,16 @@ export class Model {
         const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key];
         return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
       }),
+      apartSamples: this.#apart(),
       loopP99Us: loopDelays.every((us) => us === null) ? null : Math.max(...loopDelays.filter((us) => us !== null)),
     };
+  }
+
+  /** Channels are apart by no more than this, in samples, at 95 %; null while that is not known of every pair. */
+  #apart() {
+    const pairs = PAIR_KEYS.map((key) => this.diagnostics.alignment?.[key]);
+    if (pairs.some((pair) => !pair || pair.offset_samples === null)) return null;
+    return Math.max(...pairs.map((pair) => Math.abs(pair.offset_samples) + pair.uncertainty_samples));
   }
 
   /** The microphone that stands apart, by how much, and whether that goes on growing. */
