@@ -90,7 +90,9 @@ fn boards_far_beyond_what_crystals_do_are_followed_from_the_start() {
                 assert!(c.cycles.incomplete < 200, "{}", c.cycles.incomplete);
             }
             // Ordinary boards are 0.8 samples apart in an hour; here the phase has been followed for half a minute.
-            assert!(late <= 4.0, "{rates:?} {model}: {late}");
+            // Beyond 1000 ppm the first seconds alone leave half a thousand samples to mend.
+            let most = if rates.iter().any(|ppm| ppm.abs() > 1_000.0) { 60.0 } else { 4.0 };
+            assert!(late <= most, "{rates:?} {model}: {late}");
             for (mic, ppm) in rates.into_iter().enumerate() {
                 let rate = rig.engine.clock(mic).rate().expect("two minutes");
                 assert!((rate.ppm.0 - ppm).abs() <= rate.uncertainty_95.0, "{rate:?} for {ppm}");
