@@ -9,13 +9,14 @@ mod simulate;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
-pub use self::simulate::SimulateArgs;
+pub use self::simulate::{Pieces, SimulateArgs};
 use crate::MICS;
 use crate::time::Span;
 
@@ -32,7 +33,7 @@ pub enum Command {
     /// Receive three microphones, serve the aligned stream and live diagnostics over HTTP.
     Serve(ServeArgs),
     /// Serve, with three virtual microphones: works on any machine at once.
-    Demo(ServeArgs),
+    Demo(DemoArgs),
     /// Send what virtual microphones would, impaired as you choose, and say what was sent and withheld.
     Simulate(Box<SimulateArgs>),
     /// Send a recording's datagrams again, at their recorded spacing.
@@ -45,9 +46,9 @@ pub enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
-    /// A recording (pcapng or pcap, of micring or of tcpdump); `-` is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// A recording (pcapng or pcap, of micring or of tcpdump, also gzipped); several files are taken for one. `-` is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
     /// Host that the datagrams are sent to.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub to: String,
@@ -70,7 +71,7 @@ pub struct ReplayArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct AnalyzeArgs {
-    /// Recordings, in order; several are taken for one. `-` is standard input.
+    /// Recordings, also gzipped; several are taken for one, in the order of their stamps. `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.
@@ -91,9 +92,13 @@ pub struct ServeArgs {
     /// UDP ports of mic 0, 1, 2; 0 lets the kernel choose.
     #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_ports)]
     pub mic_ports: MicPorts,
-    /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6.
+    /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6. A multicast group (239.1.2.3, ff15::7) is joined, and
+    /// only what is sent to it is taken.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
     pub udp_bind: IpAddr,
+    /// Interface on which the group of --udp-bind is joined; by default the one that the route to the group names.
+    #[arg(long, value_name = "NAME")]
+    pub udp_interface: Option<String>,
     /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
     #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
     pub core: Core,
@@ -105,6 +110,30 @@ pub struct ServeArgs {
     pub web: HttpArgs,
     #[command(flatten)]
     pub record: RecordArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Bytes of a datagram that a virtual microphone's chunk of 2048 bytes is cut into, as Arduino's WiFiUDP does it; none is
+    /// one datagram a chunk.
+    #[arg(long, value_name = "none|BYTES", default_value = "1460", value_parser = simulate::parse_pieces)]
+    pub pieces: Pieces,
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+impl ServeArgs {
+    /// What the options say together.
+    ///
+    /// # Errors
+    /// Options that contradict one another: wrong usage.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        if self.udp_interface.is_some() && !self.udp_bind.is_multicast() {
+            let why = "--udp-interface is for a multicast group in --udp-bind; for one interface's address, bind that address";
+            return Err(Cli::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(())
+    }
 }
 
 /// UDP ports of the microphones.
@@ -186,7 +215,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -15,7 +15,7 @@ pub struct Clocks {
 /// An emitted cycle; its samples are in the history at `first_frame`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cycle {
-    /// Rises by one an emitted cycle, from 0.
+    /// Rises by one an emitted cycle. The first one's names the run: milliseconds since the Unix epoch where it is served, else 0.
     pub id: u64,
     pub first_frame: FramePos,
     /// Frames in this cycle: those of its longest packet.

@@ -8,8 +8,14 @@ use micring::commands::{analyze, demo, doctor, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args, |_| Ok(())),
-        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => {
+            args.check().unwrap_or_else(|wrong_usage| wrong_usage.exit());
+            serve::run(&args, |_| Ok(()))
+        }
+        Command::Demo(args) => {
+            args.serve.check().unwrap_or_else(|wrong_usage| wrong_usage.exit());
+            demo::run(&args)
+        }
         Command::Replay(args) => replay::run(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Simulate(args) => {

@@ -126,6 +126,24 @@ fn the_demo_plays_inside() {
 }
 
 #[test]
+fn it_records_inside_and_knows_that_the_folder_is_its_own() {
+    let folder = std::env::temp_dir().join(format!("micring-contained-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut child = micring(&["serve", "--mic-ports", "0,0,0", "--http", "127.0.0.1:0", "--record"])
+        .arg(&folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.find(|line| line.contains("recording into") || line.contains("cannot")).unwrap_or_default();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(said.ends_with("MB at most, the oldest go first") && !said.contains("of its own"), "{said}");
+}
+
+#[test]
 fn namespaces_stay_closed() {
     let mut command = Command::new("unshare");
     command.args(["--user", "true"]);

@@ -320,6 +320,52 @@ fn files_rotate_and_the_folder_stays_within_its_bound() {
     assert!(!files[0].exists());
 }
 
+/// Whoever may write into the folder knows the process's next ids.
+#[test]
+fn nothing_is_written_through_a_link_that_somebody_planted() {
+    let (folder, elsewhere) = (Folder::new("links"), Folder::new("victim"));
+    let victim = elsewhere.0.join("precious");
+    fs::write(&victim, "precious").unwrap();
+    let own = std::process::id();
+    let planted: Vec<PathBuf> = (own..own + 4_000).map(|pid| folder.0.join(format!(".micring-{pid}"))).collect();
+    planted.iter().for_each(|link| std::os::unix::fs::symlink(&victim, link).unwrap());
+    let mut serve = Serve::start(&["--record", folder.path()]);
+    assert_eq!(serve.stop(), Some(0));
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(planted.iter().all(|link| link.is_symlink()), "what is not ours stays");
+    assert_eq!(recordings(&folder.0).len(), planted.len() + 1);
+}
+
+#[test]
+fn two_servers_in_one_folder_leave_each_other_what_they_write() {
+    let folder = Folder::new("shared");
+    let bound = ["--record", folder.path(), "--record-rotate-bytes", "100kB", "--record-max-bytes", "200kB"];
+    let mut first = Serve::start(&["--record", folder.path()]);
+    let open = recordings(&folder.0)[0].clone();
+    first.simulate(&["--cycles", "50"]);
+    until(&first, |d| d["recording"]["recorded"] == serde_json::json!([50, 50, 50]));
+    let mut second = Serve::start(&bound);
+    second.simulate(&["--cycles", "200"]);
+    until(&second, |d| d["recording"]["recorded"] == serde_json::json!([200, 200, 200]));
+    assert!(open.exists(), "the first server still writes it");
+    first.simulate(&["--cycles", "50"]);
+    until(&first, |d| d["recording"]["recorded"] == serde_json::json!([100, 100, 100]));
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(second.stop(), Some(0));
+    let (kept, statistics, whole) = read(&open);
+    assert!(whole && counts(&kept) == [100; 3] && statistics == [(100, 0); 3], "{statistics:?}");
+    let own: Vec<PathBuf> = recordings(&folder.0).into_iter().filter(|file| *file != open).collect();
+    let bytes: u64 = own.iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(bytes <= 200_000, "{bytes} bytes of its own in {own:?}");
+    // One that is alone there has all that was left behind in its care.
+    let mut third = Serve::start(&bound);
+    third.simulate(&["--cycles", "50"]);
+    until(&third, |d| d["recording"]["recorded"] == serde_json::json!([50, 50, 50]));
+    assert_eq!(third.stop(), Some(0));
+    let bytes: u64 = recordings(&folder.0).iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(bytes <= 200_000 && !open.exists(), "{bytes} bytes");
+}
+
 /// Audio must not notice: every cycle complete, aligned, and none missing.
 fn assert_audio(events: &mut Events, cycles: usize) {
     let got: Vec<Event> = (0..cycles).map(|_| events.next().expect("the stream goes on")).collect();

@@ -91,6 +91,65 @@ fn heads_are_filled_up_to_their_length_and_that_is_said() {
     assert_eq!(result["filled_up"], sent.iter().map(Vec::len).sum::<usize>());
 }
 
+/// A capture a port, as three tcpdumps leave them: one recording, in the order of its stamps.
+#[test]
+fn a_file_a_port_is_replayed_as_one_recording() {
+    let scenario = Scenario::one_board(Span::from_secs(1));
+    let mut files = [const { Vec::new() }; 3].map(|mut file: Vec<u8>| {
+        file.extend([0xa1b2_3c4du32, 0x0004_0002, 0, 0, 262_144, 101].map(u32::to_le_bytes).concat());
+        file
+    });
+    let (mut sim, mut payload, mut sent) = (Sim::new(&scenario), Vec::new(), [const { Vec::new() }; 3]);
+    while let Some(packet) = sim.next() {
+        sim.payload(&packet, &mut payload);
+        let mut frame = vec![0x45, 0];
+        frame.extend([payload.len() as u16 + 28, 1, 0].map(u16::to_be_bytes).concat());
+        frame.extend([64, 17, 0, 0, 192, 168, 4, 10, 192, 168, 4, 1]);
+        frame.extend([50_000, 30_001 + packet.mic as u16, payload.len() as u16 + 8, 0].map(u16::to_be_bytes).concat());
+        frame.extend(&payload);
+        let (ns, length) = (packet.stamp.as_nanos(), frame.len() as u32);
+        let header = [(ns / 1_000_000_000) as u32, (ns % 1_000_000_000) as u32, length, length];
+        files[packet.mic].extend(header.map(u32::to_le_bytes).concat());
+        files[packet.mic].extend(frame);
+        sent[packet.mic].push(payload.clone());
+    }
+    let folder = std::env::temp_dir().join(format!("micring-replay-{}-set", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let paths = [2, 0, 1].map(|mic: usize| folder.join(format!("{mic}.pcap")));
+    paths.iter().zip([2, 0, 1]).for_each(|(path, mic): (_, usize)| std::fs::write(path, &files[mic]).unwrap());
+    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let ports: Vec<String> = sockets.iter().map(|s| s.local_addr().unwrap().port().to_string()).collect();
+    let child = Command::new(env!("CARGO_BIN_EXE_micring"))
+        .args(["replay", "--speed", "2", "--mic-ports", &ports.join(",")])
+        .args(&paths)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("micring starts");
+    let total: usize = sent.iter().map(Vec::len).sum();
+    let (mut buffer, mut arrived, mut order) = ([0; 4096], [const { Vec::new() }; 3], Vec::new());
+    let mut silent = 0;
+    while order.len() < total {
+        let before = order.len();
+        // One of each in turn: had they been sent one file after the other, there would be none of the others.
+        for (mic, socket) in sockets.iter().enumerate() {
+            socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            if let Ok((length, _)) = socket.recv_from(&mut buffer) {
+                arrived[mic].push(buffer[..length].to_vec());
+                order.push(mic);
+            }
+        }
+        silent = if order.len() == before { silent + 1 } else { 0 };
+        assert!(silent < 100, "{} of {total} came", order.len());
+    }
+    assert!(child.wait_with_output().unwrap().status.success());
+    std::fs::remove_dir_all(folder).unwrap();
+    assert!(arrived == sent, "every payload, in order");
+    let place = |mic: usize| (order.iter().position(|m| *m == mic), order.iter().rposition(|m| *m == mic));
+    for (first, last) in [(0, 1), (1, 2), (2, 0)].map(|(a, b)| (place(a).0, place(b).1)) {
+        assert!(first < last, "side by side: {order:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_replayed_is_said_in_one_line() {
     for (args, says) in

@@ -174,6 +174,21 @@ fn an_error_on_the_socket_ends_the_multishot_and_it_comes_back() {
 }
 
 #[test]
+#[should_panic(expected = "a buffer goes back to the pool that it came from")]
+fn a_buffer_of_one_pool_cannot_be_given_to_another() {
+    let mut bench = Bench::new(RingOptions::default());
+    bench.send(0, b"of mic 0");
+    let mut batch = Vec::new();
+    while batch.is_empty() {
+        bench.ring.wait(Some(Span::from_millis(50))).unwrap();
+        bench.ring.reap(&mut batch);
+    }
+    let Some(Completion::Datagram(mut datagram)) = batch.pop() else { panic!("a datagram came") };
+    datagram.mic = 1;
+    bench.ring.recycle(datagram);
+}
+
+#[test]
 fn a_datagram_longer_than_the_buffer_is_cut_and_its_true_length_known() {
     let options = RingOptions { max_datagram: 2048, ..RingOptions::default() };
     let mut bench = Bench::new(options);
@@ -205,8 +220,12 @@ struct Web {
 
 impl Web {
     fn new() -> Web {
+        Web::with(RingOptions::default())
+    }
+
+    fn with(options: RingOptions) -> Web {
         let mics = [0; 3].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
-        let mut ring = Ring::new(RingOptions::default(), mics).unwrap();
+        let mut ring = Ring::new(options, mics).unwrap();
         let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         ring.listen(listener);
@@ -308,4 +327,23 @@ fn a_closed_connection_with_a_send_in_flight_lets_go_of_everything() {
     assert_eq!(web.ring.open_connections(), 0);
     drop(block.try_into_mut().expect("the ring holds no copy any more"));
     drop(client);
+}
+
+/// More completions than the queue holds, and no multishot that ends of it: these two are not the same figure.
+#[test]
+fn completions_that_find_their_queue_full_are_counted_and_none_is_lost() {
+    let mut web = Web::with(RingOptions { submissions: 4, completions: 8, ..RingOptions::default() });
+    let mut clients: Vec<(Handle, TcpStream)> = (0..20).map(|_| web.accept()).collect();
+    assert_eq!(web.ring.counters().cq_overflows, 0);
+    clients.iter().for_each(|(handle, _)| web.ring.send(*handle, Bytes::from_static(b"hello")));
+    for _ in 0..20 {
+        web.until(|completion| matches!(completion, Completion::Sent { count: 5, .. }).then_some(()));
+    }
+    for (_, client) in &mut clients {
+        let mut five = [0; 5];
+        client.read_exact(&mut five).unwrap();
+    }
+    let counters = web.ring.counters();
+    assert_eq!(counters.ended_completions_full, 0);
+    assert!(counters.cq_overflows > 0, "20 completions do not fit 8 places: {counters:?}");
 }

@@ -26,11 +26,13 @@ impl Receivers {
         }))
     }
 
+    /// With 64 samples a chunk unless the options say otherwise.
     fn start(&self, options: &str) -> Child {
+        let samples = if options.contains("--samples") { String::new() } else { format!("--samples {SAMPLES}") };
         let ports = self.0.each_ref().map(|socket| socket.local_addr().unwrap().port().to_string()).join(",");
         Command::new(env!("CARGO_BIN_EXE_micring"))
-            .args(["simulate", "--core", "none", "--mic-ports", &ports, "--samples", &SAMPLES.to_string()])
-            .args(options.split_whitespace())
+            .args(["simulate", "--core", "none", "--mic-ports", &ports])
+            .args(samples.split_whitespace().chain(options.split_whitespace()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -107,6 +109,58 @@ fn what_does_not_come_is_what_was_withheld() {
     // 50 ms are 37.5 periods of 64 samples.
     assert!((37..=38).contains(&count(&result, 1, "muted")));
     assert_eq!(count(&result, 0, "muted"), 0);
+}
+
+/// The positions of the `index` signal's whole samples in a piece that may cut one at either end.
+fn positions_in(mic: usize, payload: &[u8], begins_cut: usize) -> Vec<i64> {
+    let samples = payload[begins_cut..].chunks_exact(4).map(|bytes| i32::from_le_bytes(bytes.try_into().unwrap()));
+    samples.map(|sample| i64::from(sample - ((mic as i32 + 1) << 28))).collect()
+}
+
+#[test]
+fn chunks_leave_in_pieces_as_arduino_sends_them_and_what_is_lost_is_told_in_pieces() {
+    let (came, result) = Receivers::bind().run("--samples 512 --pieces 1460 --duration 2s --loss 5% --list-withheld");
+    assert_eq!(result["pieces"], 1460);
+    for (mic, came) in came.iter().enumerate() {
+        let sizes: Vec<usize> = came.iter().map(|(_, payload)| payload.len()).collect();
+        assert!(sizes.iter().all(|size| [1_460, 588].contains(size)));
+        let there: BTreeSet<i64> = came.iter().flat_map(|(_, payload)| positions_in(mic, payload, 0)).collect();
+        // 187 chunks are captured within two seconds.
+        let missing: Vec<i64> = (0..187 * 512).filter(|at| !there.contains(at)).collect();
+        let withheld = result["mics"][mic]["withheld_packets"].as_array().expect("the list that was asked for");
+        let at = |one: &Value, key: &str| one[key].as_i64().unwrap();
+        let told = withheld.iter().flat_map(|one| at(one, "position")..at(one, "position") + at(one, "samples"));
+        assert_eq!(told.collect::<Vec<i64>>(), missing);
+        // Whole chunks and pieces apart, by what is missing of each chunk.
+        let of_chunk = |chunk: i64| missing.iter().filter(|at| **at / 512 == chunk).count();
+        let (lost, pieces) = (0..187).map(of_chunk).fold((0, 0), |(lost, pieces), missing| match missing {
+            0 => (lost, pieces),
+            512 => (lost + 1, pieces),
+            365 | 147 => (lost, pieces + 1),
+            other => panic!("{other} samples of a chunk are missing"),
+        });
+        assert_eq!((count(&result, mic, "lost_chunks"), count(&result, mic, "lost_pieces")), (lost, pieces));
+        assert!(pieces > 2, "{pieces} of some 19");
+        assert_eq!(count(&result, mic, "withheld"), 2 * lost + pieces);
+        assert_eq!(count(&result, mic, "sent") + count(&result, mic, "withheld"), 2 * 187);
+        assert_eq!(count(&result, mic, "samples"), there.len() as u64);
+    }
+}
+
+#[test]
+fn pieces_of_any_size_a_read_of_two_chunks_and_a_beginning_in_the_middle() {
+    let options = "--samples 512 --pieces 1458 --chunks-per-read 2 --piece-order turn --unheard 3 --cycles 40";
+    let (came, _) = Receivers::bind().run(options);
+    for (mic, came) in came.iter().enumerate() {
+        // Of each microphone the first of all datagrams was unheard.
+        let sizes: Vec<usize> = came.iter().map(|(_, payload)| payload.len()).collect();
+        let wanted: Vec<usize> = [1_458, 590].into_iter().cycle().skip(1).take(4 * 40 - 1).collect();
+        assert_eq!(sizes, wanted);
+        let bytes: Vec<u8> = came.iter().flat_map(|(_, payload)| payload.iter().copied()).collect();
+        // Two bytes are left of the sample that the edge cuts; the next one is sample 365.
+        let positions = positions_in(mic, &bytes, 2);
+        assert!(positions.into_iter().eq(365..80 * 512), "mic {mic}");
+    }
 }
 
 #[test]

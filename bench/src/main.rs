@@ -1,5 +1,6 @@
 //! `cargo run --release -p bench -- all`: every comparison, as a table and as JSON.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -107,27 +108,23 @@ fn rig(cli: &Cli) -> Result<Rig> {
     let default = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("bench"));
     let out = cli.out.clone().or_else(default).context("a folder for results")?;
     std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
-    let python = match Python::find() {
-        Ok(python) => Some(python),
-        Err(error) => {
-            eprintln!("bench: without the Python peer: {error:#}");
-            None
-        }
-    };
     let (under_test, load) = Rig::cores()?;
     if under_test == load {
         eprintln!("bench: one core only: load and receivers share it, and no figure means anything");
     }
-    Ok(Rig {
+    let mut rig = Rig {
         under_test,
         load,
         rounds: if quick { 1 } else { cli.rounds.max(1) },
         stretch: cli.stretch,
         quick,
         isolate: cli.isolate,
-        python,
+        python: None,
+        missing: RefCell::default(),
         out,
-    })
+    };
+    rig.python = rig.had("python", Python::find());
+    Ok(rig)
 }
 
 fn run(cli: &Cli) -> Result<()> {
@@ -177,10 +174,16 @@ fn run(cli: &Cli) -> Result<()> {
             }
         }
     }
+    let missing = rig.missing.take();
+    json.insert("missing".into(), json!(missing));
     let text = serde_json::to_string_pretty(&Value::Object(json))?;
     std::fs::write(rig.out.join("results.json"), &text)?;
     if cli.json {
         println!("{text}");
+    }
+    // Last, where it is read: a table says nothing of who is not in it.
+    for (peer, why) in &missing {
+        eprintln!("bench: nothing above is compared with {peer}: {why}");
     }
     ensure!(failed.is_empty(), "{} of the comparisons failed: {}", failed.len(), failed.join("; "));
     Ok(())

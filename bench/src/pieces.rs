@@ -120,8 +120,8 @@ impl Source for Stage<'_> {
     fn span(&self) -> Range<FramePos> {
         self.0.history().span()
     }
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        self.0.history().read(from, out)
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
+        self.0.history().append_to(out, from, frames)
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
         self.0.history().cycle(id).copied()

@@ -1,5 +1,7 @@
 //! The machine and the plan: which core is whose, how many rounds, how long; and running a load on its core.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub struct Rig {
     /// Throughput is measured before whatever else runs on this machine: for one that is not quiet.
     pub isolate: bool,
     pub python: Option<Python>,
+    /// Peers that cannot be had here, and why.
+    pub missing: RefCell<BTreeMap<String, String>>,
     /// Where plots and the JSON go.
     pub out: std::path::PathBuf,
 }
@@ -43,6 +47,26 @@ impl Rig {
         let under_test = *allowed.last().context("a core")?;
         let load = allowed.iter().rev().nth(1).copied().unwrap_or(under_test);
         Ok((under_test, load))
+    }
+
+    /// A peer, or `None` where it cannot be had here: that is said once, and the others are worth having all the same.
+    pub fn had<T>(&self, name: &str, started: Result<T>) -> Option<T> {
+        match started {
+            Ok(peer) => Some(peer),
+            Err(error) => {
+                self.lacks(name, &error);
+                None
+            }
+        }
+    }
+
+    /// Notes a peer that cannot be had, loudly the first time.
+    pub fn lacks(&self, name: &str, why: &anyhow::Error) {
+        let mut missing = self.missing.borrow_mut();
+        missing.entry(name.to_owned()).or_insert_with(|| {
+            eprintln!("bench: WITHOUT {name}, in every comparison: {why:#}");
+            format!("{why:#}")
+        });
     }
 
     /// Seconds of a measurement that is meant to take so many.
@@ -107,4 +131,30 @@ impl Rig {
 /// What is on its way arrives.
 pub fn settle() {
     thread::sleep(Duration::from_millis(60));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_cannot_be_had_is_noted_and_is_no_failure() {
+        let rig = Rig {
+            under_test: 0,
+            load: 0,
+            rounds: 1,
+            stretch: 1.0,
+            quick: true,
+            isolate: false,
+            python: None,
+            missing: RefCell::default(),
+            out: std::path::PathBuf::new(),
+        };
+        assert_eq!(rig.had("there", Ok(7)), Some(7));
+        let nowhere = || Process::start(std::process::Command::new("/nonexistent/peer"));
+        assert!(rig.had("not there", nowhere()).is_none() && rig.had("not there", nowhere()).is_none());
+        let missing = rig.missing.borrow();
+        assert_eq!(missing.keys().collect::<Vec<_>>(), ["not there"]);
+        assert!(missing["not there"].contains("No such file"), "{missing:?}");
+    }
 }

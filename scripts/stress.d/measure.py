@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from rig import run, sleep_until, stop
 
 PAIRS = ("01", "02", "12")
-PERIOD = 512 / 48_000
+CHUNK = 512
+PERIOD = CHUNK / 48_000
 PORTS = "30001,30002,30003"
 NANOSECONDS = 1_000_000_000
 WIDE = "tbf rate 1gbit burst 100kb latency 300ms"
@@ -115,17 +116,23 @@ def values(profile, truth, seen, delivered, begin):
     """What checks can name."""
     mics, last = truth["mics"], seen["last"]
     loss = [last["loss"][f"mic{mic}"] for mic in range(3)]
-    sent, withheld = [[mic[key] for mic in mics] for key in ("sent", "withheld")]
-    duplicated = [mic["duplicated"] for mic in mics]
-    true = SimpleNamespace(
-        sent=sum(sent), withheld=withheld, duplicated=duplicated, delivered=delivered,
-        lost=sum(sent) + sum(withheld) + sum(duplicated) - delivered,
+    sent, withheld, duplicated, lost_chunks, lost_pieces = (
+        [mic[key] for mic in mics] for key in ("sent", "withheld", "duplicated", "lost_chunks", "lost_pieces")
     )
+    by_network = sum(sent) + sum(duplicated) - delivered
+    true = SimpleNamespace(
+        sent=sum(sent), withheld=withheld, duplicated=duplicated, delivered=delivered, by_network=by_network,
+        lost_chunks=lost_chunks, lost_pieces=lost_pieces, lost=by_network + sum(withheld),
+    )
+    a_chunk = -(-4 * CHUNK // profile.pieces) if profile.pieces else 1
+    pieces = [mic.get("lost_pieces", 0) for mic in loss]
     told = SimpleNamespace(
         received=last["packet_stats"]["packets_received"],
         not_recorded=sum(last["recording"]["not_recorded"]),
         skipped=last["cycles"]["skipped"],
         incomplete=last["cycles"]["incomplete"],
+        lost_pieces=pieces,
+        lost_datagrams=a_chunk * sum(mic["lost"] for mic in loss) + sum(pieces),
         sender_changes=sum(mic["sender_changes"] for mic in loss),
         **{key: [mic[key] for mic in loss] for key in ("lost", "late", "duplicate", "foreign", "kernel_dropped")},
     )

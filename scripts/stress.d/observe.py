@@ -32,16 +32,19 @@ def cycle(event, ppm, free):
     frames, given, arrival = event["frames"], event["mic_samples"], event["arrival_us"]
     captured, broken = [None] * 3, 0
     for mic in range(3):
-        channel = samples[mic::3][: given[mic]]
-        if not channel:
+        channel = samples[mic::3]
+        if not given[mic]:
             continue
-        first = channel[0]
-        wrong = first >> 28 != mic + 1
+        # What is missing is zeros: behind a short chunk, or where a piece of it was lost. A sample of the signal never is.
+        begin = next(at for at, sample in enumerate(channel) if sample)
+        first = channel[begin] - begin
+        wrong = channel[begin] >> 28 != mic + 1
         # Free boards slip by a sample now and then: that is how their drift is followed.
         # The signal begins anew after 2^28 samples.
         wraps = (first & POSITION) + len(channel) > POSITION
-        steady = free or wraps or channel == array("i", range(first, first + len(channel)))
-        broken += len(channel) if wrong or not steady else 0
+        whole = array("i", range(first, first + len(channel)))
+        steady = free or wraps or channel == whole or all(a == b for a, b in zip(channel, whole) if a)
+        broken += given[mic] if wrong or not steady else 0
         captured[mic] = (first & POSITION) / (1 + ppm[mic] * 1e-6)
     known = [c for c in captured if c is not None]
     skew = [None if arrival[a] is None or arrival[b] is None else arrival[b] - arrival[a] for a, b in ((0, 1), (0, 2), (1, 2))]

@@ -37,7 +37,7 @@ def number(value):
 def row(result):
     found = result["found"]
     phases = [found[name] for name in ("before", "during", "after")]
-    cells = [found["true"]["lost"], sum(found["told"]["lost"]), *(p["desync"] for p in phases), *(p["skew"]["01"] for p in phases)]
+    cells = [found["true"]["lost"], found["told"]["lost_datagrams"], *(p["desync"] for p in phases), *(p["skew"]["01"] for p in phases)]
     cells = "".join(f"<td class=n>{number(value)}" for value in cells)
     word = "pass" if result["passed"] else "fail"
     return f"<tr><td><a href='#{result['name']}'>{result['name']}</a><td class={word}>{word}{cells}</tr>"

@@ -4,8 +4,12 @@ Times are seconds from the simulator's start; an impairment acts `during` two of
 A check is an expression over what was measured:
 
   true.lost            datagrams that did not reach the server, by the kernel's and the simulator's own counts
-  true.withheld[m] ... the simulator's result, by microphone
-  told.lost[m] ...     what micring reported at the end: received, lost, late, duplicate, foreign, kernel_dropped, skipped, incomplete
+  true.by_network      those of them that the kernel lost, and not the simulator
+  true.withheld[m] ... the simulator's result, by microphone: datagrams withheld and duplicated, lost_chunks (nothing of them was
+                       sent), lost_pieces (of chunks of which something was)
+  told.lost[m] ...     what micring reported at the end: received, lost and lost_pieces, late, duplicate, foreign, kernel_dropped,
+                       skipped, incomplete
+  told.lost_datagrams  lost chunks and pieces of all microphones, in datagrams
   before, during, after
     .events, .complete what the stream delivered
     .desync            largest misalignment between two microphones of one frame, in samples, against the index signal
@@ -14,11 +18,12 @@ A check is an expression over what was measured:
   drift[m]             (reported ppm, uncertainty, true ppm), None while unknown
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ALIGNED = "max(before.desync, during.desync, after.desync) == 0"
 WHOLE = "before.broken + during.broken + after.broken == 0"
-LOSSES = "sum(told.lost) == true.lost"
+LOSSES = "told.lost_datagrams == true.lost"
+PIECES = "true.by_network > 0 or (told.lost == true.lost_chunks and told.lost_pieces == true.lost_pieces)"
 ALL_COMPLETE = "told.incomplete == 0 and told.skipped == 0"
 
 
@@ -40,6 +45,19 @@ class Profile:
     ppm: tuple = (0.0, 0.0, 0.0)
     boards: int = 1
     settled: int = 0  # seconds in which free boards are being learned
+    pieces: int = 0  # bytes of a datagram that chunks are cut into; 0: each chunk is one datagram
+
+
+# A buffer of Arduino's WiFiUDP.
+ARDUINO = 1460
+
+
+def in_pieces(profile, size):
+    """The same with chunks in pieces of so many bytes; None where that would be another experiment."""
+    if profile.fragments:
+        return None
+    checks = profile.checks + ([PIECES] if LOSSES in profile.checks else [])
+    return replace(profile, name=f"{profile.name}/{size}", sim=[*profile.sim, "--pieces", str(size)], checks=checks, pieces=size)
 
 
 PROFILES = [
@@ -66,7 +84,7 @@ PROFILES = [
         "wifi-congested",
         "stalls of 80 ms every second, bursts of loss (Gilbert-Elliott, 3 %, 5 packets)",
         # Which cycle of a backlog lost a packet cannot be known from arrivals: the axis may be off until it is taken back.
-        [ALIGNED, "during.broken + after.broken == 0", "abs(sum(told.lost) - true.lost) <= 0.02 * true.sent", "true.lost > 20"],
+        [ALIGNED, "during.broken + after.broken == 0", "abs(told.lost_datagrams - true.lost) <= 0.02 * true.sent", "true.lost > 20"],
         impair=["--hold-back", "80ms/1s", "--jitter", "1ms", "--loss-ge", "3%,5"],
         netem="delay 80ms loss gemodel 1% 20%",
     ),

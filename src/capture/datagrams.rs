@@ -1,10 +1,18 @@
-//! Datagrams: a capture file -> the UDP datagrams in it, in the order of the file.
+//! Datagrams: a capture file -> the UDP datagrams in it, in the order of the file; those inside of tunnels, too.
 
 use std::io::Read;
 use std::net::SocketAddr;
 
-use super::{CaptureError, Datagram, IpPacket, NotUdp, Payload, Reader, Reassembler, Record, Statistics, decode};
+use super::frames::{self, PROTOCOL_GRE, PROTOCOL_UDP};
+use super::{
+    CaptureError, Census, Datagram, Fault, IpPacket, NotUdp, Payload, Reader, Reassembler, Record, Statistics,
+    USUAL_PORTS, Unpacked, decode, tunnel,
+};
+use crate::MICS;
 use crate::time::KernelTime;
+
+/// Tunnels inside of each other, and the datagram; each may be fragments of its own.
+const DEPTH: usize = 4;
 
 /// What one record came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,19 +42,31 @@ pub struct PassedOver {
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Datagrams<R> {
-    reader: Reader<R>,
-    reassembler: Reassembler,
+    reader: Reader<Unpacked<R>>,
+    /// Of the outermost packets first.
+    reassemblers: [Reassembler; DEPTH],
+    ports: [u16; MICS],
     passed_over: PassedOver,
+    census: Census,
 }
 
 impl<R: Read> Datagrams<R> {
     /// Reads the file's header.
     pub fn new(input: R) -> Result<Datagrams<R>, CaptureError> {
+        let unreadable =
+            |error: std::io::Error| CaptureError { offset: 0, fault: Fault::Unreadable(error.to_string()) };
         Ok(Datagrams {
-            reader: Reader::new(input)?,
-            reassembler: Reassembler::default(),
+            reader: Reader::new(Unpacked::new(input).map_err(unreadable)?)?,
+            reassemblers: Default::default(),
+            ports: USUAL_PORTS,
             passed_over: PassedOver::default(),
+            census: Census::default(),
         })
+    }
+
+    /// What is sent to one of these ports is a microphone's, and no tunnel; else the usual ones.
+    pub fn for_ports(self, ports: Option<[u16; MICS]>) -> Datagrams<R> {
+        Datagrams { ports: ports.unwrap_or(USUAL_PORTS), ..self }
     }
 
     /// What the next record came to, or `None` at the end of the file.
@@ -61,33 +81,28 @@ impl<R: Read> Datagrams<R> {
             }
             Some(Record::Section) => return Ok(Some(Seen::Nothing)),
         };
-        let passed = &mut self.passed_over;
-        let packet = match decode(&frame) {
-            Ok(packet) => packet,
+        self.census.frame(&frame);
+        // A recording of ours holds what came to a microphone's socket, whatever its port.
+        let ports = if frame.mic.is_some() { None } else { Some(self.ports) };
+        let found = decode(&frame).and_then(|packet| open(&mut self.reassemblers, packet, frame.stamp, ports));
+        match found {
+            Ok(Some(datagram)) => {
+                self.census.datagram(datagram.to.port());
+                Ok(Some(Seen::Datagram(Datagram { mic: frame.mic, ..datagram })))
+            }
+            Ok(None) => Ok(Some(Seen::Nothing)),
             Err(why) => {
+                self.census.passed_over(why, &frame);
+                let passed = &mut self.passed_over;
                 match why {
                     NotUdp::UnknownLink(link) => {
                         passed.unknown_link += 1;
                         passed.unknown_link_type = Some(link);
                     }
-                    NotUdp::NotIp => passed.not_ip += 1,
-                    NotUdp::OtherProtocol => passed.other_protocol += 1,
+                    NotUdp::NotIp(_) => passed.not_ip += 1,
+                    NotUdp::OtherProtocol(_) => passed.other_protocol += 1,
                     NotUdp::Malformed => passed.malformed += 1,
                 }
-                return Ok(Some(Seen::Nothing));
-            }
-        };
-        let payload = match packet.fragment {
-            None => Payload { bytes: packet.payload, len: packet.len },
-            Some(place) => match self.reassembler.push(&packet, place, frame.stamp) {
-                Some(payload) => payload,
-                None => return Ok(Some(Seen::Nothing)),
-            },
-        };
-        match udp(&packet, payload, frame.stamp) {
-            Some(datagram) => Ok(Some(Seen::Datagram(Datagram { mic: frame.mic, ..datagram }))),
-            None => {
-                passed.malformed += 1;
                 Ok(Some(Seen::Nothing))
             }
         }
@@ -95,13 +110,54 @@ impl<R: Read> Datagrams<R> {
 
     /// Frames that led to nothing so far.
     pub fn passed_over(&self) -> PassedOver {
-        PassedOver { incomplete: self.reassembler.given_up() + self.reassembler.unfinished(), ..self.passed_over }
+        PassedOver { incomplete: self.incomplete(), ..self.passed_over }
+    }
+
+    /// What the frames were so far.
+    pub fn census(&self) -> Census {
+        Census { incomplete: self.incomplete(), ..self.census.clone() }
+    }
+
+    fn incomplete(&self) -> u64 {
+        self.reassemblers.iter().map(|reassembler| reassembler.given_up() + reassembler.unfinished()).sum()
     }
 
     /// Bytes of the file read so far, for a progress bar.
     pub fn position(&self) -> u64 {
-        self.reader.position()
+        self.reader.input().packed_position().unwrap_or(self.reader.position())
     }
+}
+
+/// The datagram in a packet, of the tunnels in it the innermost; `None` while a fragment is missing. One to a microphone's port (any, without
+/// `ports`) is none of a tunnel.
+fn open<'a>(
+    levels: &'a mut [Reassembler],
+    packet: IpPacket<'a>,
+    stamp: KernelTime,
+    ports: Option<[u16; MICS]>,
+) -> Result<Option<Datagram<'a>>, NotUdp> {
+    let Some((here, inside)) = levels.split_first_mut() else { return Err(NotUdp::OtherProtocol(packet.protocol)) };
+    let payload = match packet.fragment {
+        None => Payload { bytes: packet.payload, len: packet.len },
+        Some(place) => match here.push(&packet, place, stamp) {
+            Some(payload) => payload,
+            None => return Ok(None),
+        },
+    };
+    let inner = match packet.protocol {
+        PROTOCOL_UDP => {
+            let datagram = udp(&packet, payload, stamp).ok_or(NotUdp::Malformed)?;
+            let port = datagram.to.port();
+            let may_be_tunnel = ports.is_some_and(|ports| !ports.contains(&port));
+            match tunnel::in_udp(port, datagram.bytes).filter(|_| may_be_tunnel) {
+                Some(inner) => inner?,
+                None => return Ok(Some(datagram)),
+            }
+        }
+        PROTOCOL_GRE => tunnel::gre(payload.bytes)?,
+        _ => frames::ip(payload.bytes)?,
+    };
+    open(inside, inner, stamp, ports)
 }
 
 /// RFC 768: source port, destination port, length of header and data, checksum. The checksum is not looked at: a capture at the sender has
@@ -225,21 +281,19 @@ mod tests {
         /// Any frame, of any link type: an answer.
         #[test]
         fn any_frame_ends_in_an_answer(
-            link in prop_oneof![Just(0u16), Just(1), Just(101), Just(113), Just(276)],
+            link in prop_oneof![Just(0u16), Just(1), Just(9), Just(51), Just(101), Just(113), Just(276)],
             mut data in proptest::collection::vec(any::<u8>(), 0..120),
             start in prop_oneof![Just(0x45u8), Just(0x46), Just(0x60), any::<u8>()],
         ) {
             if let Some(first) = data.first_mut() {
                 *first = start;
             }
-            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, mic: None, data: &data };
+            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, mic: None, len: data.len(), data: &data };
             if let Ok(packet) = decode(&frame) {
                 prop_assert!(packet.payload.len() <= data.len());
-                let mut reassembler = Reassembler::default();
-                if let Some(place) = packet.fragment {
-                    reassembler.push(&packet, place, frame.stamp);
-                } else {
-                    udp(&packet, Payload { bytes: packet.payload, len: packet.len }, frame.stamp);
+                let mut levels: [Reassembler; DEPTH] = Default::default();
+                if let Ok(Some(datagram)) = open(&mut levels, packet, frame.stamp, Some(USUAL_PORTS)) {
+                    prop_assert!(datagram.bytes.len() <= data.len());
                 }
             }
         }

@@ -194,6 +194,7 @@ mod tests {
         let packet = IpPacket {
             from: "192.0.2.1".parse().unwrap(),
             to: "192.0.2.2".parse().unwrap(),
+            protocol: 17,
             fragment: Some(place),
             payload: &bytes[start..end.min(start + keep)],
             len: end - start,

@@ -1,21 +1,29 @@
 //! Captures: pcapng and pcap bytes -> the datagrams that the kernel would have delivered, and back.
 //!
-//! file bytes -> [`Reader`] (frames with their timestamps) -> [`decode`] (link and IP headers) -> [`Reassembler`]
-//! (fragments, stamped like the kernel does) -> [`Datagram`]. The [`Writer`] goes the other way.
+//! file bytes -> [`Unpacked`] (gzip) -> [`Reader`] (frames with their timestamps) -> [`decode`] (link and IP headers) -> [`Reassembler`]
+//! (fragments, stamped like the kernel does) -> [`Datagram`]; of several files at once with [`Merge`]. The [`Writer`] goes the other way.
 
+mod census;
 mod datagrams;
 mod fields;
 mod fragments;
 mod frames;
+mod gzip;
+mod look;
+mod merge;
 mod reader;
+mod tunnel;
 mod writer;
 
 use std::fmt;
 use std::net::SocketAddr;
 
+pub use census::{Census, Kinds};
 pub use datagrams::{Datagrams, PassedOver, Seen};
 pub use fragments::{Payload, Reassembler};
 pub use frames::{IpPacket, NotUdp, Place, decode};
+pub use gzip::Unpacked;
+pub use merge::{Merge, Next, Source};
 pub use reader::{Frame, Reader, Record, Statistics};
 pub use writer::Writer;
 
@@ -38,7 +46,7 @@ pub struct Datagram<'a> {
 }
 
 /// Where the contract has microphones listen, unless told otherwise.
-const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
+pub const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
 
 impl Datagram<'_> {
     /// The microphone that it is for: by `ports`, or as the recording itself says, or else by the usual ports.
@@ -81,21 +89,31 @@ pub struct CaptureError {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Neither pcapng nor pcap.
-    NotACapture,
+    /// Neither pcapng nor pcap; what it looks like, and the next step.
+    NotACapture(&'static str),
     /// The file ends inside a record: all before it was read. A recording that was killed ends like this.
     Truncated,
+    /// The same of a gzipped one, at the end of what was unpacked.
+    GzipCut,
     Corrupt(&'static str),
     /// The operating system's words.
     Unreadable(String),
+}
+
+impl CaptureError {
+    /// What was there was read; the rest is missing.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.fault, Fault::Truncated | Fault::GzipCut)
+    }
 }
 
 impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = self.offset;
         match &self.fault {
-            Fault::NotACapture => write!(f, "neither a pcapng nor a pcap file"),
+            Fault::NotACapture(look) => write!(f, "neither a pcapng nor a pcap file: {look}"),
             Fault::Truncated => write!(f, "the file ends inside the record that begins at byte {offset}"),
+            Fault::GzipCut => write!(f, "the gzip file is cut off: {offset} bytes could be unpacked and were read"),
             Fault::Corrupt(what) => write!(f, "corrupt at byte {offset}: {what}"),
             Fault::Unreadable(error) => write!(f, "cannot be read at byte {offset}: {error}"),
         }

@@ -11,6 +11,7 @@
 use std::io::Read;
 
 use super::fields::{Order, Ticks, options};
+use super::look::look;
 use super::{CaptureError, Fault};
 use crate::time::KernelTime;
 
@@ -44,7 +45,9 @@ pub struct Frame<'a> {
     pub link: u16,
     /// The microphone whose socket it came from, where the recording is ours: see [`Writer::begin`](super::Writer::begin).
     pub mic: Option<usize>,
-    /// What was captured; the frame may have been longer on the wire.
+    /// Its length on the wire.
+    pub len: usize,
+    /// What was captured of it.
     pub data: &'a [u8],
 }
 
@@ -104,7 +107,7 @@ impl<R: Read> Reader<R> {
         let format = Format::Ng { order: little, interfaces: Vec::new() };
         let mut reader = Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format };
         if !reader.has(4)? {
-            return Err(reader.fault(Fault::NotACapture));
+            return Err(reader.fault(Fault::NotACapture(look(&reader.buffer[..reader.end]))));
         }
         let magic = reader.bytes(0, 4);
         let (big, nanos) = match u32::from_be_bytes([magic[0], magic[1], magic[2], magic[3]]) {
@@ -113,7 +116,7 @@ impl<R: Read> Reader<R> {
             0xa1b2_3c4d => (true, true),
             0xd4c3_b2a1 => (false, false),
             0x4d3c_b2a1 => (false, true),
-            _ => return Err(reader.fault(Fault::NotACapture)),
+            _ => return Err(reader.fault(Fault::NotACapture(look(&reader.buffer[..reader.end])))),
         };
         if !reader.has(24)? {
             return Err(reader.fault(Fault::Truncated));
@@ -134,6 +137,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Where the bytes come from.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
     /// Bytes of the file read so far, for a progress bar.
     pub fn position(&self) -> u64 {
         self.offset
@@ -148,8 +156,8 @@ impl<R: Read> Reader<R> {
             return Err(self.fault(Fault::Truncated));
         }
         let header = self.bytes(0, HEADER);
-        let [seconds, fraction, captured] = [0, 4, 8].map(|at| order.u32(&header[at..]));
-        let captured = captured as usize;
+        let [seconds, fraction, captured, len] = [0, 4, 8, 12].map(|at| order.u32(&header[at..]));
+        let (captured, len) = (captured as usize, len as usize);
         if captured > LONGEST_BLOCK {
             return Err(self.corrupt("a frame that is longer than 1 MiB"));
         }
@@ -163,7 +171,7 @@ impl<R: Read> Reader<R> {
         let stamp = KernelTime::from_nanos(i64::from(seconds) * 1_000_000_000 + nanoseconds);
         let at = self.consume(HEADER + captured) + HEADER;
         let data = &self.buffer[at..at + captured];
-        Ok(Some(Record::Frame(Frame { stamp, link, mic: None, data })))
+        Ok(Some(Record::Frame(Frame { stamp, link, mic: None, len, data })))
     }
 
     fn next_block(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
@@ -189,10 +197,11 @@ impl<R: Read> Reader<R> {
                     return Ok(Some(Record::Unstamped));
                 }
                 ENHANCED_PACKET | OBSOLETE_PACKET => {
-                    let (stamp, Interface { link, mic, .. }, data) = self.packet(kind, body)?;
+                    let (stamp, Interface { link, mic, .. }, data) = self.packet(kind, body.clone())?;
+                    let len = self.order().u32(&self.buffer[body.start + 16..]) as usize;
                     self.consume(length);
                     let data = &self.buffer[data];
-                    return Ok(Some(Record::Frame(Frame { stamp, link, mic, data })));
+                    return Ok(Some(Record::Frame(Frame { stamp, link, mic, len, data })));
                 }
                 STATISTICS => {
                     let (mic, stamp) = self.statistics_head(body.clone())?;
@@ -340,6 +349,9 @@ impl<R: Read> Reader<R> {
                 Ok(0) => return Ok(false),
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    return Err(self.fault(Fault::GzipCut));
+                }
                 Err(error) => {
                     let offset = self.offset + self.end as u64;
                     return Err(CaptureError { offset, fault: Fault::Unreadable(error.to_string()) });
@@ -520,7 +532,7 @@ mod tests {
             file.extend(b"abc");
             let mut reader = Reader::new(&file[..]).unwrap();
             let stamp = KernelTime::from_nanos(1_795_345_500_000_000_000 + if nanos { 999_999 } else { 999_999_000 });
-            let frame = Frame { stamp, link: 1, mic: None, data: b"abc" };
+            let frame = Frame { stamp, link: 1, mic: None, len: 60, data: b"abc" };
             assert_eq!(reader.next_record(), Ok(Some(Record::Frame(frame))));
             assert_eq!(reader.next_record(), Ok(None));
         }
@@ -592,8 +604,8 @@ mod tests {
             assert_eq!(seen.len(), 5, "{what}");
             assert_eq!(end, Err(CaptureError { offset: begin, fault: Fault::Corrupt(what) }));
         }
-        assert_eq!(frames(b"RIFF....WAVE").1.unwrap_err().fault, Fault::NotACapture);
-        assert_eq!(frames(b"").1.unwrap_err().fault, Fault::NotACapture);
+        assert!(matches!(frames(b"RIFF....WAVE").1.unwrap_err().fault, Fault::NotACapture(_)));
+        assert!(matches!(frames(b"").1.unwrap_err().fault, Fault::NotACapture(_)));
     }
 
     #[test]

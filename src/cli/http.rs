@@ -24,8 +24,8 @@ pub struct HttpArgs {
     /// The token is this file's first line; before --token and MICRING_TOKEN.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Another name that clients on this machine may call this server by; localhost and addresses always pass. Only
-    /// checked when HTTP is bound to loopback. May be given several times.
+    /// Another name that clients may call this server by; localhost and addresses always pass. Names are checked when HTTP
+    /// is bound to loopback, with --cors other than *, and once one is given here. May be given several times.
     #[arg(long, value_name = "NAME", value_parser = parse_host)]
     pub allow_host: Vec<String>,
     /// Events that wait for one subscriber; beyond, the oldest are dropped and counted.

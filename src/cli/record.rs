@@ -21,7 +21,8 @@ pub struct RecordArgs {
     /// The same after so much time.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_age, requires = "record")]
     pub record_rotate_age: Span,
-    /// All recordings in the folder together; the oldest are removed to stay within. A day of three microphones is 52 GB,
+    /// All recordings in the folder together; the oldest are removed to stay within. Beside another server that records into the same
+    /// folder: its own. A day of three microphones is 52 GB,
     /// snapped to 64 bytes 2.4 GB.
     #[arg(long, value_name = "SIZE", default_value = "64GB", value_parser = parse_size, requires = "record")]
     pub record_max_bytes: u64,

@@ -9,7 +9,8 @@ use clap::{Args, CommandFactory};
 use super::{Cli, Core, MicPorts, parse_core, parse_ports, parse_span};
 use crate::MICS;
 use crate::sim::{
-    Boards, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mute, Network, Rate, Reboot, Reorder, Scenario, Signal,
+    Boards, Change, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
+    Scenario, Sending, Signal,
 };
 use crate::time::Span;
 
@@ -32,7 +33,7 @@ pub struct SimulateArgs {
     /// How long to send, in the microphones' time; without it and --cycles, until SIGINT or SIGTERM.
     #[arg(long, value_name = "DURATION", value_parser = parse_span, conflicts_with = "cycles")]
     pub duration: Option<Span>,
-    /// How many cycles (packets a microphone, the withheld ones included) to send.
+    /// How many cycles (reads of the board: chunks a microphone, the withheld ones included) to send.
     #[arg(long, value_name = "N", visible_alias = "packets", value_parser = clap::value_parser!(u64).range(1..))]
     pub cycles: Option<u64>,
     /// So many times faster than the microphones' time.
@@ -42,9 +43,29 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Samples a packet.
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=16_376))]
-    pub samples: u32,
+    /// Samples a chunk: what the board reads and sends at once. Several make chunks of unequal sizes, one after the other.
+    #[arg(long, value_name = "N[,N...]", value_delimiter = ',', default_value = "512", value_parser = clap::value_parser!(u32).range(1..=16_376))]
+    pub samples: Vec<u32>,
+    /// Of several sizes in --samples each chunk has one by chance.
+    #[arg(long)]
+    pub samples_random: bool,
+    /// Bytes of a datagram that a chunk is cut into, full ones and a rest, back to back: 1460 is what Arduino's WiFiUDP does
+    /// (2048 bytes leave as 1460 + 588). none is one datagram a chunk, the default, so that older scripts send what they did.
+    #[arg(long, value_name = "none|BYTES", default_value = "none", value_parser = parse_pieces)]
+    pub pieces: Pieces,
+    /// From one datagram of a microphone to its next, within a read.
+    #[arg(long, value_name = "DURATION", default_value = "30us", value_parser = parse_span)]
+    pub piece_spacing: Span,
+    /// mic: all that was read of mic 0 leaves before mic 1. turn: a datagram of each microphone, then the next of each.
+    #[arg(long, value_name = "mic|turn", default_value = "mic", value_parser = parse_order)]
+    pub piece_order: Order,
+    /// Chunks of each microphone in one read: 2 is a read of twice the samples, sent m0 m0 m1 m1 m2 m2.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub chunks_per_read: u32,
+    /// So many datagrams of each board are not sent: they left before anybody listened, and with --pieces what is heard first
+    /// is the middle of a chunk.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub unheard: u32,
     /// Nominal sample rate.
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
     pub sample_rate: u32,
@@ -63,11 +84,15 @@ pub struct SimulateArgs {
     /// Board N stops at AT and starts anew DOWN later, from another port; repeatable, in order.
     #[arg(long, value_name = "N@AT/DOWN", value_parser = parse_reboot)]
     pub reboot: Vec<Reboot>,
+    /// From AT on chunks have so many samples and leave in such pieces (30s=512/1460, 30s=360/none); repeatable, in order.
+    #[arg(long, value_name = "AT=SAMPLES/PIECES", value_parser = parse_change)]
+    pub change: Vec<(Span, u32, Pieces)>,
     /// A microphone is dead for a while; TO may be left out; repeatable.
     #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
     pub mute: Vec<Mute>,
 
-    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix.
+    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix, sleep (modem
+    /// sleep: all leaves in one burst every 102.4 ms; sleep50 every 50 ms).
     #[arg(long, value_name = "MODEL", default_value = "none", conflicts_with = "jitter")]
     pub delay: Delay,
     /// Exponential delay of this mean.
@@ -79,7 +104,7 @@ pub struct SimulateArgs {
     /// One microphone's packets take BY longer for a while; TO may be left out; repeatable.
     #[arg(long, value_name = "MIC=BY@FROM..TO", value_parser = parse_lag)]
     pub lag: Vec<Lag>,
-    /// Independent loss of packets.
+    /// Independent loss of packets: of a chunk in pieces, of each piece for itself.
     #[arg(long, value_name = "P", value_parser = parse_probability, conflicts_with = "loss_ge")]
     pub loss: Option<f64>,
     /// Gilbert-Elliott loss: share lost overall, and mean length of a burst in packets of one board.
@@ -137,6 +162,9 @@ impl SimulateArgs {
         if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.count() {
             return Err(wrong("--from takes one address or one for each board"));
         }
+        if self.samples_random && self.samples.len() == 1 {
+            return Err(wrong("--samples-random needs several sizes in --samples"));
+        }
         if self.record.is_some() && self.duration.is_none() && self.cycles.is_none() {
             return Err(wrong("--record needs an end: --duration or --cycles"));
         }
@@ -161,7 +189,8 @@ impl SimulateArgs {
                 None => Length::Time(self.duration.unwrap_or(Span::MAX)),
             },
             boards,
-            samples: self.samples,
+            samples: self.samples[0],
+            sending: self.sending(),
             sample_rate: self.sample_rate,
             rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }),
             network,
@@ -170,12 +199,58 @@ impl SimulateArgs {
             mutes: self.mute.clone(),
             lags: self.lag.clone(),
             reboots: self.reboot.clone(),
+            changes: self.change.iter().map(|&(at, samples, pieces)| self.changed(at, samples, pieces)).collect(),
             clean_cycles: self.clean_cycles,
             signal: self.signal,
             ..Scenario::default()
         };
         scenario.check().map_err(|why| wrong(&why))?;
         Ok(scenario)
+    }
+
+    fn changed(&self, at: Span, samples: u32, pieces: Pieces) -> Change {
+        Change { at, samples, sending: Sending { pieces: pieces.0, mixed: None, unheard: 0, ..self.sending() } }
+    }
+
+    fn sending(&self) -> Sending {
+        let mixed = Mixed { sizes: self.samples.clone(), random: self.samples_random };
+        Sending {
+            pieces: self.pieces.0,
+            spacing: self.piece_spacing,
+            chunks_per_read: self.chunks_per_read,
+            order: self.piece_order,
+            mixed: (self.samples.len() > 1).then_some(mixed),
+            unheard: self.unheard,
+        }
+    }
+}
+
+/// Bytes of a full piece; `None` where a chunk leaves as one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces(pub Option<u32>);
+
+pub(super) fn parse_pieces(text: &str) -> Result<Pieces, String> {
+    if text == "none" {
+        return Ok(Pieces(None));
+    }
+    // What UDP over IPv4 carries at most.
+    let bytes = text.parse().ok().filter(|bytes| (1..=65_507).contains(bytes));
+    bytes.map(|bytes| Pieces(Some(bytes))).ok_or("is neither none nor 1 to 65507 bytes".into())
+}
+
+fn parse_change(text: &str) -> Result<(Span, u32, Pieces), String> {
+    let example = "needs a time, samples and pieces, like 30s=512/1460";
+    let (at, rest) = text.split_once('=').ok_or(example)?;
+    let (samples, pieces) = rest.split_once('/').ok_or(example)?;
+    let samples = samples.parse().ok().filter(|samples| (1..=16_376).contains(samples));
+    Ok((parse_span(at)?, samples.ok_or("has 1 to 16376 samples")?, parse_pieces(pieces)?))
+}
+
+fn parse_order(text: &str) -> Result<Order, String> {
+    match text {
+        "mic" => Ok(Order::ByMic),
+        "turn" => Ok(Order::InTurn),
+        _ => Err("is neither mic nor turn".into()),
     }
 }
 
@@ -330,6 +405,28 @@ mod tests {
     }
 
     #[test]
+    fn chunks_and_their_pieces_are_as_asked_for() {
+        let sending = |options| scenario(options).expect("these options agree").sending;
+        assert_eq!(sending(""), Sending::default());
+        assert_eq!(sending("--pieces none --samples 360"), Sending::default());
+        assert_eq!(sending("--pieces 1460"), Sending::in_pieces(1460));
+        let wanted = Sending {
+            spacing: Span::from_micros(50),
+            chunks_per_read: 2,
+            order: Order::InTurn,
+            mixed: Some(Mixed { sizes: vec![512, 360], random: true }),
+            unheard: 1,
+            ..Sending::in_pieces(1458)
+        };
+        let options = "--pieces 1458 --piece-spacing 50us --chunks-per-read 2 --piece-order turn --unheard 1";
+        assert_eq!(sending(&format!("{options} --samples 512,360 --samples-random")), wanted);
+        let changed = scenario("--pieces 1460 --change 5s=512/1440 --change 9s=360/none").expect("these options agree");
+        let change = |at, samples, sending| Change { at: Span::from_secs(at), samples, sending };
+        let wanted = [change(5, 512, Sending::in_pieces(1440)), change(9, 360, Sending::default())];
+        assert_eq!(changed.changes, wanted);
+    }
+
+    #[test]
     fn impairments_can_have_a_time_of_their_own() {
         let found = scenario("--impaired 5s..8s --loss 3%").expect("these options agree");
         let lossy = Network { loss: Loss::Independent(0.03), ..Network::default() };
@@ -356,6 +453,15 @@ mod tests {
             "--reboot 1@5s/1s",
             "--cycles 0",
             "--signal sine",
+            "--pieces 0",
+            "--pieces some",
+            "--pieces 4",
+            "--samples 512,0",
+            "--samples 512 --samples-random",
+            "--unheard 3",
+            "--change 5s=512",
+            "--change 9s=512/1460 --change 5s=512/none",
+            "--piece-order both",
         ] {
             let error = scenario(options).err().unwrap_or_else(|| panic!("{options} was taken"));
             assert_eq!(error.exit_code(), 2, "{options}");

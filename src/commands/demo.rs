@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::Failure;
 use super::serve::{self, Addresses};
-use crate::cli::ServeArgs;
+use crate::cli::DemoArgs;
 use crate::engine::packet::SAMPLE_BYTES;
 use crate::sys::host;
 
@@ -16,10 +16,10 @@ use crate::sys::host;
 ///
 /// # Errors
 /// What `serve` could not set up, or that the simulator cannot be started.
-pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     // Before the loop's thread is pinned.
     let allowed = host::allowed_cpus().unwrap_or_default();
-    serve::run(args, |addresses| {
+    serve::run(&args.serve, |addresses| {
         let elsewhere = allowed.iter().find(|&&core| Some(core) != addresses.core);
         start(args, addresses, elsewhere.copied())?;
         explain(addresses);
@@ -28,7 +28,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 /// Starts the simulator. The kernel ends its process with ours, however we end; by then we may signal nobody.
-fn start(args: &ServeArgs, addresses: &Addresses, core: Option<usize>) -> Result<(), Failure> {
+fn start(args: &DemoArgs, addresses: &Addresses, core: Option<usize>) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(format_args!("cannot find this program's own file for the microphones: {error}"))
     })?;
@@ -37,8 +37,10 @@ fn start(args: &ServeArgs, addresses: &Addresses, core: Option<usize>) -> Result
     let mut command = Command::new(program);
     command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
     command.args(["--core", &core.map_or("none".to_owned(), |core| core.to_string())]);
-    let samples = (args.engine.max_datagram / SAMPLE_BYTES).min(512);
-    command.args(["--sample-rate", &args.engine.sample_rate.to_string(), "--samples", &samples.to_string()]);
+    let engine = &args.serve.engine;
+    let samples = (engine.max_datagram / SAMPLE_BYTES).min(512);
+    command.args(["--sample-rate", &engine.sample_rate.to_string(), "--samples", &samples.to_string()]);
+    command.args(["--pieces", &args.pieces.0.map_or("none".to_owned(), |bytes| bytes.to_string())]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     host::die_with_parent(&mut command);
     command

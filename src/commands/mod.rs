@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod demo;
 pub mod doctor;
+mod recording;
 pub mod replay;
 pub mod serve;
 pub mod simulate;

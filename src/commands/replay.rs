@@ -5,8 +5,7 @@
 //! addresses of their own. A recording that kept only heads is filled up with zeros: the timing is true, the sound is gone, and the result says so.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
@@ -14,9 +13,10 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::Failure;
+use super::recording::{self, Recording};
 use super::simulate::{LEAD, pin, resolve, wait_until};
 use crate::MICS;
-use crate::capture::{Datagram, Datagrams, Fault, Seen, clock_step};
+use crate::capture::{Datagram, Seen, clock_step};
 use crate::cli::ReplayArgs;
 use crate::sys::host::{self, Signals};
 use crate::time::{KernelTime, MonoTime, Span};
@@ -28,12 +28,12 @@ const BETWEEN_ROUNDS: Span = Span::from_secs(1);
 /// Senders that are told apart; the one longest unheard gives way.
 const MOST_SENDERS: usize = 64;
 
-/// Sends the recording, then prints what was sent as one JSON object.
+/// Sends the recording (several files are one), then prints what was sent as one JSON object.
 ///
 /// # Errors
 /// A file that cannot be read, is no capture or corrupt, or holds nothing for a microphone; a core, address or socket that cannot be had.
 pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    if args.repeat && args.file == Path::new("-") {
+    if args.repeat && args.files.iter().any(|file| file == Path::new("-")) {
         return Err(Failure::new("standard input cannot be read twice: --loop needs a file"));
     }
     let core = pin(args.core)?;
@@ -56,23 +56,19 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         payload: Vec::new(),
     };
     let begin = host::mono();
-    let mut start = begin + LEAD;
+    let mut wait = LEAD;
     let mut rounds = 0u64;
     let interrupted = loop {
         replay.anchor = None;
-        let interrupted = replay.file(&args.file, start, &signals)?;
+        replay.newest = None;
+        // A set of many files takes a while to be put in order.
+        let recording = Recording::open(&args.files, replay.recorded)?;
+        let interrupted = replay.play(recording, host::mono() + wait, &signals, rounds == 0)?;
         rounds += 1;
-        if replay.sent == [0; MICS] && !interrupted {
-            return Err(Failure::new(format_args!(
-                "{}: no datagram for a microphone ({} to other ports): say which ports with --ports A,B,C",
-                args.file.display(),
-                replay.elsewhere
-            )));
-        }
         if interrupted || !args.repeat {
             break interrupted;
         }
-        start = host::mono() + BETWEEN_ROUNDS;
+        wait = BETWEEN_ROUNDS;
     };
     let late = &replay.late;
     let us = |quantile| (!late.is_empty()).then(|| late.value_at_quantile(quantile));
@@ -118,27 +114,24 @@ struct Replay {
 }
 
 impl Replay {
-    /// True when a signal came before the end.
-    fn file(&mut self, path: &Path, start: MonoTime, signals: &Signals) -> Result<bool, Failure> {
-        let broken =
-            |error: &dyn std::fmt::Display| Failure::new(format_args!("cannot read {}: {error}", path.display()));
-        let input: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(io::stdin().lock())
-        } else {
-            Box::new(File::open(path).map_err(|error| broken(&error))?)
-        };
-        let mut datagrams = Datagrams::new(input).map_err(|error| broken(&error))?;
-        loop {
-            match datagrams.next_seen() {
-                Ok(None) => return Ok(false),
-                Ok(Some(Seen::Nothing)) => {}
-                Ok(Some(Seen::Statistics(statistics))) => {
+    /// True when a signal came before the end. `first`: a round that says what is missing.
+    fn play(
+        &mut self,
+        mut recording: Recording,
+        start: MonoTime,
+        signals: &Signals,
+        first: bool,
+    ) -> Result<bool, Failure> {
+        while let Some((_, seen)) = recording.next_seen()? {
+            match seen {
+                Seen::Nothing => {}
+                Seen::Statistics(statistics) => {
                     if let Some(step) = statistics.comment.and_then(clock_step) {
                         self.anchor = self.anchor.map(|(stamp, at)| (stamp + step, at));
                         self.newest = None;
                     }
                 }
-                Ok(Some(Seen::Datagram(datagram))) => {
+                Seen::Datagram(datagram) => {
                     let Some(mic) = datagram.microphone(self.recorded) else {
                         self.elsewhere += 1;
                         continue;
@@ -150,13 +143,17 @@ impl Replay {
                     self.late.saturating_record((host::mono() - deadline).as_micros().max(0) as u64);
                     self.send(mic, &datagram)?;
                 }
-                Err(error) if error.fault == Fault::Truncated => {
-                    eprintln!("micring: {}: {error}", path.display());
-                    return Ok(false);
-                }
-                Err(error) => return Err(broken(&error)),
             }
         }
+        let files = recording.into_files();
+        if files.iter().all(|file| file.taken == 0) {
+            return Err(recording::nothing_found(&files, self.recorded));
+        }
+        if first {
+            let notes = recording::notes(&files, self.sent, self.recorded);
+            notes.iter().for_each(|note| eprintln!("micring: {note}"));
+        }
+        Ok(false)
     }
 
     /// When a datagram stamped `stamp` is due.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use crate::MICS;
 use crate::cli::{Core, SimulateArgs};
+use crate::engine::packet::SAMPLE_BYTES;
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
 use crate::sys::host::{self, Signals};
 use crate::time::{MonoTime, Span};
@@ -222,6 +223,8 @@ struct MicTally {
     lost: u64,
     cycle_lost: u64,
     muted: u64,
+    lost_chunks: u64,
+    lost_pieces: u64,
     withheld: Vec<Withheld>,
     first: Option<Packet>,
     last: Option<Packet>,
@@ -256,7 +259,7 @@ impl Tally {
             mic.bytes += bytes as u64;
             mic.first.get_or_insert(*packet);
             // A reordered packet is not the newest.
-            if mic.last.is_none_or(|last| (last.boot, last.cycle) < (packet.boot, packet.cycle)) {
+            if mic.last.is_none_or(|last| (last.boot, last.position) < (packet.boot, packet.position)) {
                 mic.last = Some(*packet);
             }
         }
@@ -273,6 +276,8 @@ impl Tally {
         {
             self.pending.pop_front();
             let mic = &mut self.mics[withheld.mic];
+            mic.lost_chunks += u64::from(withheld.whole && withheld.piece.number == 0);
+            mic.lost_pieces += u64::from(!withheld.whole);
             match withheld.why {
                 Why::Lost => mic.lost += 1,
                 Why::CycleLost => mic.cycle_lost += 1,
@@ -300,15 +305,18 @@ impl Tally {
         interrupted: bool,
         core: Option<usize>,
     ) -> Value {
-        let samples = i64::from(scenario.samples);
         let listed = |withheld: &Withheld| {
-            let position = withheld.cycle as i64 * samples;
+            let Withheld { boot, cycle, piece, whole, .. } = *withheld;
+            let (position, samples) = (piece.position().0, piece.samples());
             let why = match withheld.why {
                 Why::Lost => "lost",
                 Why::CycleLost => "cycle_lost",
                 Why::Muted => "muted",
             };
-            json!({"boot": withheld.boot, "cycle": withheld.cycle, "position": position, "why": why})
+            json!({
+                "boot": boot, "cycle": cycle, "piece": piece.number, "pieces": piece.of,
+                "position": position, "samples": samples, "whole_chunk": whole, "why": why,
+            })
         };
         let mics: Vec<Value> = self
             .mics
@@ -327,10 +335,12 @@ impl Tally {
                     "lost": mic.lost,
                     "cycle_lost": mic.cycle_lost,
                     "muted": mic.muted,
+                    "lost_chunks": mic.lost_chunks,
+                    "lost_pieces": mic.lost_pieces,
                     "duplicated": mic.duplicated,
                     "reordered": mic.reordered,
                     "send_errors": mic.send_errors,
-                    "samples": mic.sent * u64::from(scenario.samples),
+                    "samples": mic.bytes / SAMPLE_BYTES as u64,
                     "bytes": mic.bytes,
                     "first_position": mic.first.map(|packet| packet.position.0),
                     "last_position": mic.last.map(|packet| packet.position.0),
@@ -348,6 +358,7 @@ impl Tally {
             "core": core,
             "boards": scenario.boards.count(),
             "samples": scenario.samples,
+            "pieces": scenario.sending.pieces,
             "sample_rate": scenario.sample_rate,
             "speed": args.speed,
             "parameters": parameters(scenario),
@@ -370,12 +381,14 @@ fn parameters(scenario: &Scenario) -> Value {
     json!({
         "length": length,
         "rates": format!("{:?}", &scenario.rates[..scenario.boards.count()]),
+        "sending": format!("{:?}", scenario.sending),
         "network": format!("{:?}", scenario.network),
         "then": format!("{:?}", scenario.then),
         "drop_cycles": format!("{:?}", scenario.drop_cycles),
         "mutes": format!("{:?}", scenario.mutes),
         "lags": format!("{:?}", scenario.lags),
         "reboots": format!("{:?}", scenario.reboots),
+        "changes": format!("{:?}", scenario.changes),
         "clean_cycles": scenario.clean_cycles,
         "signal": format!("{:?}", scenario.signal),
     })

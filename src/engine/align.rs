@@ -10,10 +10,11 @@
 
 mod place;
 
+use super::chunks::Chunk;
 use super::clock::{Again, ClockModel};
 use super::lag::Lag;
 use super::late::{Judgement, LateOrLost};
-use super::packet::Packet;
+use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
 use crate::MICS;
@@ -32,17 +33,48 @@ const SETTLED: i64 = 16;
 /// Cycles withheld at once; more are let go with the best guess.
 const OPEN_CYCLES: usize = 1024;
 
-/// An accepted packet on its way to its place.
+/// A part of a chunk on its way to its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival<'a> {
     pub mic: usize,
+    /// When the first of its chunk's datagrams came: what the pieces behind it wait for says nothing about the chunk.
     pub at: MonoTime,
     pub stamp: KernelTime,
-    pub packet: Packet<'a>,
-    /// The first of a sender that was not followed before.
-    pub new_sender: bool,
-    /// Whether that is the same board.
+    /// From the stamp until the loop read it.
+    pub delay: Span,
+    /// When this datagram came.
+    pub newest_at: MonoTime,
+    pub newest_stamp: KernelTime,
+    pub chunk: Chunk,
+    /// Where `samples`, s32le, begin in the chunk, in samples.
+    pub offset: u32,
+    pub samples: &'a [u8],
+    /// Who sends it, beside the sender that was followed before.
     pub again: Again,
+    /// Its source cuts its chunks in another way than before.
+    pub recut: bool,
+}
+
+impl Arrival<'_> {
+    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
+    pub fn is_constant(&self) -> bool {
+        let first = &self.samples[..SAMPLE_BYTES];
+        self.samples.chunks_exact(SAMPLE_BYTES).all(|sample| sample == first)
+    }
+
+    pub fn len(&self) -> u32 {
+        (self.samples.len() / SAMPLE_BYTES) as u32
+    }
+
+    /// The first of a sender that was not followed before.
+    pub fn is_of_new_sender(&self) -> bool {
+        self.again != Again::TheSame
+    }
+
+    /// Its first sample.
+    pub fn first(&self) -> [u8; SAMPLE_BYTES] {
+        *self.samples.first_chunk().expect("a part has a sample")
+    }
 }
 
 /// What became of it.
@@ -107,7 +139,15 @@ impl SharedAligner {
         &self.clocks[mic]
     }
 
-    /// Places a packet, and emits what it completes.
+    /// Another part of a chunk that was placed.
+    pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        self.last_heard = Some(self.last_heard.map_or(a.newest_at, |last| last.max(a.newest_at)));
+        let late = self.tail.add(a, sink);
+        self.emit_ready(a.newest_at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Places a chunk by its first part, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let pause = self.last_heard.map_or(Span::ZERO, |last| a.at - last);
         let silence = pause > SILENCE;
@@ -118,13 +158,16 @@ impl SharedAligner {
             // newest.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
-            (self.restarted, self.again) = (a.new_sender, a.again);
-        } else if a.new_sender && !self.late.doubt_is_long() {
+            (self.restarted, self.again) = (a.is_of_new_sender(), a.again);
+        } else if a.is_of_new_sender() && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
             self.clocks[a.mic].restart(a.again);
         }
+        if a.recut {
+            self.tail.renew_nominal();
+        }
         self.resolve_tentative(a, sink);
-        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
+        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.is_of_new_sender();
         let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
@@ -161,7 +204,7 @@ impl SharedAligner {
                 self.tail.open(a.at, matches!(place, Place::Tentative))
             }
         };
-        let samples = a.packet.samples();
+        let samples = a.chunk.samples;
         let own_end = self.tail.get(i).own_end(samples);
         let r = self.residual(own_end, a.at);
         let doubt_since = self.late.doubt_since().unwrap_or(a.at);
@@ -178,9 +221,8 @@ impl SharedAligner {
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
         let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
-        let first = a.packet.first();
-        let slot = Slot { samples, stamp: a.stamp, at: a.at, loop_delay: sink.wall - a.stamp, doubtful, early, first };
-        let late = self.tail.fill(i, a.mic, slot, a.packet.bytes(), sink);
+        let slot = Slot::of(a, doubtful, early);
+        let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
         match judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {

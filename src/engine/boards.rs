@@ -14,7 +14,7 @@
 use super::align::{Arrival, Placed};
 use super::clock::ClockModel;
 use super::figures::{Alignment, Known};
-use super::grid::{Grid, Heard};
+use super::grid::Grid;
 use super::packet::SAMPLE_BYTES;
 use super::resample::Resampling;
 use super::sinc;
@@ -39,8 +39,10 @@ const HYSTERESIS: f64 = 0.25;
 struct Tie {
     /// Common position minus own position.
     offset: i64,
-    /// Slip of the next packet: +1 repeats a sample, -1 leaves one out.
+    /// Slip of the next chunk: +1 repeats a sample, -1 leaves one out.
     slip: i64,
+    /// Up to where the microphone had passed when its newest chunk was opened.
+    free: i64,
 }
 
 /// Three boards.
@@ -117,41 +119,74 @@ impl Boards {
     /// Takes a packet in, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
-        if silent || a.new_sender {
+        if silent || a.is_of_new_sender() {
             self.untie(a, sink);
         } else if self.is_duplicate(a) {
             return Placed::Duplicate;
         }
+        if a.recut {
+            self.streams[a.mic].renew_nominal();
+        }
         self.first_heard.get_or_insert(a.at);
-        let heard = Heard { at: a.at, stamp: a.stamp, delay: sink.wall - a.stamp };
         let tie = &mut self.ties[a.mic];
         let returns = self.silent[a.mic].is_some();
         let mut counters = sink.counters.mics[a.mic];
         let mut late = 0;
+        let frames = i64::from(a.chunk.samples);
         let mut place = |d: Decided<'_>| {
-            let end = d.first + (d.samples.len() / SAMPLE_BYTES) as i64;
-            sink.meter.on_placed(a.mic, end, d.heard.at);
+            if let Some(first) = d.opens {
+                sink.meter.on_placed(a.mic, first, first + frames, d.heard.at);
+            }
             if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
-                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
+                late += u64::from(too_late && d.opens.is_some());
             } else {
                 // Where it stands is learnt too late for it.
-                late += u64::from(returns);
+                late += u64::from(returns && d.opens.is_some());
             }
         };
-        self.streams[a.mic].offer(heard, a.packet.bytes(), &mut counters, &mut place);
+        self.streams[a.mic].offer(a, &mut counters, &mut place);
         counters.late += late;
         sink.counters.mics[a.mic] = counters;
         self.follow(a.at, sink);
+        let longest = self.streams.iter().map(Stream::nominal).max().expect("three streams");
+        if let Some(grid) = &mut self.grid {
+            grid.pace(Span::of_frames(longest, self.sample_rate));
+        }
         self.emit_ready(a.at, sink);
         if late > 0 { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Another part of a microphone's newest chunk.
+    pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        let (tie, grid) = (&mut self.ties[a.mic], &mut self.grid);
+        let mut late = false;
+        self.streams[a.mic].join(a, &mut |d| {
+            if let (Some(tie), Some(grid)) = (tie.as_mut(), grid.as_mut()) {
+                late = tie.place(a.mic, &d, a.newest_at, grid, self.resampling.as_mut(), sink);
+            }
+        });
+        sink.counters.mics[a.mic].late += u64::from(late);
+        self.emit_ready(a.newest_at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
     }
 
     pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         self.emit_ready(now, sink);
     }
 
+    /// When a hold runs out. What is in doubt is decided by packets; without any, its board falls silent.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        self.grid.as_ref()?.next_timeout(self.hold())
+        let grid = self.grid.as_ref()?;
+        let due = grid.next_timeout(self.hold())?;
+        let doubted = self.in_doubt().into_iter().enumerate().filter(|&(mic, doubted)| doubted && grid.lacks(mic));
+        let heard = doubted.filter_map(|(mic, _)| self.streams[mic].last_heard());
+        Some(heard.map(|last| last + SILENCE).max().map_or(due, |silent| due.max(silent)))
+    }
+
+    /// The microphones whose packets wait until their place is known; none where the user says how long to wait.
+    fn in_doubt(&self) -> [bool; MICS] {
+        std::array::from_fn(|mic| self.fixed_hold.is_none() && self.ties[mic].is_some() && self.streams[mic].waits())
     }
 
     /// The offset of a microphone starts anew; what still waits is placed as it stands.
@@ -160,7 +195,8 @@ impl Boards {
         let mut late = 0;
         if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
             self.streams[a.mic].restart(a.again, &mut |d| {
-                late += u64::from(tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink));
+                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
+                late += u64::from(too_late && d.opens.is_some());
             });
             if let Some(resampling) = &mut self.resampling {
                 resampling.untie(a.mic, a.at, grid, sink);
@@ -169,10 +205,10 @@ impl Boards {
         } else {
             // Before the positions start nothing stands that the old offset says anything about.
             let returns = self.silent[a.mic].is_some();
-            self.streams[a.mic].restart(a.again, &mut |_| late += u64::from(returns));
+            self.streams[a.mic].restart(a.again, &mut |d| late += u64::from(returns && d.opens.is_some()));
         }
         self.ties[a.mic] = None;
-        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
+        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.is_of_new_sender());
         sink.counters.mics[a.mic].late += late;
     }
 
@@ -215,7 +251,7 @@ impl Boards {
             let nominal = self.streams[mic].nominal().max(1);
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
-        self.ties[mic] = Some(Tie { offset, slip: 0 });
+        self.ties[mic] = Some(Tie { offset, slip: 0, free: 0 });
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -257,16 +293,18 @@ impl Boards {
     /// Only against a floor that has been learnt: the first packets may all be a backlog.
     fn is_duplicate(&self, a: &Arrival<'_>) -> bool {
         let known = self.ties[a.mic].is_some();
-        known && self.streams[a.mic].is_copy(a.at, a.packet.bytes()) && !a.packet.is_constant()
+        known && self.streams[a.mic].is_copy(a) && !a.is_constant()
     }
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         let hold = self.hold();
-        let live = std::array::from_fn(|mic| {
+        let live: [bool; MICS] = std::array::from_fn(|mic| {
             self.ties[mic].is_some() && self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE)
         });
+        let doubted = self.in_doubt();
+        let in_doubt = std::array::from_fn(|mic| live[mic] && doubted[mic]);
         if let Some(grid) = &mut self.grid {
-            grid.emit_ready(live, hold, self.max_open, now, sink);
+            grid.emit_ready(live, in_doubt, hold, self.max_open, now, sink);
         }
     }
 }
@@ -282,12 +320,22 @@ impl Tie {
         resampling: Option<&mut Resampling>,
         sink: &mut Sink<'_>,
     ) -> bool {
+        let opens = d.opens.is_some();
+        if opens {
+            self.free = grid.end(mic);
+        }
         if let Some(resampling) = resampling {
-            let (late, offset) = resampling.place(mic, d, now, grid, sink);
+            let (late, offset) = resampling.place(mic, d, self.free, now, grid, sink);
             self.offset = offset;
             return late;
         }
-        let slip = std::mem::take(&mut self.slip);
+        let slip = if opens { std::mem::take(&mut self.slip) } else { 0 };
+        if d.opens != Some(d.first) {
+            // Its chunk stands, or its beginning is missing: there is nothing to repeat or to leave out.
+            self.offset += slip;
+            let pos = d.first.0 + self.offset;
+            return grid.fill_from(self.free, mic, pos, d.samples, d.heard, now, sink);
+        }
         let mut samples = d.samples;
         let first = d.first.0 + self.offset;
         self.offset += slip;

@@ -27,6 +27,8 @@ pub struct MicCounters {
     pub late: u64,
     /// Inferred lost, those of whole lost cycles included, once settled; one that still arrives moves to `late`.
     pub lost: u64,
+    /// Pieces inferred lost of chunks of which something came.
+    pub lost_pieces: u64,
     /// Dropped at the socket's full receive buffer: SO_RXQ_OVFL, SO_MEMINFO.
     pub kernel_dropped: u64,
     pub sender_changes: u64,
@@ -66,22 +68,24 @@ pub struct Counters {
 }
 
 impl MicCounters {
-    /// What happened after `earlier`. `lost` may have fallen since (a packet moved to `late`): then it is 0 here.
+    /// What happened after `earlier`. A count that has fallen since is 0 here: of `lost` a packet moved to `late`, and a recording may tell of
+    /// drops what it likes.
     pub fn since(&self, earlier: &MicCounters) -> MicCounters {
         MicCounters {
-            received: self.received - earlier.received,
-            samples: self.samples - earlier.samples,
-            malformed: self.malformed - earlier.malformed,
-            truncated: self.truncated - earlier.truncated,
-            foreign: self.foreign - earlier.foreign,
-            duplicate: self.duplicate - earlier.duplicate,
-            late: self.late - earlier.late,
+            received: self.received.saturating_sub(earlier.received),
+            samples: self.samples.saturating_sub(earlier.samples),
+            malformed: self.malformed.saturating_sub(earlier.malformed),
+            truncated: self.truncated.saturating_sub(earlier.truncated),
+            foreign: self.foreign.saturating_sub(earlier.foreign),
+            duplicate: self.duplicate.saturating_sub(earlier.duplicate),
+            late: self.late.saturating_sub(earlier.late),
             lost: self.lost.saturating_sub(earlier.lost),
-            kernel_dropped: self.kernel_dropped - earlier.kernel_dropped,
-            sender_changes: self.sender_changes - earlier.sender_changes,
-            slips: self.slips - earlier.slips,
-            corrected: self.corrected - earlier.corrected,
-            unstamped: self.unstamped - earlier.unstamped,
+            lost_pieces: self.lost_pieces.saturating_sub(earlier.lost_pieces),
+            kernel_dropped: self.kernel_dropped.saturating_sub(earlier.kernel_dropped),
+            sender_changes: self.sender_changes.saturating_sub(earlier.sender_changes),
+            slips: self.slips.saturating_sub(earlier.slips),
+            corrected: self.corrected.saturating_sub(earlier.corrected),
+            unstamped: self.unstamped.saturating_sub(earlier.unstamped),
         }
     }
 }
@@ -92,12 +96,12 @@ impl Counters {
         Counters {
             mics: std::array::from_fn(|mic| self.mics[mic].since(&earlier.mics[mic])),
             cycles: CycleCounters {
-                emitted: self.cycles.emitted - earlier.cycles.emitted,
-                complete: self.cycles.complete - earlier.cycles.complete,
-                incomplete: self.cycles.incomplete - earlier.cycles.incomplete,
+                emitted: self.cycles.emitted.saturating_sub(earlier.cycles.emitted),
+                complete: self.cycles.complete.saturating_sub(earlier.cycles.complete),
+                incomplete: self.cycles.incomplete.saturating_sub(earlier.cycles.incomplete),
                 skipped: self.cycles.skipped.saturating_sub(earlier.cycles.skipped),
             },
-            clock_steps: self.clock_steps - earlier.clock_steps,
+            clock_steps: self.clock_steps.saturating_sub(earlier.clock_steps),
         }
     }
 }
@@ -163,7 +167,7 @@ pub struct SkewFigures {
     pub loop_delay: [Known<Distribution>; MICS],
     /// Largest minus smallest loop delay inside a complete cycle: what the loop itself adds.
     pub loop_skew: Known<Distribution>,
-    /// Kernel timestamp of the packet that completed a cycle until its event was handed to the ring.
+    /// Kernel timestamp of the packet that completed a cycle until the kernel had its event, to be sent to the first subscriber.
     pub emit_delay: Known<Distribution>,
     /// Interarrival jitter, RFC 3550 6.4.1.
     pub jitter: [Known<Span>; MICS],
@@ -191,4 +195,34 @@ pub struct SkewHistograms {
     pub loop_skew: Buckets,
     pub emit_delay: Buckets,
     pub delay_variation: [Buckets; MICS],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some counts may fall: a packet thought lost that came, drops that a recording counts anew. None of them is a reason to fall over.
+    #[test]
+    fn a_count_that_has_fallen_is_none_of_the_window() {
+        let mic = MicCounters {
+            received: 1,
+            samples: 1,
+            malformed: 1,
+            truncated: 1,
+            foreign: 1,
+            duplicate: 1,
+            late: 1,
+            lost: 1,
+            lost_pieces: 1,
+            kernel_dropped: 1,
+            sender_changes: 1,
+            slips: 1,
+            corrected: 1,
+            unstamped: 1,
+        };
+        let cycles = CycleCounters { emitted: 1, complete: 1, incomplete: 1, skipped: 1 };
+        let earlier = Counters { mics: [mic; MICS], cycles, clock_steps: 1 };
+        assert_eq!(Counters::default().since(&earlier), Counters::default());
+        assert_eq!(earlier.since(&Counters::default()), earlier);
+    }
 }

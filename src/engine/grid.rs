@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use super::Output;
+use super::align::Arrival;
 use super::desync::DesyncLog;
 use super::history::History;
 use super::packet::SAMPLE_BYTES;
@@ -40,18 +41,28 @@ impl Record {
     /// From the first board's filling the cycle to the last's, by arrival, once it is full.
     fn arrivals(&self, frames: u32) -> Option<Span> {
         let full = self.samples.iter().all(|&n| n == frames);
-        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.at)) else { return None };
+        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.newest_at)) else { return None };
         full.then(|| a.max(b).max(c) - a.min(b).min(c))
     }
 }
 
-/// When a packet came.
+/// When a chunk came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
+    /// Its first datagram.
     pub at: MonoTime,
     pub stamp: KernelTime,
     /// From the stamp until the loop read it; that its place was in doubt for a while is none of the loop's.
     pub delay: Span,
+    /// The newest of its datagrams.
+    pub newest_at: MonoTime,
+    pub newest_stamp: KernelTime,
+}
+
+impl Heard {
+    pub fn of(a: &Arrival<'_>) -> Heard {
+        Heard { at: a.at, stamp: a.stamp, delay: a.delay, newest_at: a.newest_at, newest_stamp: a.newest_stamp }
+    }
 }
 
 /// The cycles, by their place on the common axis.
@@ -60,6 +71,7 @@ pub(super) struct Grid {
     /// Where the grid's position 0 stands: free boards may follow a shared one.
     base: FramePos,
     frames: i64,
+    /// The longest time between two chunks of a board.
     period: Span,
     /// Open cycles at most; a jump further ahead skips.
     max_open: i64,
@@ -93,6 +105,11 @@ impl Grid {
         }
     }
 
+    /// The longest time between two chunks of a board has changed.
+    pub fn pace(&mut self, period: Span) {
+        self.period = period;
+    }
+
     /// The wait that the boards' spread asks for.
     pub fn hold(&self) -> Span {
         self.spread.hold()
@@ -101,6 +118,11 @@ impl Grid {
     /// Frames from the oldest open cycle to the newest sample.
     pub fn open_frames(&self) -> i64 {
         self.ends.iter().max().expect("three microphones") - self.next * self.frames
+    }
+
+    /// Up to where a microphone has filled or passed.
+    pub fn end(&self, mic: usize) -> i64 {
+        self.ends[mic]
     }
 
     /// Puts decided samples at `pos`. True when most of them came after their cycle had left, or after the microphone had
@@ -114,9 +136,24 @@ impl Grid {
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {
+        self.fill_from(self.ends[mic], mic, pos, samples, newest, now, sink)
+    }
+
+    /// The same of samples of a chunk before which the microphone had passed `free`: what is missing behind that may still come.
+    #[expect(clippy::too_many_arguments, reason = "where, what, when, and where to: none belongs to another")]
+    pub fn fill_from(
+        &mut self,
+        free: i64,
+        mic: usize,
+        pos: i64,
+        samples: &[u8],
+        newest: Heard,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+    ) -> bool {
         let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
-        let mut at = pos.max(self.first * self.frames).max(self.ends[mic]);
+        let mut at = pos.max(self.first * self.frames).max(free);
         let mut late = (at - pos).min(end - pos);
         while at < end {
             let cycle = at / self.frames;
@@ -126,7 +163,8 @@ impl Grid {
             let record = self.record(cycle);
             record.opened.get_or_insert(now);
             record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
-            record.newest[mic] = record.newest[mic].filter(|before| before.at > newest.at).or(Some(newest));
+            record.newest[mic] =
+                record.newest[mic].filter(|before| before.newest_at > newest.newest_at).or(Some(newest));
             // How far apart the packets came, not when they were understood; what follows a loss comes a period later and
             // says nothing about the path.
             let spread = record.arrivals(frames).filter(|_| !std::mem::replace(&mut record.noted, true));
@@ -140,7 +178,7 @@ impl Grid {
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {
-                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.stamp));
+                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.newest_stamp));
                 }
             }
             at = until;
@@ -178,13 +216,30 @@ impl Grid {
         self.waits_since(self.next).map(|at| at + hold)
     }
 
-    /// Cycles that all of `live` have passed, or that have waited long enough, leave.
-    pub fn emit_ready(&mut self, live: [bool; MICS], hold: Span, max_open: i64, now: MonoTime, sink: &mut Sink<'_>) {
+    /// Whether the oldest open cycle lacks a microphone.
+    pub fn lacks(&self, mic: usize) -> bool {
+        let record = usize::try_from(self.next - self.first).ok().and_then(|i| self.records.get(i));
+        record.is_some_and(|record| record.passed[mic].is_none())
+    }
+
+    fn lacks_any(&self, mics: [bool; MICS]) -> bool {
+        (0..MICS).any(|mic| mics[mic] && self.lacks(mic))
+    }
+
+    /// Cycles that all of `live` have passed, or that have waited long enough, leave. What those `in_doubt` have sent is there, and
+    /// its place is known as soon as what follows decides: that is waited for.
+    pub fn emit_ready(
+        &mut self,
+        live: [bool; MICS],
+        in_doubt: [bool; MICS],
+        hold: Span,
+        max_open: i64,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+    ) {
         while let Some(since) = self.waits_since(self.next) {
-            let i = (self.next - self.first) as usize;
-            let passed = |mic: usize| self.records[i].passed[mic].is_some();
-            let all = (0..MICS).all(|mic| !live[mic] || passed(mic));
-            if !(all || now - since >= hold || self.open_frames() > max_open) {
+            let waits = self.lacks_any(live) && (now - since < hold || self.lacks_any(in_doubt));
+            if waits && self.open_frames() <= max_open {
                 return;
             }
             self.leave(now, sink);
@@ -212,7 +267,7 @@ impl Grid {
                 frames: self.frames as u32,
                 mic_samples: record.samples,
                 complete: record.samples == [self.frames as u32; MICS],
-                arrival: record.newest.map(|n| n.map(|n| n.stamp)),
+                arrival: record.newest.map(|n| n.map(|n| n.newest_stamp)),
                 emitted: sink.wall,
             };
             record.id = Some(self.next_id);

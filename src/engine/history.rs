@@ -45,6 +45,8 @@ pub struct History {
     end: FramePos,
     cycles: VecDeque<Cycle>,
     max_cycles: usize,
+    /// Of the first cycle of all.
+    first_id: u64,
     next_id: u64,
     packets: [u64; MICS],
 }
@@ -70,9 +72,21 @@ impl History {
             end: FramePos(0),
             cycles: VecDeque::with_capacity(keep / 256 + 16),
             max_cycles: keep / SHORTEST_RECORDED + 16,
+            first_id: 0,
             next_id: 0,
             packets: [0; MICS],
         }
+    }
+
+    /// The first cycle of all gets this id, in place of 0.
+    pub(super) fn number_from(&mut self, id: u64) {
+        assert_eq!(self.next_id, self.first_id, "ids of emitted cycles stand");
+        (self.first_id, self.next_id) = (id, id);
+    }
+
+    /// The id of the first cycle of all.
+    pub fn first_id(&self) -> u64 {
+        self.first_id
     }
 
     /// Positions that can be read: up to the last emitted frame.
@@ -80,23 +94,24 @@ impl History {
         self.start..self.end
     }
 
-    /// Fills `out` with interleaved s32le frames from `from` on, [`FRAME_BYTES`] each. `None` unless all of them are emitted
-    /// and not yet overwritten.
-    pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        let (frames, _) = out.as_chunks_mut::<FRAME_BYTES>();
-        if from < self.start || from + frames.len() as i64 > self.end {
+    /// Appends the samples of `frames` frames from `from` on to `out`, interleaved, each s32le. `None`, and nothing, unless all
+    /// of them are emitted and not yet overwritten.
+    pub fn append_to(&self, out: &mut Vec<[u8; SAMPLE_BYTES]>, from: FramePos, frames: usize) -> Option<()> {
+        if from < self.start || from + frames as i64 > self.end {
             return None;
         }
-        let runs = self.runs(from, frames.len());
-        let (ahead, wrapped) = frames.split_at_mut(runs[0].len());
-        for (frames, run) in [ahead, wrapped].into_iter().zip(runs) {
+        for run in self.runs(from, frames) {
             let [a, b, c] = self.channels.each_ref().map(|channel| &channel.ring[run.clone()]);
-            for (frame, ((a, b), c)) in frames.iter_mut().zip(a.iter().zip(b).zip(c)) {
-                frame[..4].copy_from_slice(a);
-                frame[4..8].copy_from_slice(b);
-                frame[8..].copy_from_slice(c);
-            }
+            out.extend(a.iter().zip(b).zip(c).flat_map(|((a, b), c)| [*a, *b, *c]));
         }
+        Some(())
+    }
+
+    /// The same into `out`, [`FRAME_BYTES`] a frame.
+    pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
+        let mut samples = Vec::with_capacity(out.len() / SAMPLE_BYTES);
+        self.append_to(&mut samples, from, out.len() / FRAME_BYTES)?;
+        out.copy_from_slice(samples.as_flattened());
         Some(())
     }
 
@@ -118,7 +133,7 @@ impl History {
 
     /// Nothing has left yet, and positions start over.
     pub(super) fn rewind(&mut self) {
-        assert_eq!(self.next_id, 0, "emitted positions stand");
+        assert_eq!(self.next_id, self.first_id, "emitted positions stand");
         self.channels.iter_mut().for_each(|channel| channel.end = FramePos(0));
         self.head = FramePos(0);
     }
@@ -171,7 +186,7 @@ impl History {
     pub(super) fn emit(&mut self, cycle: Cycle) {
         assert_eq!(cycle.id, self.next_id, "ids rise by one an emitted cycle");
         assert!(cycle.first_frame >= self.end, "positions are never used twice");
-        if self.next_id == 0 {
+        if self.next_id == self.first_id {
             self.start = cycle.first_frame;
         }
         self.end = cycle.first_frame + i64::from(cycle.frames);

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use super::Reason;
 use super::figures::MicCounters;
+use super::hopping::Hopping;
 use super::packet::{BadPayload, Packet};
 use crate::time::{MonoTime, Span};
 
@@ -20,6 +21,8 @@ pub(super) const SENDER_TIMEOUT: Span = Span::from_millis(500);
 pub struct Follow {
     sender: Option<SocketAddr>,
     heard: Option<MonoTime>,
+    hopping: Hopping,
+    hops: bool,
 }
 
 /// A valid packet of the followed sender.
@@ -35,6 +38,25 @@ impl Follow {
         self.sender
     }
 
+    /// Once, when the board was found to send each packet from another port.
+    pub fn begins_to_hop(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.hops, self.hopping.follows());
+        self.hops && !before
+    }
+
+    /// Whether another sender is the followed board, by another port.
+    fn is_next_port(&mut self, sender: SocketAddr, valid: bool, at: MonoTime) -> bool {
+        let live = self.heard.is_some_and(|heard| at - heard < SENDER_TIMEOUT);
+        if !valid || !live {
+            return false;
+        }
+        if self.sender.is_some_and(|followed| followed.ip() == sender.ip()) {
+            return self.hopping.is_next(sender.port());
+        }
+        self.hopping.rival();
+        false
+    }
+
     /// Admits a packet or says why not; counts what it refuses.
     pub fn admit<'a>(
         &mut self,
@@ -44,7 +66,8 @@ impl Follow {
         counters: &mut MicCounters,
     ) -> Result<Admitted<'a>, Reason> {
         let known = self.sender.is_none_or(|followed| followed == sender);
-        if !known {
+        let next = !known && self.is_next_port(sender, parsed.is_ok(), at);
+        if !known && !next {
             let live = self.heard.is_some_and(|heard| at - heard < SENDER_TIMEOUT);
             if live || parsed.is_err() {
                 counters.foreign += 1;
@@ -64,7 +87,13 @@ impl Follow {
                 Reason::Malformed
             }
         })?;
-        let replaced = self.sender.replace(sender).filter(|&old| old != sender);
+        let before = self.sender.replace(sender);
+        let replaced = before.filter(|&old| old != sender && !next);
+        match before {
+            Some(old) if old == sender => self.hopping.same(),
+            Some(_) if next => {}
+            _ => self.hopping.adopted(sender.port()),
+        }
         self.heard = Some(at);
         counters.sender_changes += u64::from(replaced.is_some());
         Ok(Admitted { packet, replaced })
@@ -118,5 +147,23 @@ mod tests {
         assert_eq!(follow.sender(), None);
         assert!(follow.admit(addr(2), good(), ms(1), &mut c).is_ok());
         assert_eq!((c.truncated, c.foreign, c.sender_changes), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_new_port_each_packet_is_followed_at_once_but_never_beside_a_sender_that_lives() {
+        let (mut hopper, mut c) = (Follow::default(), MicCounters::default());
+        let taken =
+            |follow: &mut Follow, c: &mut MicCounters, port, t| follow.admit(addr(port), good(), ms(t), c).is_ok();
+        let hops: Vec<bool> = (0..50).map(|n| taken(&mut hopper, &mut c, 1000 + n, i64::from(n) * 10)).collect();
+        assert!(hops[0] && !hops[1] && hops[2..].iter().all(|taken| *taken), "{hops:?}");
+        assert_eq!((c.foreign, c.sender_changes), (1, 0));
+        let elsewhere = SocketAddr::from(([10, 0, 0, 2], 1));
+        assert_eq!(hopper.admit(elsewhere, good(), ms(500), &mut c).err(), Some(Reason::Foreign));
+        assert!(taken(&mut hopper, &mut c, 3000, 501));
+
+        let (mut steady, mut c) = (Follow::default(), MicCounters::default());
+        (0..20).for_each(|n| assert!(taken(&mut steady, &mut c, 1, n * 10)));
+        assert!((0..20).all(|n| !taken(&mut steady, &mut c, 1000 + n, 200)));
+        assert!(taken(&mut steady, &mut c, 1, 210));
     }
 }

@@ -8,15 +8,19 @@
 
 mod align;
 mod boards;
+pub mod chunks;
 pub mod clock;
 mod desync;
 pub mod figures;
 mod grid;
+pub mod health;
 pub mod history;
+mod hopping;
 pub mod hostclock;
 pub mod intake;
 mod lag;
 mod late;
+mod nominal;
 pub mod packet;
 mod resample;
 mod review;
@@ -39,12 +43,14 @@ use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
+use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
 use figures::{Alignment, Counters, Known, PAIRS};
+use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
-use packet::Packet;
+use packet::{Packet, SAMPLE_BYTES};
 use resample::Resampling;
 use sinc::Kernel;
 use skew::SkewMeter;
@@ -158,6 +164,13 @@ pub struct Engine {
     host: HostClock,
     counters: Counters,
     follow: [Follow; MICS],
+    chunks: Chunks,
+    /// The next chunk of a source is the first that is cut in another way.
+    recut: [bool; MICS],
+    /// Chunks that will be counted lost though something of them came.
+    unplaced: [u64; MICS],
+    /// Bytes of a sample that were counted as none yet: a boundary cut it.
+    carry: [usize; MICS],
     latest: [Option<Latest>; MICS],
     aligner: Aligner,
     fixed_hold: Option<Span>,
@@ -167,12 +180,14 @@ pub struct Engine {
     history: History,
     outputs: VecDeque<Output>,
     meter: SkewMeter,
+    health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
 }
 
 impl Engine {
     pub fn new(config: Config) -> Engine {
+        let rate = config.sample_rate;
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
         // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
         let open = config.sample_rate as usize;
@@ -194,6 +209,7 @@ impl Engine {
         };
         Engine {
             meter: SkewMeter::new(config.sample_rate),
+            health: Health::new(config.sample_rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
@@ -205,9 +221,20 @@ impl Engine {
             host: HostClock::new(),
             counters: Counters::default(),
             follow: Default::default(),
+            chunks: Chunks::new(rate),
+            recut: [false; MICS],
+            unplaced: [0; MICS],
+            carry: [0; MICS],
             latest: [None; MICS],
             outputs: VecDeque::with_capacity(64),
         }
+    }
+
+    /// The first cycle gets this id, in place of 0; before anything is fed.
+    #[must_use]
+    pub fn numbered_from(mut self, id: u64) -> Engine {
+        self.history.number_from(id);
+        self
     }
 
     /// Start of a turn: the clocks, read once.
@@ -228,55 +255,191 @@ impl Engine {
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
         let at = self.host.to_mono(d.stamp);
-        let parsed = Packet::parse(d.bytes, d.len, self.config.max_datagram);
+        let parsed = match self.chunks.may_be_cut(d.mic, d.len, SAMPLE_BYTES, at) {
+            true => Packet::parse_piece(d.bytes, d.len, self.config.max_datagram),
+            false => Packet::parse(d.bytes, d.len, self.config.max_datagram),
+        };
         let counters = &mut self.counters.mics[d.mic];
         let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
             Ok(admitted) => admitted,
-            Err(reason) => return Verdict::Rejected(reason),
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Verdict::Rejected(reason);
+            }
         };
+        if self.follow[d.mic].begins_to_hop() {
+            let (mic, ip) = (d.mic, d.sender.ip());
+            let line = format!("mic {mic}: {ip} sends each packet from another port: its address is followed");
+            self.outputs.push_back(Output::Log(line));
+        }
         if let Some(old) = admitted.replaced {
             let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
             self.outputs.push_back(Output::Log(line));
             self.meter.on_restart(d.mic);
+            let lacking = self.chunks.on_new_sender(d.mic);
+            self.note_lacking(d.mic, lacking);
+            self.health.restart(d.mic);
         }
-        let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
-        self.choose_clock(d, at);
-        self.follow_rates(at);
+        let packet = admitted.packet;
         let again = match admitted.replaced {
             None => Again::TheSame,
             Some(old) if old.ip() == d.sender.ip() => Again::AnotherPort,
             Some(_) => Again::AnotherBoard,
         };
-        let arrival = Arrival { mic: d.mic, at, stamp: d.stamp, packet, new_sender, again };
+        self.choose_clock(d, at);
+        self.follow_rates(at);
+        let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
+        let in_order = self.is_shared();
+        let mut lacking = Lacking::default();
+        let waits = self.chunks.must_wait(d.mic, d.len, heard, in_order, &mut lacking);
+        self.note_lacking(d.mic, lacking);
+        let placed = if waits {
+            self.count_accepted(d.mic, d.len);
+            self.chunks.wait(d.mic, heard, again, packet.bytes());
+            self.place_waiting();
+            Ok(Placed::OnTime)
+        } else {
+            self.note_learnt();
+            self.place(d.mic, heard, again, packet.bytes())
+        };
+        let late = match placed {
+            Ok(placed) => placed == Placed::Late,
+            Err(reason) => return Verdict::Rejected(reason),
+        };
+        if !waits {
+            self.count_accepted(d.mic, d.len);
+        }
+        let heard = health::Heard { mic: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
+        self.health.accepted(&heard, d.sender, &mut self.outputs);
+        if let Some(clocks) = self.clocks {
+            self.meter.on_read(d.mic, d.stamp, clocks);
+        }
+        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
+        Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
+    }
+
+    /// What waited until it was known how its source cuts its chunks, and need not any longer.
+    fn place_waiting(&mut self) {
+        self.note_learnt();
+        while let Some(waiting) = self.chunks.next_waiting(self.is_shared()) {
+            let placed = self.place(waiting.mic, waiting.heard, waiting.again, &waiting.bytes);
+            if placed.is_err() {
+                // It was counted as accepted when it came.
+                let counters = &mut self.counters.mics[waiting.mic];
+                counters.received -= 1;
+                counters.samples = counters.samples.saturating_sub((waiting.bytes.len() / SAMPLE_BYTES) as u64);
+            }
+            self.chunks.recycle(waiting);
+        }
+    }
+
+    fn note_learnt(&mut self) {
+        while let Some(Learnt { mic, cut, changed }) = self.chunks.take_learnt() {
+            self.recut[mic] |= changed;
+            let line = match cut {
+                Cut::Whole if changed => format!("mic {mic}: one datagram a chunk from now on"),
+                Cut::Whole => continue,
+                Cut::Pieces(pattern) => {
+                    let pieces: Vec<String> = pattern.piece_samples().map(|samples| samples.to_string()).collect();
+                    format!("mic {mic}: chunks of {} samples, sent as {}", pattern.samples(), pieces.join(" + "))
+                }
+            };
+            self.outputs.push_back(Output::Log(line));
+        }
+    }
+
+    /// Places a datagram, as the part of a chunk that it is, and counts it.
+    fn place(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) -> Result<Placed, Reason> {
+        let in_order = self.is_shared();
+        let mut lacking = Lacking::default();
+        let taken = self.chunks.take(mic, bytes, heard, in_order, &mut lacking);
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,
             outputs: &mut self.outputs,
             meter: &mut self.meter,
-            wall: self.clocks.map_or(d.stamp, |c| c.wall),
+            wall: self.clocks.map_or(heard.stamp, |c| c.wall),
         };
-        let placed = match &mut self.aligner {
-            Aligner::Shared(shared) => shared.offer(&arrival, &mut sink),
-            Aligner::Independent(boards) => boards.offer(&arrival, &mut sink),
+        let placed = match taken {
+            Taken::Stranger => {
+                self.counters.mics[mic].malformed += 1;
+                return Err(Reason::Malformed);
+            }
+            Taken::Copy => Placed::Duplicate,
+            Taken::Waits => Placed::OnTime,
+            Taken::Part(part) => {
+                let arrival = Arrival {
+                    mic,
+                    at: part.first.at,
+                    stamp: part.first.stamp,
+                    delay: part.first.delay,
+                    newest_at: heard.at,
+                    newest_stamp: heard.stamp,
+                    chunk: part.chunk,
+                    offset: part.offset,
+                    samples: self.chunks.samples(mic, &part, bytes),
+                    again,
+                    recut: self.recut[mic],
+                };
+                match &mut self.aligner {
+                    Aligner::Shared(shared) if part.opens => shared.offer(&arrival, &mut sink),
+                    Aligner::Shared(shared) => shared.join(&arrival, &mut sink),
+                    Aligner::Independent(boards) if part.opens => boards.offer(&arrival, &mut sink),
+                    Aligner::Independent(boards) => boards.join(&arrival, &mut sink),
+                }
+            }
         };
-        let counters = &mut self.counters.mics[d.mic];
+        let counters = &mut self.counters.mics[mic];
         if placed == Placed::Duplicate {
+            if matches!(taken, Taken::Part(_)) {
+                self.chunks.take_back_opening(mic);
+            }
             counters.duplicate += 1;
-            return Verdict::Rejected(Reason::Duplicate);
+            return Err(Reason::Duplicate);
         }
-        if let Some(clocks) = self.clocks {
-            self.meter.on_read(d.mic, d.stamp, clocks);
-        }
-        let samples = packet.samples();
+        self.recut[mic] = false;
+        self.note_lacking(mic, lacking);
+        Ok(placed)
+    }
+
+    fn count_accepted(&mut self, mic: usize, len: usize) {
+        let counters = &mut self.counters.mics[mic];
         counters.received += 1;
-        counters.samples += u64::from(samples);
-        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
-        Verdict::Accepted(Accepted { mic: d.mic, samples, arrival: at, late: placed == Placed::Late })
+        let carried = self.carry[mic] + len;
+        self.carry[mic] = carried % SAMPLE_BYTES;
+        counters.samples += (carried / SAMPLE_BYTES) as u64;
+    }
+
+    /// A chunk has ended that lacks pieces. Where nothing can be made of those that came, the aligner counts it lost, sooner or
+    /// later: it is not, something came.
+    fn note_lacking(&mut self, mic: usize, lacking: Lacking) {
+        let counters = &mut self.counters.mics[mic];
+        counters.lost_pieces += lacking.pieces;
+        self.unplaced[mic] += lacking.unplaced;
+        let known = self.unplaced[mic].min(counters.lost);
+        counters.lost -= known;
+        self.unplaced[mic] -= known;
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
     pub fn handle_timeout(&mut self) {
         let Some(clocks) = self.clocks else { return };
+        self.time_passed(clocks.mono, clocks);
+    }
+
+    /// The same where what arrived after `stamp` is not all in yet: time has passed up to there.
+    pub fn handle_timeout_as_of(&mut self, stamp: KernelTime) {
+        let Some(clocks) = self.clocks else { return };
+        self.time_passed(self.host.to_mono(stamp).min(clocks.mono), clocks);
+    }
+
+    fn time_passed(&mut self, now: MonoTime, clocks: Clocks) {
+        if self.chunks.deadline().is_some_and(|end| now >= end) {
+            self.chunks.handle_timeout(now);
+            self.place_waiting();
+        }
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,
@@ -285,22 +448,27 @@ impl Engine {
             wall: clocks.wall,
         };
         match &mut self.aligner {
-            Aligner::Shared(shared) => shared.handle_timeout(clocks.mono, &mut sink),
-            Aligner::Independent(boards) => boards.handle_timeout(clocks.mono, &mut sink),
+            Aligner::Shared(shared) => shared.handle_timeout(now, &mut sink),
+            Aligner::Independent(boards) => boards.handle_timeout(now, &mut sink),
         }
     }
 
     /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
     pub fn next_timeout(&self) -> Option<MonoTime> {
-        match &self.aligner {
+        let aligner = match &self.aligner {
             Aligner::Shared(shared) => shared.next_timeout(),
             Aligner::Independent(boards) => boards.next_timeout(),
-        }
+        };
+        aligner.into_iter().chain(self.chunks.deadline()).min()
     }
 
     /// What is ready to leave, in order. Drained after every call above.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        match self.outputs.pop_front()? {
+            // What has come for it since is in the history.
+            Output::Cycle(cycle) => Some(Output::Cycle(*self.history.cycle(cycle.id).unwrap_or(&cycle))),
+            line => Some(line),
+        }
     }
 
     pub fn config(&self) -> &Config {
@@ -321,6 +489,11 @@ impl Engine {
         &mut self.meter
     }
 
+    /// What is wrong with the microphones themselves.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -339,6 +512,22 @@ impl Engine {
         match &self.aligner {
             Aligner::Shared(shared) => shared.clock(mic),
             Aligner::Independent(boards) => boards.clock(mic),
+        }
+    }
+
+    /// How a source cuts its chunks; `None` while that is being learnt.
+    pub fn cut(&self, mic: usize) -> Option<Cut> {
+        self.chunks.cut(mic)
+    }
+
+    /// Samples of a source's chunk, and of each of its pieces; `None` while they are being learnt.
+    pub fn chunk(&self, mic: usize) -> Option<(u32, Vec<f64>)> {
+        match self.chunks.cut(mic)? {
+            Cut::Whole => {
+                let samples = (self.chunks.usual_bytes(mic) / SAMPLE_BYTES) as u32;
+                (samples > 0).then(|| (samples, vec![f64::from(samples)]))
+            }
+            Cut::Pieces(pattern) => Some((pattern.samples(), pattern.piece_samples().collect())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A datagram's bytes become samples.
 //!
-//! `raw`, the only format so far: the payload is samples, little-endian signed 32-bit, mono, and nothing else. Other
-//! formats would convert to the same s32le here, so that nothing after this file knows what was on the wire.
+//! `raw`, the only format so far: the payload is samples, little-endian signed 32-bit, mono, and nothing else; or a piece of
+//! them, which may begin and end inside a sample. Other formats would convert to the same s32le here, so that nothing after this file knows what was on the wire.
 
 /// Bytes of a sample on the wire.
 pub const SAMPLE_BYTES: usize = 4;
@@ -11,11 +11,11 @@ pub const SAMPLE_BYTES: usize = 4;
 pub enum BadPayload {
     /// Longer than the limit, or cut by the receive buffer.
     Truncated,
-    /// Empty, or not a whole number of samples.
+    /// Empty, or not a whole number of samples, nor a piece of some.
     Malformed,
 }
 
-/// Samples of one packet, s32le.
+/// Samples of one datagram, s32le.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     bytes: &'a [u8],
@@ -24,10 +24,18 @@ pub struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// `len` is the true length of the payload, which may exceed what was received of it.
     pub fn parse(bytes: &'a [u8], len: usize, max: usize) -> Result<Packet<'a>, BadPayload> {
+        Packet::parse_piece(bytes, len, max).and_then(|packet| match bytes.len().is_multiple_of(SAMPLE_BYTES) {
+            true => Ok(packet),
+            false => Err(BadPayload::Malformed),
+        })
+    }
+
+    /// The same, where a boundary may lie inside a sample.
+    pub fn parse_piece(bytes: &'a [u8], len: usize, max: usize) -> Result<Packet<'a>, BadPayload> {
         if len > max || len > bytes.len() {
             return Err(BadPayload::Truncated);
         }
-        if bytes.is_empty() || !bytes.len().is_multiple_of(SAMPLE_BYTES) {
+        if bytes.is_empty() {
             return Err(BadPayload::Malformed);
         }
         Ok(Packet { bytes })
@@ -41,17 +49,6 @@ impl<'a> Packet<'a> {
     /// The samples as s32le bytes.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
-    }
-
-    /// The first sample, s32le.
-    pub fn first(&self) -> [u8; SAMPLE_BYTES] {
-        *self.bytes.first_chunk().expect("a packet has a sample")
-    }
-
-    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
-    pub fn is_constant(&self) -> bool {
-        let first = &self.bytes[..SAMPLE_BYTES];
-        self.bytes.chunks_exact(SAMPLE_BYTES).all(|s| s == first)
     }
 }
 
@@ -93,6 +90,5 @@ mod tests {
         // 1, 2, ... 19: eight at a time, and three left over. The sum of squares is n (n + 1) (2 n + 1) / 6 = 2470.
         let bytes: Vec<u8> = (1..=19_i32).flat_map(i32::to_le_bytes).collect();
         assert_eq!(rms(&bytes), (2470.0_f64 / 19.0).sqrt());
-        assert!(!Packet::parse(&bytes, 76, 76).expect("nineteen samples").is_constant());
     }
 }

@@ -51,11 +51,12 @@ impl Resampling {
     }
 
     /// Puts a decided packet on the common axis; what the filter still waits for comes with the next. True when it came too
-    /// late for its cycle; and the channel's offset in whole samples.
+    /// late for its cycle; and the channel's offset in whole samples. `free`: up to where the microphone had passed before the chunk.
     pub fn place(
         &mut self,
         mic: usize,
         d: &Decided<'_>,
+        free: i64,
         now: MonoTime,
         grid: &mut Grid,
         sink: &mut Sink<'_>,
@@ -71,7 +72,7 @@ impl Resampling {
         let track = &mut self.tracks[mic];
         let (pos, samples) = track.push(&self.kernel, d.first.0, d.samples, wanted);
         self.newest[mic] = Some(d.heard);
-        let late = !samples.is_empty() && grid.fill(mic, pos, samples, d.heard, now, sink);
+        let late = !samples.is_empty() && grid.fill_from(free, mic, pos, samples, d.heard, now, sink);
         (late, self.tracks[mic].offset())
     }
 

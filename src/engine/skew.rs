@@ -70,6 +70,8 @@ const NO_PACKET: &str = "no packet yet";
 const NO_CYCLE: &str = "no complete cycle yet";
 const NO_PACKET_LATELY: &str = "no packet in the last 10 s";
 const NO_CYCLE_LATELY: &str = "no complete cycle in the last 10 s";
+const NOT_SENT: &str = "no complete cycle was sent to a subscriber yet";
+const NOT_SENT_LATELY: &str = "no complete cycle was sent to a subscriber in the last 10 s";
 const NO_PAIR: &str = "no cycle with both microphones yet";
 const NO_PAIR_LATELY: &str = "no cycle with both microphones in the last 10 s";
 
@@ -93,6 +95,17 @@ impl Meter {
 /// Packets kept by a trace.
 const TRACED: usize = 8192;
 
+/// Skips kept that may be taken back: as many as the engine keeps.
+const SKIPS: usize = 512;
+
+/// Positions between two packets that the second was numbered behind: what was between them is taken for lost.
+#[derive(Clone, Copy, Debug)]
+struct Skipped {
+    frames: i64,
+    /// Packets measured before it.
+    before: u64,
+}
+
 /// Where a packet ended on its microphone's own axis, and when it arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Placed {
@@ -108,6 +121,8 @@ pub struct Placed {
 /// Jitter and delay variation of one microphone.
 struct Variation {
     newest: Option<Placed>,
+    /// Where the newest one that was not late ended.
+    edge: Option<FramePos>,
     restarts: u64,
     /// RFC 3550 6.4.1, in nanoseconds; `None` until two packets were placed.
     jitter_ns: Option<f64>,
@@ -117,6 +132,10 @@ struct Variation {
     delay_ns: f64,
     /// Those delays in the last ten seconds.
     delays: Recent,
+    /// Packets measured.
+    measured: u64,
+    /// The newest skips that were not taken back.
+    skips: VecDeque<Skipped>,
     above_minimum: Tally,
 }
 
@@ -124,16 +143,26 @@ impl Variation {
     fn new() -> Variation {
         Variation {
             newest: None,
+            edge: None,
             restarts: 0,
             jitter_ns: None,
             rate: 0.0,
             delay_ns: 0.0,
             delays: Recent::new(),
+            measured: 0,
+            skips: VecDeque::with_capacity(SKIPS),
             above_minimum: Tally::unsigned(DELAY_BOUNDS),
         }
     }
 
-    fn on_placed(&mut self, placed: Placed, sample_rate: u32) {
+    /// `first`: where it begins, if that says what is between it and the packet before it.
+    fn on_placed(&mut self, placed: Placed, first: Option<FramePos>, sample_rate: u32) {
+        if let Some(first) = first {
+            if let Some(edge) = self.edge {
+                self.note_skip(first - edge, placed.end - first, sample_rate);
+            }
+            self.edge = Some(placed.end);
+        }
         if let Some(before) = self.newest {
             let arrivals_ns = (placed.arrival - before.arrival).as_nanos() as f64;
             let frames_ns = (placed.end - before.end) as f64 * 1e9 / f64::from(sample_rate);
@@ -144,10 +173,30 @@ impl Variation {
             self.delay_ns += arrivals_ns - frames_ns / (1.0 + self.rate);
         }
         self.newest = Some(placed);
+        self.measured += 1;
         let delay = Span::from_nanos(self.delay_ns.round() as i64);
         self.delays.record(delay, placed.arrival);
         let minimum = self.delays.min().unwrap_or(delay).min(delay);
         self.above_minimum.record(delay - minimum);
+    }
+
+    /// A packet of `frames` was numbered `gap` behind the one before it. Behind its end: a skip. So far before it that a skip must have been taken
+    /// back: what was measured since stood too high by as much, and so came that much later than it seemed.
+    fn note_skip(&mut self, gap: i64, frames: i64, sample_rate: u32) {
+        if gap > 0 {
+            if self.skips.len() == SKIPS {
+                self.skips.pop_front();
+            }
+            self.skips.push_back(Skipped { frames: gap, before: self.measured });
+        } else if gap <= -frames.max(1) {
+            let frames = -gap;
+            // The engine takes back the newest of as many, or the newest.
+            let alike = self.skips.iter().rposition(|skip| skip.frames == frames);
+            let skip = alike.or(self.skips.len().checked_sub(1)).and_then(|i| self.skips.remove(i));
+            let late_ns = frames as f64 * 1e9 / f64::from(sample_rate) / (1.0 + self.rate);
+            let since = skip.map_or(0, |skip| skip.before);
+            self.delays.shift_newest(self.measured - since, Span::from_nanos(late_ns.round() as i64));
+        }
     }
 
     /// Delays of the window above the smallest of them, RFC 5481 4.2.
@@ -216,24 +265,26 @@ impl SkewMeter {
     pub fn on_restart(&mut self, mic: usize) {
         let variation = &mut self.variation[mic];
         variation.newest = None;
+        variation.edge = None;
         variation.restarts += 1;
         variation.delay_ns = 0.0;
         variation.delays.clear();
+        variation.skips.clear();
     }
 
-    /// The position of a packet is known: it ends before `end`, and arrived at `arrival`. Jitter and delay variation.
-    pub fn on_placed(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false });
+    /// The position of a packet is known: it begins at `first`, ends before `end`, and arrived at `arrival`. Jitter and delay variation.
+    pub fn on_placed(&mut self, mic: usize, first: FramePos, end: FramePos, arrival: MonoTime) {
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false }, Some(first));
     }
 
     /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
     /// necessarily in sequence": this is just the order in which a late one is told of.
     pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true });
+        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true }, None);
     }
 
-    fn note(&mut self, placed: Placed) {
-        self.variation[placed.mic].on_placed(placed, self.sample_rate);
+    fn note(&mut self, placed: Placed, first: Option<FramePos>) {
+        self.variation[placed.mic].on_placed(placed, first, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -272,7 +323,7 @@ impl SkewMeter {
         self.loop_skew.record(longest - shortest, now);
     }
 
-    /// The event of a complete cycle was handed to the ring, `delay` after the kernel's timestamp of the packet that completed it.
+    /// The kernel has the event of a complete cycle, to be sent, `delay` after the kernel's timestamp of the packet that completed it.
     /// A negative delay (the clock was stepped back) is left out.
     pub fn on_handed(&mut self, delay: Span, now: MonoTime) {
         if delay >= Span::ZERO {
@@ -292,7 +343,7 @@ impl SkewMeter {
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].since_start()),
             loop_delay: std::array::from_fn(|mic| of(&self.loop_delay[mic], NO_PACKET)),
             loop_skew: of(&self.loop_skew, NO_CYCLE),
-            emit_delay: of(&self.emit_delay, NO_CYCLE),
+            emit_delay: of(&self.emit_delay, NOT_SENT),
             jitter: std::array::from_fn(|mic| self.jitter(mic)),
             delay_variation: std::array::from_fn(|mic| {
                 self.variation[mic].above_minimum.distribution().ok_or(NO_PACKET)
@@ -311,7 +362,7 @@ impl SkewMeter {
             arrival_trend: std::array::from_fn(|pair| self.trend[pair].window(now)),
             loop_delay: std::array::from_fn(|mic| of(&mut self.loop_delay[mic], NO_PACKET_LATELY)),
             loop_skew: of(&mut self.loop_skew, NO_CYCLE_LATELY),
-            emit_delay: of(&mut self.emit_delay, NO_CYCLE_LATELY),
+            emit_delay: of(&mut self.emit_delay, NOT_SENT_LATELY),
             jitter: std::array::from_fn(|mic| delay_variation[mic].and_then(|_| self.jitter(mic))),
             delay_variation,
         }
@@ -353,7 +404,7 @@ mod tests {
         assert_eq!(meter.since_start().loop_delay[0], Err(NO_PACKET));
         assert_eq!(meter.since_start().arrival_skew[2], Err(NO_PAIR));
         assert_eq!(meter.since_start().loop_skew, Err(NO_CYCLE));
-        assert_eq!(meter.window(mono(0)).emit_delay, Err(NO_CYCLE_LATELY));
+        assert_eq!(meter.window(mono(0)).emit_delay, Err(NOT_SENT_LATELY));
         assert!(meter.since_start().jitter[1].is_err());
         assert_eq!(meter.latest_offsets(), None);
     }
@@ -402,7 +453,7 @@ mod tests {
         // 480 frames are 10 ms, so that the arithmetic is exact.
         for (k, late) in [0, 160, 0, 320].into_iter().enumerate() {
             let k = k as i64;
-            meter.on_placed(0, FramePos(480 * (k + 1)), mono(10_000 * k + late));
+            meter.on_placed(0, FramePos(480 * k), FramePos(480 * (k + 1)), mono(10_000 * k + late));
         }
         assert_eq!(meter.since_start().jitter[0], Ok(Span::from_nanos(38_164)));
         assert_eq!(meter.window(mono(20_000_000)).jitter[0], Err(NO_PACKET_LATELY));
@@ -415,7 +466,7 @@ mod tests {
         let delays = [700, 500, 900, 500, 640];
         for (k, delay) in delays.into_iter().enumerate() {
             let k = k as i64;
-            meter.on_placed(2, FramePos(480 * (k + 1)), mono(123_456 + 10_000 * k + delay));
+            meter.on_placed(2, FramePos(480 * k), FramePos(480 * (k + 1)), mono(123_456 + 10_000 * k + delay));
         }
         let seen = meter.window(mono(200_000)).delay_variation[2].unwrap();
         assert_eq!((seen.p50, seen.max), (Span::from_micros(140), Span::from_micros(400)));
@@ -431,7 +482,12 @@ mod tests {
         meter.follow_rate(0, 100.0);
         for k in 0..2_000i64 {
             let ns = (k * PERIOD) as f64 * 1e9 / 48_000.0 / 1.0001;
-            meter.on_placed(0, FramePos(k * PERIOD), MonoTime::from_nanos(ns.round() as i64));
+            meter.on_placed(
+                0,
+                FramePos((k - 1) * PERIOD),
+                FramePos(k * PERIOD),
+                MonoTime::from_nanos(ns.round() as i64),
+            );
         }
         assert!(meter.since_start().delay_variation[0].unwrap().max < Span::from_nanos(10));
     }
@@ -439,12 +495,12 @@ mod tests {
     #[test]
     fn a_trace_keeps_what_is_placed_and_is_bounded() {
         let mut meter = SkewMeter::new(48_000);
-        meter.on_placed(0, FramePos(512), mono(1));
+        meter.on_placed(0, FramePos(0), FramePos(512), mono(1));
         assert_eq!(meter.take_placed(), None, "nobody asked for it");
         meter.trace();
-        meter.on_placed(1, FramePos(512), mono(2));
+        meter.on_placed(1, FramePos(0), FramePos(512), mono(2));
         meter.on_restart(1);
-        meter.on_placed(1, FramePos(9_000), mono(3));
+        meter.on_placed(1, FramePos(8_488), FramePos(9_000), mono(3));
         let taken: Vec<_> = std::iter::from_fn(|| meter.take_placed()).collect();
         let expected = [(512, 0, 2), (9_000, 1, 3)].map(|(end, restarts, us)| Placed {
             mic: 1,
@@ -455,7 +511,7 @@ mod tests {
         });
         assert_eq!(taken, expected);
         for k in 0..10_000 {
-            meter.on_placed(2, FramePos(512 * k), mono(10_667 * k));
+            meter.on_placed(2, FramePos(512 * (k - 1)), FramePos(512 * k), mono(10_667 * k));
         }
         assert_eq!(std::iter::from_fn(|| meter.take_placed()).count(), 8_192);
     }
@@ -463,9 +519,9 @@ mod tests {
     #[test]
     fn a_restart_is_no_delay() {
         let mut meter = SkewMeter::new(48_000);
-        meter.on_placed(0, FramePos(480), mono(0));
+        meter.on_placed(0, FramePos(0), FramePos(480), mono(0));
         meter.on_restart(0);
-        meter.on_placed(0, FramePos(480_000), mono(70_000));
+        meter.on_placed(0, FramePos(479_520), FramePos(480_000), mono(70_000));
         assert_eq!(meter.since_start().delay_variation[0].unwrap().max, Span::ZERO);
         assert!(meter.since_start().jitter[0].is_err(), "one packet of the new sender is no interarrival");
     }

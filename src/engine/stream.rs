@@ -7,11 +7,14 @@
 //! bounded), and are handed on, in order, once their positions are known.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
+use super::align::Arrival;
 use super::clock::{Again, ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::grid::Heard;
 use super::late::{Judgement, LateOrLost};
+use super::nominal::Nominal;
 use super::packet::SAMPLE_BYTES;
 use super::review::{Finding, Review};
 use super::skips::Skips;
@@ -25,21 +28,42 @@ const ANCHOR_PPM: f64 = 5.0;
 /// The older of two anchors is so old at least, once there are two.
 const ANCHOR_AGE: Span = Span::from_secs(90);
 
-/// A packet whose place on the stream's own axis is known.
+/// Samples whose place on the stream's own axis is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided<'a> {
     pub first: FramePos,
     pub heard: Heard,
     pub samples: &'a [u8],
+    /// They are the first that is placed of a chunk that begins here; else of one that began before.
+    pub opens: Option<FramePos>,
     /// When its end should have arrived, on the line for alignment; `None` before there is one.
     pub phase: Option<MonoTime>,
 }
 
-/// A packet that waits.
-#[derive(Debug)]
+/// A chunk that waits.
+#[derive(Debug, Default)]
 struct Pending {
-    heard: Heard,
+    heard: Option<Heard>,
+    serial: u64,
+    /// All of it; what is missing is zeros.
     samples: Vec<u8>,
+    /// What is there of it, in samples.
+    parts: Vec<Range<usize>>,
+}
+
+impl Pending {
+    fn heard(&self) -> Heard {
+        self.heard.expect("a chunk that waits was heard")
+    }
+    fn frames(&self) -> i64 {
+        (self.samples.len() / SAMPLE_BYTES) as i64
+    }
+    fn add(&mut self, offset: u32, samples: &[u8]) {
+        let from = offset as usize;
+        let part = from..from + samples.len() / SAMPLE_BYTES;
+        self.samples[part.start * SAMPLE_BYTES..part.end * SAMPLE_BYTES].copy_from_slice(samples);
+        self.parts.push(part);
+    }
 }
 
 /// One free-running microphone.
@@ -50,14 +74,15 @@ pub(super) struct Stream {
     late: LateOrLost,
     /// Where the next packet stands if nothing is lost.
     next: FramePos,
-    nominal: i64,
+    nominal: Nominal,
     last_heard: Option<MonoTime>,
-    /// The samples that came then.
+    /// The newest chunk's samples, zeros where they are missing, and where it stands once that is decided.
     newest: Vec<u8>,
+    newest_first: Option<(u64, FramePos)>,
     /// Since when the present offset is being learnt.
     offset_since: Option<MonoTime>,
     pending: VecDeque<Pending>,
-    free: Vec<Vec<u8>>,
+    free: Vec<Pending>,
     skips: Skips<1>,
     /// Of the newest loss.
     review: Option<Review>,
@@ -73,9 +98,10 @@ impl Stream {
             clock: ClockModel::new(sample_rate),
             late: LateOrLost::default(),
             next: FramePos(0),
-            nominal: 0,
+            nominal: Nominal::default(),
             last_heard: None,
             newest: Vec::new(),
+            newest_first: None,
             offset_since: None,
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
@@ -95,23 +121,34 @@ impl Stream {
     pub fn end(&self) -> FramePos {
         self.next
     }
-    /// Frames of a normal packet.
+    /// Frames of a normal chunk.
     pub fn nominal(&self) -> i64 {
-        self.nominal
+        self.nominal.frames().into()
+    }
+    /// Chunks wait until it is known where they stand.
+    pub fn waits(&self) -> bool {
+        !self.pending.is_empty()
+    }
+    /// Its chunks are of another length from now on.
+    pub fn renew_nominal(&mut self) {
+        self.nominal = Nominal::default();
     }
     pub fn is_in_doubt(&self) -> bool {
         self.late.doubt_since().is_some()
     }
 
-    /// The samples of the newest packet, so soon after it that no new one can be here yet: it would be before the floor. In a
-    /// backlog it can, and may say the same.
-    pub fn is_copy(&self, at: MonoTime, samples: &[u8]) -> bool {
+    /// The samples of the newest chunk at their place in it, so soon after it that no new one can be here yet: it would be before
+    /// the floor. In a backlog it can, and may say the same.
+    pub fn is_copy(&self, a: &Arrival<'_>) -> bool {
         let period = self.period();
-        if self.newest != samples || self.last_heard.is_none_or(|last| at - last >= period.mul_ratio(1, 2)) {
+        let there = self.newest.get(a.offset as usize * SAMPLE_BYTES..).and_then(|rest| rest.get(..a.samples.len()));
+        let long = a.chunk.samples as usize * SAMPLE_BYTES;
+        let soon = self.last_heard.is_some_and(|last| a.at - last < period.mul_ratio(1, 2));
+        if there != Some(a.samples) || self.newest.len() != long || !soon {
             return false;
         }
-        let end = self.next + self.waiting(self.pending.len()) + (samples.len() / SAMPLE_BYTES) as i64;
-        self.clock.residual(end, at).is_none_or(|r| r < period.mul_ratio(-1, 8))
+        let end = self.next + self.waiting(self.pending.len()) + i64::from(a.chunk.samples);
+        self.clock.residual(end, a.at).is_none_or(|r| r < period.mul_ratio(-1, 8))
     }
 
     /// The board may have restarted: what waits is placed as it stands, and the offset is learnt anew.
@@ -126,56 +163,71 @@ impl Stream {
         self.offset_since = None;
     }
 
-    /// Takes a packet in; hands on what is decided by it.
-    pub fn offer(
-        &mut self,
-        heard: Heard,
-        samples: &[u8],
-        counters: &mut MicCounters,
-        place: &mut impl FnMut(Decided<'_>),
-    ) {
-        let at = heard.at;
-        self.last_heard = Some(at);
+    /// Takes a chunk in by its first part; hands on what is decided by it.
+    pub fn offer(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let at = a.at;
+        self.last_heard = Some(a.newest_at);
         self.newest.clear();
-        self.newest.extend_from_slice(samples);
+        self.newest.resize(a.chunk.samples as usize * SAMPLE_BYTES, 0);
+        self.newest_first = None;
+        self.keep_newest(a);
         self.offset_since.get_or_insert(at);
-        let frames = (samples.len() / SAMPLE_BYTES) as i64;
-        self.nominal = frames;
+        let frames = i64::from(a.chunk.samples);
+        self.nominal.note(a.chunk.samples);
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
-            self.clock.renumber(since, lost * self.nominal);
+            self.clock.renumber(since, lost * self.nominal());
         }
         match self.judge(self.next + self.waiting(self.pending.len()) + frames, at) {
-            Judgement::Certain => self.place(heard, samples, false, counters, place),
+            Judgement::Certain => self.place(a, counters, place),
             Judgement::Delayed => {
                 self.place_pending(place);
-                self.place(heard, samples, false, counters, place);
+                self.place(a, counters, place);
             }
             Judgement::Doubtful => {
-                self.push(heard, samples);
+                self.push(a);
                 if self.pending.len() >= MAX_PENDING {
                     self.late.settle_delayed();
                     self.place_pending(place);
                 }
             }
             Judgement::Lost(lost) => {
-                self.push(heard, samples);
+                self.push(a);
                 self.settle_lost(lost, counters, place);
             }
         }
+    }
+
+    /// Another part of the newest chunk: it waits as well, or is handed on.
+    pub fn join(&mut self, a: &Arrival<'_>, place: &mut impl FnMut(Decided<'_>)) {
+        self.last_heard = Some(a.newest_at);
+        self.keep_newest(a);
+        if let Some(pending) = self.pending.back_mut().filter(|pending| pending.serial == a.chunk.serial) {
+            pending.add(a.offset, a.samples);
+            pending.heard = Some(Heard::of(a));
+        } else if let Some((_, chunk)) = self.newest_first.filter(|&(serial, _)| serial == a.chunk.serial) {
+            let first = chunk + i64::from(a.offset);
+            let phase = self.clock.phase_at(first + i64::from(a.len()));
+            place(Decided { first, heard: Heard::of(a), samples: a.samples, opens: None, phase });
+        }
+    }
+
+    fn keep_newest(&mut self, a: &Arrival<'_>) {
+        let from = a.offset as usize * SAMPLE_BYTES;
+        self.newest[from..from + a.samples.len()].copy_from_slice(a.samples);
     }
 
     /// What stood behind a loss is judged again: a second loss may hide among it.
     fn settle_lost(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let mut found = Some(lost);
         while let Some(lost) = found.take() {
-            let since = self.pending.front().expect("the packet that opened the doubt waits").heard.at;
+            let since = self.pending.front().expect("the packet that opened the doubt waits").heard().at;
             self.insert(lost, since, counters);
             self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
             let mut judged = 0;
             while judged < self.pending.len() && found.is_none() {
                 judged += 1;
-                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard.at) {
+                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard().at) {
                     Judgement::Doubtful => {}
                     Judgement::Certain | Judgement::Delayed => {
                         for _ in 0..std::mem::take(&mut judged) {
@@ -196,7 +248,7 @@ impl Stream {
     }
 
     fn insert(&mut self, lost: i64, since: MonoTime, counters: &mut MicCounters) {
-        let frames = lost * self.nominal;
+        let frames = lost * self.nominal();
         if self.anchors[1].is_none_or(|(then, _)| since - then > ANCHOR_AGE)
             && let Some(floor) = self.clock.freeze(ANCHOR_PPM)
         {
@@ -207,45 +259,53 @@ impl Stream {
         self.skips.push(since, frames, [lost as u64]);
     }
 
-    fn place(
-        &mut self,
-        heard: Heard,
-        samples: &[u8],
-        waited: bool,
-        counters: &mut MicCounters,
-        place: &mut impl FnMut(Decided<'_>),
-    ) {
-        let frames = (samples.len() / SAMPLE_BYTES) as i64;
-        self.learn(frames, heard.at, waited, counters);
-        let phase = self.clock.phase_at(self.next + frames);
-        place(Decided { first: self.next, heard, samples, phase });
+    fn place(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let frames = i64::from(a.chunk.samples);
+        self.learn(frames, a.at, false, counters);
+        let first = self.next + i64::from(a.offset);
+        let phase = self.clock.phase_at(first + i64::from(a.len()));
+        self.newest_first = Some((a.chunk.serial, self.next));
+        place(Decided { first, heard: Heard::of(a), samples: a.samples, opens: Some(self.next), phase });
         self.next = self.next + frames;
     }
 
     /// The oldest waiting packet is certain.
     fn place_first(&mut self, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let pending = self.pending.pop_front().expect("a packet waits");
-        self.place(pending.heard, &pending.samples, true, counters, place);
-        self.free.push(pending.samples);
+        self.learn(pending.frames(), pending.heard().at, true, counters);
+        self.hand_on(pending, place);
     }
 
     /// All that waits was delayed: too high above the floor to teach the clock anything.
     fn place_pending(&mut self, place: &mut impl FnMut(Decided<'_>)) {
         while let Some(pending) = self.pending.pop_front() {
-            let samples = &pending.samples[..];
-            let end = self.next + (samples.len() / SAMPLE_BYTES) as i64;
-            let phase = self.clock.phase_at(end);
-            place(Decided { first: self.next, heard: pending.heard, samples, phase });
-            self.next = end;
-            self.free.push(pending.samples);
+            self.hand_on(pending, place);
         }
     }
 
-    fn push(&mut self, heard: Heard, samples: &[u8]) {
-        let mut buffer = self.free.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(samples);
-        self.pending.push_back(Pending { heard, samples: buffer });
+    /// The chunk stands next, with what is there of it.
+    fn hand_on(&mut self, pending: Pending, place: &mut impl FnMut(Decided<'_>)) {
+        let heard = pending.heard();
+        self.newest_first = Some((pending.serial, self.next));
+        for (i, part) in pending.parts.iter().enumerate() {
+            let first = self.next + part.start as i64;
+            let phase = self.clock.phase_at(self.next + part.end as i64);
+            let samples = &pending.samples[part.start * SAMPLE_BYTES..part.end * SAMPLE_BYTES];
+            place(Decided { first, heard, samples, opens: (i == 0).then_some(self.next), phase });
+        }
+        self.next = self.next + pending.frames();
+        self.free.push(pending);
+    }
+
+    fn push(&mut self, a: &Arrival<'_>) {
+        let mut pending = self.free.pop().unwrap_or_default();
+        pending.heard = Some(Heard::of(a));
+        pending.serial = a.chunk.serial;
+        pending.samples.clear();
+        pending.samples.resize(a.chunk.samples as usize * SAMPLE_BYTES, 0);
+        pending.parts.clear();
+        pending.add(a.offset, a.samples);
+        self.pending.push_back(pending);
     }
 
     /// A certain packet teaches the clock; early ones speak against the last skip. One that waited for a loss to be understood
@@ -259,7 +319,7 @@ impl Stream {
         if self.is_refuted(r, at, counters) {
             return;
         }
-        match self.skips.hear(r, at, self.period(), self.nominal, self.late.jitter()) {
+        match self.skips.hear(r, at, self.period(), self.nominal(), self.late.jitter()) {
             Some(skip) => {
                 self.review = None;
                 self.next = self.next + -skip.frames;
@@ -292,16 +352,17 @@ impl Stream {
         let is_whole = (rise.by - period.mul_ratio(lost, 1)).abs() < rise.blur;
         if lost > 0 && is_whole && rise.blur < period.mul_ratio(1, 8) {
             self.insert(lost, at, counters);
-            self.clock.renumber_risen(lost * self.nominal);
+            self.clock.renumber_risen(lost * self.nominal());
             self.late.forget_level();
         }
     }
 
     /// Whether this packet, `r` above the floor, shows that the newest loss was a delay; then it is taken back.
     fn is_refuted(&mut self, r: Option<Span>, at: MonoTime, counters: &mut MicCounters) -> bool {
+        let period = self.period();
         let (Some(review), Some(r)) = (&mut self.review, r) else { return false };
         let since = review.since;
-        match review.hear(r, at, Span::of_frames(self.nominal.max(1), self.sample_rate)) {
+        match review.hear(r, at, period) {
             Finding::Open => return false,
             Finding::Stands => self.review = None,
             Finding::False(lowest) => {
@@ -322,10 +383,10 @@ impl Stream {
 
     /// Frames of the oldest packets that wait.
     fn waiting(&self, packets: usize) -> i64 {
-        self.pending.iter().take(packets).map(|p| (p.samples.len() / SAMPLE_BYTES) as i64).sum()
+        self.pending.iter().take(packets).map(Pending::frames).sum()
     }
 
     fn period(&self) -> Span {
-        Span::of_frames(self.nominal.max(1), self.sample_rate)
+        Span::of_frames(self.nominal().max(1), self.sample_rate)
     }
 }

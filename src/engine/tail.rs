@@ -11,9 +11,11 @@
 use std::collections::VecDeque;
 
 use super::Output;
+use super::align::Arrival;
 use super::desync::DesyncLog;
 use super::figures::Counters;
 use super::history::History;
+use super::nominal::Nominal;
 use super::packet::SAMPLE_BYTES;
 use super::skew::SkewMeter;
 use crate::MICS;
@@ -35,20 +37,52 @@ pub(super) struct Sink<'a> {
     pub wall: KernelTime,
 }
 
-/// A packet in its place.
+/// A chunk in its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
+    /// Its number among those of its source.
+    serial: u64,
+    /// Its length.
     pub samples: u32,
+    /// What is there of it, in samples.
+    pub present: u32,
+    /// When its first datagram came, and its newest.
     pub stamp: KernelTime,
     pub at: MonoTime,
+    newest_stamp: KernelTime,
+    pub newest_at: MonoTime,
     /// From the stamp until the loop read it.
     pub loop_delay: Span,
     /// Placed as if nothing was lost, until what follows decides.
     pub doubtful: bool,
     /// It was here before its microphone's floor, as that was known until then.
     pub early: bool,
-    /// Its first sample: what is no copy of it mostly differs there already.
+    /// The first sample of the part that came first, and where that stands: what is no copy of it mostly differs there already.
     pub first: [u8; SAMPLE_BYTES],
+    pub first_offset: u32,
+}
+
+impl Slot {
+    pub fn of(a: &Arrival<'_>, doubtful: bool, early: bool) -> Slot {
+        Slot {
+            serial: a.chunk.serial,
+            samples: a.chunk.samples,
+            present: a.len(),
+            stamp: a.stamp,
+            at: a.at,
+            newest_stamp: a.newest_stamp,
+            newest_at: a.newest_at,
+            loop_delay: a.delay,
+            doubtful,
+            early,
+            first: a.first(),
+            first_offset: a.offset,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.present == self.samples
+    }
 }
 
 /// One cycle.
@@ -80,7 +114,7 @@ impl Entry {
         self.own_first + i64::from(self.frames.max(samples))
     }
     pub fn is_complete(&self) -> bool {
-        self.slots.iter().all(Option::is_some) && !self.tentative
+        self.slots.iter().all(|slot| slot.is_some_and(|s| s.is_whole())) && !self.tentative
     }
     pub fn has_left(&self) -> bool {
         self.left.is_some()
@@ -101,7 +135,7 @@ impl Entry {
         self.slots.iter().flatten().map(|s| s.at).min()
     }
     pub fn newest(&self) -> Option<MonoTime> {
-        self.slots.iter().flatten().map(|s| s.at).max()
+        self.slots.iter().flatten().map(|s| s.newest_at).max()
     }
 }
 
@@ -121,12 +155,11 @@ pub(super) struct Tail {
     /// How many of them, in front, have left.
     left: usize,
     started: bool,
-    next_id: u64,
-    /// First cycle from which on a microphone is missed when it is missing.
+    /// From this cycle on, an absent packet of a microphone counts as lost.
     heard_from: [Option<i64>; MICS],
     sample_rate: u32,
-    /// Frames of the last complete cycle.
-    nominal: u32,
+    /// Frames of a complete cycle.
+    nominal: Nominal,
     /// And their time.
     period: Span,
     /// Cycles to skip before the next one opens.
@@ -144,10 +177,9 @@ impl Tail {
             entries: VecDeque::with_capacity(2 * LEFT_KEPT),
             left: 0,
             started: false,
-            next_id: 0,
             heard_from: [None; MICS],
             sample_rate,
-            nominal: 0,
+            nominal: Nominal::default(),
             period: Span::ZERO,
             gap: 0,
             lacking: [0; MICS],
@@ -179,14 +211,22 @@ impl Tail {
     }
     /// Frames of a normal cycle: until one was complete, those of the newest that holds a packet.
     pub fn nominal(&self) -> u32 {
-        match self.nominal {
+        match self.nominal.frames() {
             0 => self.entries.iter().rev().map(|e| e.frames).find(|&frames| frames > 0).unwrap_or(0),
             n => n,
         }
     }
+    /// Cycles are of another length from now on.
+    pub fn renew_nominal(&mut self) {
+        self.nominal = Nominal::default();
+    }
     /// The time of a normal cycle.
     pub fn period(&self) -> Span {
-        if self.nominal > 0 { self.period } else { Span::of_frames(self.nominal().max(1).into(), self.sample_rate) }
+        if self.nominal.frames() > 0 {
+            self.period
+        } else {
+            Span::of_frames(self.nominal().max(1).into(), self.sample_rate)
+        }
     }
     /// Frames in cycles that have not left.
     pub fn open_frames(&self) -> i64 {
@@ -231,8 +271,8 @@ impl Tail {
         self.entries.len() - 1
     }
 
-    /// Puts a packet's samples into a cycle that lacks its microphone. True when the cycle had left.
-    pub fn fill(&mut self, i: usize, mic: usize, slot: Slot, samples: &[u8], sink: &mut Sink<'_>) -> bool {
+    /// Puts samples of a chunk, from `offset` on, into a cycle that lacks its microphone. True when the cycle had left.
+    pub fn fill(&mut self, i: usize, mic: usize, slot: Slot, offset: u32, samples: &[u8], sink: &mut Sink<'_>) -> bool {
         let newest = i + 1 == self.entries.len();
         let entry = &mut self.entries[i];
         assert!(entry.slots[mic].is_none(), "a slot is filled once");
@@ -241,14 +281,18 @@ impl Tail {
         }
         // What follows has its place already: a longer packet that comes after it is cut.
         let fits = slot.samples.min(entry.frames);
-        let samples = &samples[..fits as usize * SAMPLE_BYTES];
-        entry.slots[mic] = Some(Slot { samples: fits, ..slot });
+        let room = fits.saturating_sub(offset) as usize * SAMPLE_BYTES;
+        let samples = &samples[..samples.len().min(room)];
+        let present = slot.present.min((samples.len() / SAMPLE_BYTES) as u32);
+        entry.slots[mic] = Some(Slot { samples: fits, present, ..slot });
         self.lacking[mic] -= 1;
         if entry.has_left() && slot.doubtful && entry.is_mixed() {
-            self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: samples.to_vec() });
+            let mut chunk = vec![0; fits as usize * SAMPLE_BYTES];
+            chunk[offset as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
+            self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: chunk });
             return false;
         }
-        sink.history.write(mic, entry.first, samples);
+        sink.history.write(mic, entry.first + i64::from(offset), samples);
         let own_end = entry.own_end(fits);
         let late = match &mut entry.left {
             None => false,
@@ -258,7 +302,7 @@ impl Tail {
                 counters.late += 1;
                 counters.found(std::mem::take(&mut left.lost[mic]).into());
                 if let Some(id) = left.id {
-                    sink.history.amend(id, mic, fits, Some(slot.stamp));
+                    sink.history.amend(id, mic, present, Some(slot.newest_stamp));
                 }
                 true
             }
@@ -268,6 +312,33 @@ impl Tail {
             self.hear(mic, ordinal, sink.counters);
         }
         late
+    }
+
+    /// Another part of a chunk that was placed before. True when it came too late for its cycle, or has no place any more.
+    pub fn add(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
+        let mic = a.mic;
+        let own = |e: &Entry| e.slots[mic].is_some_and(|slot| slot.serial == a.chunk.serial);
+        let Some(i) = self.entries.iter().rposition(own) else {
+            sink.counters.mics[mic].late += 1;
+            return true;
+        };
+        let entry = &mut self.entries[i];
+        let slot = entry.slots[mic].as_mut().expect("its cycle holds the chunk");
+        let room = slot.samples.saturating_sub(a.offset) as usize * SAMPLE_BYTES;
+        let samples = &a.samples[..a.samples.len().min(room)];
+        slot.present += (samples.len() / SAMPLE_BYTES) as u32;
+        (slot.newest_at, slot.newest_stamp) = (a.newest_at, a.newest_stamp);
+        if let Some(aside) = self.aside.iter_mut().find(|x| (x.ordinal, x.mic) == (entry.ordinal, mic)) {
+            aside.samples[a.offset as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
+            return false;
+        }
+        sink.history.write(mic, entry.first + i64::from(a.offset), samples);
+        let Some(left) = &entry.left else { return false };
+        sink.counters.mics[mic].late += 1;
+        if let Some(id) = left.id {
+            sink.history.amend(id, mic, slot.present, Some(slot.newest_stamp));
+        }
+        true
     }
 
     /// Lifts a packet out of its cycle again.
@@ -314,7 +385,7 @@ impl Tail {
             sink.counters.mics[mic].found(std::mem::take(&mut left.lost[mic]).into());
             sink.history.write(mic, entry.first, &samples);
             if let Some(id) = left.id {
-                sink.history.amend(id, mic, slot.samples, Some(slot.stamp));
+                sink.history.amend(id, mic, slot.present, Some(slot.newest_stamp));
             }
         }
     }
@@ -389,7 +460,7 @@ impl Tail {
         for (ordinal, mic, slot, samples) in moving {
             let at = |e: &Entry| e.ordinal == ordinal + cycles && !e.has_left();
             let i = self.entries.iter().position(at).expect("a moved packet's cycle moved along");
-            self.fill(i, mic, slot, &samples, sink);
+            self.fill(i, mic, slot, 0, &samples, sink);
         }
         for slot in self.entries.iter_mut().filter(|e| e.has_left()).flat_map(|e| e.slots.iter_mut().flatten()) {
             slot.doubtful = false;
@@ -465,18 +536,16 @@ impl Tail {
             *lost = missed && slots[mic].is_none();
             sink.counters.mics[mic].lost += u64::from(*lost);
         }
-        let id = self.started.then_some(self.next_id);
+        let id = self.started.then(|| sink.history.ids().end);
         entry.left = Some(Left { id, lost });
-        if slots.iter().all(Option::is_some) && !entry.tentative {
-            if self.nominal != entry.frames {
-                self.period = Span::of_frames(entry.frames.into(), self.sample_rate);
-            }
-            self.nominal = entry.frames;
+        if slots.iter().all(Option::is_some) && !entry.tentative && self.nominal.note(entry.frames) {
+            self.period = Span::of_frames(self.nominal.frames().into(), self.sample_rate);
         }
         // Where a packet stands is certain now, also one that was in doubt: delay variation has to see the long delays too.
         for (mic, slot) in slots.iter().enumerate() {
             if let Some(slot) = slot {
-                sink.meter.on_placed(mic, entry.own_end(slot.samples), slot.at);
+                let end = entry.own_end(slot.samples);
+                sink.meter.on_placed(mic, end + -i64::from(slot.samples), end, slot.at);
             }
         }
         if let Some(id) = id {
@@ -484,17 +553,18 @@ impl Tail {
                 id,
                 first_frame: entry.first,
                 frames: entry.frames,
-                mic_samples: slots.map(|s| s.map_or(0, |s| s.samples)),
-                complete: slots.iter().all(Option::is_some),
-                arrival: slots.map(|s| s.map(|s| s.stamp)),
+                mic_samples: slots.map(|s| s.map_or(0, |s| s.present)),
+                complete: slots.iter().all(|s| s.is_some_and(|s| s.is_whole())),
+                arrival: slots.map(|s| s.map(|s| s.newest_stamp)),
                 emitted: sink.wall,
             };
-            self.next_id += 1;
             sink.history.emit(cycle);
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
             sink.meter.on_cycle(slots.map(|s| s.map(|s| s.at)), at);
-            if let [Some(a), Some(b), Some(c)] = slots {
+            if let [Some(a), Some(b), Some(c)] = slots
+                && cycle.complete
+            {
                 cycles.complete += 1;
                 let slots = [a, b, c];
                 sink.meter.on_complete(slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);

@@ -131,6 +131,33 @@ impl Recent {
         })
     }
 
+    /// The newest `count` values were taken wrong: each is larger by `by`.
+    pub fn shift_newest(&mut self, count: u64, by: Span) {
+        let by = by.as_nanos();
+        let (mut left, mut end) = (count, self.values.len());
+        for slice in self.slices.iter_mut().rev() {
+            let kept = self.values.range_mut(end - slice.kept..end);
+            end -= slice.kept;
+            if left >= slice.count {
+                kept.for_each(|value| *value += by);
+                (slice.min, slice.max) = (slice.min + by, slice.max + by);
+                slice.sum = slice.sum.saturating_add(by.saturating_mul(slice.count as i64));
+                left -= slice.count;
+                continue;
+            }
+            // Which of those that the limiter left out are among them nobody knows: the extremes are then those of what was kept.
+            let skip = slice.kept.saturating_sub(left as usize);
+            kept.skip(skip).for_each(|value| *value += by);
+            let kept = self.values.range(end..end + slice.kept);
+            slice.min = kept.clone().min().copied().unwrap_or(slice.min);
+            slice.max = kept.max().copied().unwrap_or(slice.max);
+            slice.sum = slice.sum.saturating_add(by.saturating_mul(left as i64));
+            break;
+        }
+        self.last = self.last.saturating_add(if count > 0 { by } else { 0 });
+        self.lowest = self.slices.iter().map(|slice| slice.min).min().unwrap_or(i64::MAX);
+    }
+
     /// Forgets everything, as after a restart of what is measured.
     pub fn clear(&mut self) {
         self.slices.clear();
@@ -257,6 +284,28 @@ mod tests {
                 prop_assert_eq!(seen.mean.as_nanos(), inside.iter().sum::<i64>() / inside.len() as i64);
                 prop_assert_eq!(seen.last.as_nanos(), all.last().unwrap().1);
             }
+        }
+    }
+
+    proptest! {
+        /// The newest values again, larger: as if they had been recorded so.
+        #[test]
+        fn shifted_values_are_as_if_they_had_been_recorded_so(
+            steps in proptest::collection::vec((0i64..400, -50_000i64..50_000), 1..200),
+            count in 0usize..250,
+            by in -20_000i64..20_000,
+        ) {
+            let (mut shifted, mut plain) = (Recent::new(), Recent::new());
+            let mut ms = 0;
+            for (i, (step, value)) in steps.iter().enumerate() {
+                ms += step;
+                shifted.record(Span::from_nanos(*value), at_ms(ms));
+                let right = value + if i + count >= steps.len() { by } else { 0 };
+                plain.record(Span::from_nanos(right), at_ms(ms));
+            }
+            shifted.shift_newest(count as u64, Span::from_nanos(by));
+            prop_assert_eq!(shifted.min(), plain.min());
+            prop_assert_eq!(shifted.distribution(at_ms(ms)), plain.distribution(at_ms(ms)));
         }
     }
 

@@ -1,20 +1,21 @@
 //! Who may ask: the Host check against DNS rebinding, and the token.
 //!
-//! A server on loopback is safe from the network, not from the user's own browser: a page whose name is re-bound to
-//! 127.0.0.1 counts as "same origin" there. Its requests still carry its own name in Host, so on loopback only names
-//! that cannot be re-bound pass: `localhost`, IP literals, and those that the user allows.
+//! A server is safe from the network on loopback, and from other pages with `--cors none`; but a page whose name is re-bound
+//! to the server's address counts as "same origin" there, wherever that is. Its requests still carry its own name in Host, so
+//! only names that cannot be re-bound pass: `localhost`, IP literals, and those that the user allows. Not checked where there
+//! is nothing to guard: on an address of the network, while any page may read the answers anyway.
 
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use super::HttpConfig;
 use super::request::Request;
+use super::{Cors, HttpConfig};
 
 /// Whether a request for `host` may be answered. HTTP/1.0 without Host passes: no browser sends that.
 pub fn host_allowed(config: &HttpConfig, host: Option<&str>) -> bool {
-    let Some(host) = host.filter(|_| config.bind.ip().to_canonical().is_loopback()) else {
-        return true;
-    };
+    let guarded =
+        config.bind.ip().to_canonical().is_loopback() || config.cors != Cors::Any || !config.allow_hosts.is_empty();
+    let Some(host) = host.filter(|_| guarded) else { return true };
     let host = host.strip_suffix('.').unwrap_or(host);
     host == "localhost"
         || host.parse::<IpAddr>().is_ok()
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_loopback_only_names_that_cannot_be_rebound_pass() {
+    fn only_names_that_cannot_be_rebound_pass() {
         let mut config = HttpConfig::new(([127, 0, 0, 1], 5000).into());
         config.allow_hosts = vec!["Studio.lan".into()];
         for host in ["localhost", "localhost.", "127.0.0.1", "192.168.1.4", "::1", "studio.lan"] {
@@ -55,7 +56,14 @@ mod tests {
         }
         assert!(host_allowed(&config, None));
         config.bind = ([0, 0, 0, 0], 5000).into();
-        assert!(host_allowed(&config, Some("evil.example")));
+        assert!(!host_allowed(&config, Some("evil.example")), "a host is allowed");
+        config.allow_hosts.clear();
+        assert!(host_allowed(&config, Some("evil.example")), "everybody may read");
+        for cors in [Cors::None, Cors::Origin("https://a.example".into())] {
+            let config = HttpConfig { cors, ..config.clone() };
+            assert!(!host_allowed(&config, Some("evil.example")), "not everybody may read");
+            assert!(host_allowed(&config, Some("192.168.4.1")));
+        }
         config.bind = "[::ffff:127.0.0.1]:5000".parse().expect("an address");
         assert!(!host_allowed(&config, Some("evil.example")));
     }

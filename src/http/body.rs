@@ -39,8 +39,9 @@ impl Body {
             Body::Events(subscription) => {
                 return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
+            Body::LiveWav(live) if live.is_over() => return Next::End,
             Body::LiveWav(live) => {
-                let Some((piece, lost)) = live.next(source) else { return Next::Wait };
+                let Some((piece, lost)) = live.next(&mut hub.pieces, source) else { return Next::Wait };
                 hub.figures.events_dropped += lost;
                 return Next::Piece(piece);
             }
@@ -57,7 +58,7 @@ impl Body {
         }
     }
 
-    /// What wakes an endless body; `None` for one that ends by itself.
+    /// What wakes a body that follows what is live; `None` for one that is there as a whole.
     pub fn topic(&self) -> Option<Topic> {
         match self {
             Body::Events(subscription) => Some(subscription.topic),

@@ -18,7 +18,8 @@ pub enum Cors {
 /// Limits and access. Every limit is per connection unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where the listener is bound. On loopback the Host header is checked against DNS rebinding.
+    /// Where the listener is bound. The Host header is checked against DNS rebinding on loopback, and elsewhere once not every
+    /// page may read the answers.
     pub bind: SocketAddr,
     pub cors: Cors,
     /// When set, every route but `/healthz` and preflights asks for it.

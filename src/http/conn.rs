@@ -14,7 +14,7 @@ use super::body::{Body, Next};
 use super::request::{Bad, Method, Reader, Request};
 use super::respond::{Exchange, Response};
 use super::route::{self, Context};
-use super::stream::Hub;
+use super::stream::{Hub, Topic};
 use crate::cycle::Clocks;
 use crate::time::{MonoTime, Span};
 
@@ -30,6 +30,8 @@ pub enum Step {
     Send(Bytes),
     Shutdown,
     Close,
+    /// Close, and let the client know that it does not have the whole answer.
+    Reset,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,8 @@ enum Phase {
     /// To be answered for the last time, with this.
     Refusing(Bad),
     Closing,
+    /// The same in the middle of an answer. Where its end is the connection's, a normal end would make it look whole.
+    Cutting,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +114,11 @@ impl Conn {
         !self.sending
     }
 
+    /// What is sent to it is cycles, as they come.
+    pub fn streams_cycles(&self) -> bool {
+        matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some_and(|topic| topic != Topic::Packets))
+    }
+
     fn is_live(&self) -> bool {
         matches!(&self.phase, Phase::Responding { body: Some(body), .. } if body.topic().is_some())
     }
@@ -151,8 +160,10 @@ impl Conn {
     /// The next step, `None` until something happens.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Option<Step> {
         loop {
-            if matches!(self.phase, Phase::Closing) {
-                return Some(Step::Close);
+            match self.phase {
+                Phase::Closing => return Some(Step::Close),
+                Phase::Cutting => return Some(Step::Reset),
+                _ => {}
             }
             if self.sending {
                 break;
@@ -173,21 +184,21 @@ impl Conn {
                     Next::Piece(piece) => self.out = piece,
                     Next::Events(events, count) => (self.out, self.out_events) = (events, count),
                     Next::Wait => break,
-                    Next::End => self.finish(context.clocks.mono),
-                    Next::Cut => self.close(context.hub),
+                    Next::End => self.finish(context.clocks.mono, context.hub),
+                    Next::Cut => self.cut(context.hub),
                 },
                 Phase::Refusing(bad) => {
                     let bad = bad.clone();
                     self.refuse(&bad, context);
                 }
-                Phase::Responding { body: None, .. } => self.finish(context.clocks.mono),
+                Phase::Responding { body: None, .. } => self.finish(context.clocks.mono, context.hub),
                 Phase::Lingering { fin_sent: fin_sent @ false } => {
                     *fin_sent = true;
                     return Some(Step::Shutdown);
                 }
                 Phase::Lingering { .. } if self.peer_done => self.phase = Phase::Closing,
                 Phase::Lingering { .. } => break,
-                Phase::Closing => unreachable!("handled above"),
+                Phase::Closing | Phase::Cutting => unreachable!("handled above"),
             }
         }
         let room = self.deaf() || !self.reader.is_full(context.config);
@@ -240,8 +251,12 @@ impl Conn {
     }
 
     /// The answer is on its way in full.
-    fn finish(&mut self, now: MonoTime) {
-        let Phase::Responding { after, .. } = self.phase else { unreachable!("only an answer is finished") };
+    fn finish(&mut self, now: MonoTime, hub: &mut Hub) {
+        let Phase::Responding { after, body } = &self.phase else { unreachable!("only an answer is finished") };
+        if let Some(body) = body {
+            hub.leave(body, self.slot);
+        }
+        let after = *after;
         self.since = now;
         self.phase = match after {
             After::NextRequest => Phase::Reading { first: false },
@@ -258,6 +273,17 @@ impl Conn {
         self.phase = Phase::Closing;
     }
 
+    /// The same, in the middle of an answer.
+    fn cut(&mut self, hub: &mut Hub) {
+        self.close(hub);
+        self.phase = Phase::Cutting;
+    }
+
+    /// Whether an answer has begun and has not ended.
+    pub fn is_responding(&self) -> bool {
+        matches!(self.phase, Phase::Responding { .. })
+    }
+
     /// The server goes: streams end with the event in flight, finite answers go out, and that is all.
     pub fn stop(&mut self, hub: &mut Hub) {
         match &mut self.phase {
@@ -269,6 +295,7 @@ impl Conn {
                     hub.leave(&live, self.slot);
                 }
             }
+            Phase::Cutting => {}
             _ => self.phase = Phase::Closing,
         }
     }
@@ -282,7 +309,7 @@ impl Conn {
             // Between two sends of one piece nothing is idle: the rest of it goes out at the next poll.
             Phase::Responding { body: Some(body), .. } if self.out.is_empty() => body.heartbeat().map(|_| HEARTBEAT)?,
             Phase::Lingering { .. } => LINGER,
-            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing => return None,
+            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing | Phase::Cutting => return None,
         };
         Some(self.since + wait)
     }
@@ -299,14 +326,14 @@ impl Conn {
             }
             Phase::Responding { .. } if self.sending => {
                 hub.figures.rejected += 1;
-                self.close(hub);
+                self.cut(hub);
             }
             Phase::Responding { body: Some(body), .. } => {
                 assert!(self.out.is_empty(), "a heartbeat is due where nothing is left to send");
                 self.out = body.heartbeat().map_or_else(Bytes::new, Bytes::from_static);
             }
             Phase::Lingering { .. } => self.phase = Phase::Closing,
-            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing => {}
+            Phase::Responding { .. } | Phase::Refusing(_) | Phase::Closing | Phase::Cutting => {}
         }
     }
 }

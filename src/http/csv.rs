@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::wav::{FIRST_PIECE_BYTES, Overrun};
 use super::{FRAME_BYTES, Source};
+use crate::MICS;
 use crate::time::FramePos;
 
 /// Frames a piece: some 20 KB of text, 20 us to write, which is what one turn of the loop gives one client.
@@ -50,12 +51,12 @@ impl CsvDownload {
             out.extend_from_slice(b"frame,mic0,mic1,mic2\n");
             self.stage = Stage::Frames;
         }
-        let mut frames = vec![[0; FRAME_BYTES]; frames];
-        source.read(self.next, frames.as_flattened_mut()).ok_or(Overrun)?;
+        let mut samples = Vec::with_capacity(frames * MICS);
+        source.read(self.next, frames, &mut samples).ok_or(Overrun)?;
         let mut digits = itoa::Buffer::new();
-        for frame in &frames {
+        for frame in samples.as_chunks::<MICS>().0 {
             out.extend_from_slice(digits.format(self.next.0).as_bytes());
-            for sample in frame.as_chunks::<4>().0 {
+            for sample in frame {
                 out.push(b',');
                 out.extend_from_slice(digits.format(i32::from_le_bytes(*sample)).as_bytes());
             }

@@ -6,7 +6,7 @@
 //! | offset | type | what |
 //! |---|---|---|
 //! | 0 | u32 | bytes that follow this field |
-//! | 4 | u8 | kind: 1 an event, 0 a sign of life (nothing but these 8 bytes; ignore it) |
+//! | 4 | u8 | kind: 1 an event, 0 a sign of life (nothing but these 8 bytes; ignore it), 2 the run (see below) |
 //! | 5 | u8, u8, u8 | channels (3), bits a sample (32), 0 |
 //! | 8 | u64 | id |
 //! | 16 | i64 | first_frame |
@@ -19,6 +19,9 @@
 //! | 80 | frames x 3 x i32 | samples, interleaved mic0, mic1, mic2 |
 //!
 //! Skip kinds that you do not know, and bytes between those you know and the length.
+//!
+//! A stream begins with the name of the run, the id of its first event: positions and ids of another run have nothing to do
+//! with these. Server-Sent Events say it in a comment and in each event's `run`; binary, kind 2 has it as a u64 at offset 8.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,6 +43,16 @@ pub struct PacketEvent<'a> {
     pub arrival: KernelTime,
 }
 
+/// Reconnect after a second, said to `EventSource` before anything else; and the run.
+pub fn sse_preamble(run: u64) -> Vec<u8> {
+    format!("retry: 1000\n: run {run}\n\n").into_bytes()
+}
+
+/// The run in the binary framing.
+pub fn binary_preamble(run: u64) -> Vec<u8> {
+    [&[12, 0, 0, 0, 2, 0, 0, 0], &run.to_le_bytes()[..]].concat()
+}
+
 /// Keeps an idle event stream open: a comment, which EventSource ignores.
 pub const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
 /// The same for the binary framing.
@@ -47,27 +60,20 @@ pub const BINARY_HEARTBEAT: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
 
 /// Bytes before the samples of a binary event.
 const BINARY_HEADER: usize = 80;
-/// Frames interleaved at a time for base64: the usual cycle.
-const BLOCK_FRAMES: usize = 512;
 /// More than the JSON of an event takes beside its base64.
 const JSON_ROOM: usize = 512;
 
-/// A cycle as one Server-Sent Event. `None` where the history no longer holds its frames.
-pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
-    let samples = cycle.frames as usize * FRAME_BYTES;
-    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.div_ceil(3) * 4));
+/// A cycle of a run as one Server-Sent Event. `None` where the history no longer holds its frames. `samples` is room that is
+/// used again.
+pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source, samples: &mut Vec<[u8; 4]>) -> Option<Bytes> {
+    samples.clear();
+    source.read(cycle.first_frame, cycle.frames as usize, samples)?;
+    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.len() / 3 * 16));
     out.text("id: ").integer(cycle.id);
     out.text("\ndata: {\"device_id\": \"3ch-assembled\", \"sample_rate\": ").integer(source.sample_rate());
     out.text(", \"channels\": 3, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
     out.bytes(&source.local_time(cycle.emitted).0).text("\", \"data\": \"");
-    // A frame is a whole number of base64 quanta (12 bytes, 3 a quantum), so blocks leave no seam.
-    let mut block = [0; BLOCK_FRAMES * FRAME_BYTES];
-    for done in (0..cycle.frames as usize).step_by(BLOCK_FRAMES) {
-        let frames = BLOCK_FRAMES.min(cycle.frames as usize - done);
-        let block = &mut block[..frames * FRAME_BYTES];
-        source.read(cycle.first_frame + done as i64, block)?;
-        out.base64(block);
-    }
+    out.base64(samples.as_flattened());
     out.text("\", \"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
     out.text(", \"mic_samples\": [");
     for (mic, n) in cycle.mic_samples.iter().enumerate() {
@@ -81,32 +87,29 @@ pub fn cycle_json(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
             None => out.text("null"),
         };
     }
-    out.text("]}\n\n");
+    out.text("], \"run\": ").integer(run).text("}\n\n");
     Some(out.0.into())
 }
 
 /// A cycle in the binary framing. `None` where the history no longer holds its frames.
 pub fn cycle_binary(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
     let samples = cycle.frames as usize * FRAME_BYTES;
-    let mut out = Vec::with_capacity(BINARY_HEADER + samples);
-    out.extend(((BINARY_HEADER - 4 + samples) as u32).to_le_bytes());
-    out.extend([1, MICS as u8, 32, 0]);
-    out.extend(cycle.id.to_le_bytes());
-    out.extend(cycle.first_frame.0.to_le_bytes());
-    out.extend(cycle.emitted.as_micros().to_le_bytes());
+    // Every field is one word of four bytes or two of them, low one first, and so is every sample.
+    let mut out: Vec<[u8; 4]> = Vec::with_capacity((BINARY_HEADER + samples) / 4);
+    let word = |n: u32| n.to_le_bytes();
+    let long = |n: u64| [n as u32, (n >> 32) as u32].map(u32::to_le_bytes);
+    out.extend([word((BINARY_HEADER - 4 + samples) as u32), [1, MICS as u8, 32, 0]]);
+    out.extend(long(cycle.id));
+    out.extend(long(cycle.first_frame.0 as u64));
+    out.extend(long(cycle.emitted.as_micros() as u64));
     for arrival in cycle.arrival {
-        out.extend(arrival.map_or(i64::MIN, KernelTime::as_micros).to_le_bytes());
+        out.extend(long(arrival.map_or(i64::MIN, KernelTime::as_micros) as u64));
     }
-    for n in cycle.mic_samples {
-        out.extend(n.to_le_bytes());
-    }
-    out.extend(cycle.frames.to_le_bytes());
-    out.extend(source.sample_rate().to_le_bytes());
-    out.extend([0; 4]);
-    debug_assert_eq!(out.len(), BINARY_HEADER);
-    out.resize(BINARY_HEADER + samples, 0);
-    source.read(cycle.first_frame, &mut out[BINARY_HEADER..])?;
-    Some(out.into())
+    out.extend(cycle.mic_samples.map(word));
+    out.extend([word(cycle.frames), word(source.sample_rate()), word(0)]);
+    debug_assert_eq!(out.len() * 4, BINARY_HEADER);
+    source.read(cycle.first_frame, cycle.frames as usize, &mut out)?;
+    Some(out.into_flattened().into())
 }
 
 /// A packet as one Server-Sent Event.

@@ -14,6 +14,7 @@ mod config;
 mod conn;
 mod csv;
 mod event;
+mod range;
 mod request;
 mod respond;
 mod route;
@@ -57,6 +58,8 @@ pub enum Action {
     Shutdown(ConnId),
     /// Cancel what is in flight and close. The id is dead from now on.
     Close(ConnId),
+    /// The same with a reset (RST): the client must not take what it has for the whole.
+    Reset(ConnId),
 }
 
 /// Connections beyond a limit that are told so with a 503; more than these at a time are closed unheard.
@@ -108,6 +111,13 @@ impl Server {
             clocks: Clocks { mono: MonoTime::from_nanos(0), wall: KernelTime::from_nanos(0) },
             stopping: false,
         }
+    }
+
+    /// The first cycle will have this id, in place of 0; before anybody connects.
+    #[must_use]
+    pub fn numbered_from(mut self, id: u64) -> Server {
+        self.hub.number_from(id);
+        self
     }
 
     /// A new connection; its actions follow. `None`: not even to be told why not, close the socket.
@@ -186,6 +196,17 @@ impl Server {
         !self.hub.listeners(Topic::Packets).is_empty()
     }
 
+    /// Whether anyone is to be sent cycles as they come.
+    pub fn wants_cycles(&self) -> bool {
+        [Topic::Cycles, Topic::BinaryCycles, Topic::Wav].iter().any(|&topic| !self.hub.listeners(topic).is_empty())
+    }
+
+    /// Whether it is this connection that is.
+    pub fn streams_cycles(&self, id: ConnId) -> bool {
+        let entry = self.slots.get(id.slot as usize).filter(|entry| entry.generation == id.generation);
+        entry.and_then(|entry| entry.conn.as_ref()).is_some_and(Conn::streams_cycles)
+    }
+
     /// Deadlines up to `clocks.mono` are dealt with.
     pub fn handle_timeout(&mut self, clocks: Clocks) {
         self.clocks = clocks;
@@ -228,6 +249,10 @@ impl Server {
                     self.remove(slot);
                     return Some(Action::Close(id));
                 }
+                Some(Step::Reset) => {
+                    self.remove(slot);
+                    return Some(Action::Reset(id));
+                }
                 Some(Step::Recv) => Action::Recv(id),
                 Some(Step::Send(bytes)) => Action::Send(id, bytes),
                 Some(Step::Shutdown) => Action::Shutdown(id),
@@ -252,6 +277,15 @@ impl Server {
                 self.touched(slot);
             }
         }
+    }
+
+    /// Connections in the middle of an answer: when the loop ends without them, they are to be reset.
+    pub fn unfinished(&self) -> impl Iterator<Item = ConnId> {
+        let responding = |(slot, entry): (usize, &Slot)| {
+            let id = ConnId { slot: slot as u32, generation: entry.generation };
+            entry.conn.as_ref().is_some_and(Conn::is_responding).then_some(id)
+        };
+        self.slots.iter().enumerate().filter_map(responding)
     }
 
     /// Whether every connection is gone.

@@ -54,6 +54,8 @@ pub struct Request {
     pub authorization: Option<String>,
     pub last_event_id: Option<String>,
     pub if_none_match: Option<String>,
+    pub range: Option<String>,
+    pub if_range: Option<String>,
 }
 
 impl Request {
@@ -208,6 +210,8 @@ fn parse(head: &[u8], limits: &HttpConfig) -> Result<Request, Bad> {
         authorization: fields.text("authorization"),
         last_event_id: fields.text("last-event-id"),
         if_none_match: fields.text("if-none-match"),
+        range: fields.text("range"),
+        if_range: fields.text("if-range"),
     })
 }
 

@@ -102,6 +102,7 @@ impl Response {
         let (status, reason) = (self.status, reason(self.status));
         let _ = write!(head, "HTTP/1.1 {status} {reason}\r\nDate: {}\r\n", httpdate::fmt_http_date(date));
         head.push_str(&self.fields);
+        head.push_str("X-Content-Type-Options: nosniff\r\n");
         let _ = match length {
             Some(Length::Known(n)) => write!(head, "Content-Length: {n}\r\n"),
             Some(Length::Chunked) => write!(head, "Transfer-Encoding: chunked\r\n"),
@@ -111,6 +112,11 @@ impl Response {
             (false, _) => head.push_str("Connection: close\r\n"),
             (true, false) => head.push_str("Connection: keep-alive\r\n"),
             (true, true) => {}
+        }
+        if *cors != Cors::Any {
+            // Other sites' pages may not even embed it (Fetch standard, "cross-origin resource policy check"). The one that is
+            // allowed asks with CORS, which this does not concern.
+            head.push_str("Cross-Origin-Resource-Policy: same-origin\r\n");
         }
         match cors {
             Cors::Any if exchange.api => head.push_str("Access-Control-Allow-Origin: *\r\n"),
@@ -144,6 +150,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        206 => "Partial Content",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -152,6 +159,7 @@ fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

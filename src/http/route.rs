@@ -6,12 +6,12 @@ use super::access;
 use super::assets::{Asset, CONTENT_SECURITY_POLICY};
 use super::body::Body;
 use super::csv::CsvDownload;
+use super::range::{Asked, Tag};
 use super::request::{Bad, Method, Request};
 use super::respond::{Content, Length, Response};
 use super::stream::{Hub, Topic};
-use super::wav::{self, HEADER_BYTES, LiveWav, WavDownload, WavFormat};
-use super::{Cors, FRAME_BYTES, HttpConfig, Source};
-use crate::MICS;
+use super::wav::{self, Form, LiveWav, WavFile, WavFormat};
+use super::{Cors, HttpConfig, Source};
 use crate::cycle::Clocks;
 use crate::time::FramePos;
 
@@ -29,9 +29,6 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 const SSE: &str = "text/event-stream";
 const JSON: &str = "application/json";
-
-/// Reconnect after a second, and tell `EventSource` so before anything else.
-const SSE_PREAMBLE: &[u8] = b"retry: 1000\n\n";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route {
@@ -114,7 +111,7 @@ fn options(request: &Request, config: &HttpConfig) -> Response {
     }
     response
         .field("Access-Control-Allow-Methods", ALLOW)
-        .field("Access-Control-Allow-Headers", "Authorization, Cache-Control, Last-Event-ID")
+        .field("Access-Control-Allow-Headers", "Authorization, Cache-Control, If-Range, Last-Event-ID, Range")
         .field("Access-Control-Max-Age", "86400")
 }
 
@@ -134,34 +131,19 @@ fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<R
             Some(_) => return Err(Bad::new(400, "format: give json or binary")),
         },
         Route::Packets => events(Topic::Packets, request, context),
-        Route::LiveWav => {
-            let (channels, bits) = (request.parameter("channels"), request.parameter("bits"));
-            let format = WavFormat::parse(channels.as_deref(), bits.as_deref()).map_err(|e| Bad::new(400, e))?;
-            let preamble = format.header(context.source.sample_rate()).to_vec();
-            live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, context.source)))
-        }
-        Route::Download => {
-            let (first, end) = range(request, context.source)?;
-            let first = first.max(end + -wav::MAX_FRAMES);
-            let bytes = (end - first) as u32 * FRAME_BYTES as u32;
-            let header = wav::header(MICS as u16, 32, context.source.sample_rate(), Some(bytes));
-            let content = Content::Pieces {
-                length: Length::Known(HEADER_BYTES as u64 + u64::from(bytes)),
-                preamble: header.to_vec(),
-                body: Body::Wav(WavDownload::new(first, end)),
-            };
-            attachment("audio/wav", "wav", content, context)
-        }
+        Route::LiveWav => live_wav(request, context)?,
+        Route::Download => download(request, context)?,
         Route::DownloadText => {
-            let (first, end) = range(request, context.source)?;
+            let (first, end) = stretch(request, context.source)?;
             let content = Content::Pieces {
                 length: if request.http11 { Length::Chunked } else { Length::UntilClose },
                 preamble: Vec::new(),
                 body: Body::Csv(CsvDownload::new(first, end, request.http11)),
             };
-            attachment("text/csv; charset=utf-8; header=present", "csv", content, context)
+            attachment(200, "text/csv; charset=utf-8; header=present", "csv", content, context)
+                .field("Accept-Ranges", "none")
         }
-        Route::Page(index) => page(&context.assets[index], request),
+        Route::Page(index) => page(&context.assets[index], request, context.config),
     })
 }
 
@@ -179,14 +161,84 @@ fn live(content_type: &str, preamble: Vec<u8>, body: Body) -> Response {
 fn events(topic: Topic, request: &Request, context: &Context<'_>) -> Response {
     let asked = request.last_event_id.clone().or_else(|| request.parameter("last_event_id"));
     let body = Body::Events(context.hub.subscribe(topic, asked.as_deref(), context.source));
-    match topic {
-        Topic::BinaryCycles => live("application/octet-stream", Vec::new(), body),
-        _ => live(SSE, SSE_PREAMBLE.to_vec(), body),
+    let content_type = if topic == Topic::BinaryCycles { "application/octet-stream" } else { SSE };
+    live(content_type, context.hub.preamble(topic), body)
+}
+
+/// The endless WAV. A range that begins at its first byte and has an end (some players try two bytes before they play) gets
+/// just that, of a length that nobody knows; any other is ignored.
+fn live_wav(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
+    let parameter = |name| request.parameter(name);
+    let (channels, bits, form) = (parameter("channels"), parameter("bits"), parameter("wav"));
+    let format = WavFormat::parse(channels.as_deref(), bits.as_deref()).map_err(|e| Bad::new(400, e))?;
+    let form = Form::parse(form.as_deref(), Form::Extensible).map_err(|e| Bad::new(400, e))?;
+    let mut preamble = format.header(form, context.source.sample_rate());
+    let Some(Asked::From(0, Some(last))) = asked_range(request) else {
+        return Ok(live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, None, context.source))));
+    };
+    let bytes = last.saturating_add(1);
+    let left = bytes.saturating_sub(preamble.len() as u64);
+    preamble.truncate(bytes.min(preamble.len() as u64) as usize);
+    let content = match left {
+        0 => Content::Whole(preamble.into()),
+        left => {
+            let body = Body::LiveWav(LiveWav::new(format, Some(left), context.source));
+            Content::Pieces { length: Length::Known(bytes), preamble, body }
+        }
+    };
+    let response = Response::new(206, "audio/wav", content).field("Content-Range", &format!("bytes 0-{last}/*"));
+    Ok(response.field("Cache-Control", "no-store").field("X-Accel-Buffering", "no"))
+}
+
+/// Only GET has ranges (RFC 9110 section 14.2).
+fn asked_range(request: &Request) -> Option<Asked> {
+    request.range.as_deref().filter(|_| request.method == Method::Get).and_then(Asked::parse)
+}
+
+/// The history as WAV, or a range of it: see [`super::range`].
+fn download(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
+    let form = request.parameter("wav");
+    let form = Form::parse(form.as_deref(), Form::Plain).map_err(|e| Bad::new(400, e))?;
+    let (first, end) = stretch(request, context.source)?;
+    let newest = Tag { run: context.hub.run(), first: first.max(end + -wav::MAX_FRAMES), end, form: form.name() };
+    let file = |tag: Tag| WavFile::new(form, context.source.sample_rate(), tag.first, tag.end);
+    let answer = |status, tag: Tag, content| {
+        let response = attachment(status, "audio/wav", "wav", content, context);
+        response.field("Accept-Ranges", "bytes").field("ETag", &tag.text())
+    };
+    let named = request.if_range.as_deref().map(|tag| newest.continued(tag).filter(|tag| tag.end <= newest.end));
+    let part = match (asked_range(request), named) {
+        (Some(asked), Some(Some(tag))) => Some((asked, tag)),
+        (Some(asked @ Asked::From(0, _)), None) => Some((asked, newest)),
+        _ => None,
+    };
+    if let Some((asked, tag)) = part {
+        let file = file(tag);
+        let total = file.bytes();
+        match asked.of(total) {
+            None => {
+                let text = format!("nothing of that range is there: there are {total} bytes");
+                return Ok(Response::error(416, &text).field("Content-Range", &format!("bytes */{total}")));
+            }
+            Some((from, to)) if file.position(from) >= context.source.span().start => {
+                let range = format!("bytes {from}-{}/{total}", to - 1);
+                return Ok(answer(206, tag, content(&file, from, to)).field("Content-Range", &range));
+            }
+            // The history holds too little of what it continues.
+            Some(_) => {}
+        }
     }
+    let file = file(newest);
+    Ok(answer(200, newest, content(&file, 0, file.bytes())))
+}
+
+fn content(file: &WavFile, from: u64, to: u64) -> Content {
+    let (preamble, body) = file.part(from, to);
+    Content::Pieces { length: Length::Known(to - from), preamble, body: Body::Wav(body) }
 }
 
 /// Positions of a download: the whole history, or its last `?seconds=`.
-fn range(request: &Request, source: &dyn Source) -> Result<(FramePos, FramePos), Bad> {
+fn stretch(request: &Request, source: &dyn Source) -> Result<(FramePos, FramePos), Bad> {
     let span = source.span();
     let frames = match request.parameter("seconds") {
         None => i64::MAX,
@@ -202,22 +254,25 @@ fn range(request: &Request, source: &dyn Source) -> Result<(FramePos, FramePos),
     Ok((span.end + -frames.min(span.end - span.start), span.end))
 }
 
-fn attachment(content_type: &str, extension: &str, content: Content, context: &Context<'_>) -> Response {
+fn attachment(status: u16, content_type: &str, extension: &str, content: Content, context: &Context<'_>) -> Response {
     let time = context.source.local_time(context.clocks.wall).0;
     let digits: String = time.iter().map(|&b| char::from(b)).filter(char::is_ascii_digit).collect();
     let (day, hour) = digits.split_at_checked(8).unwrap_or((&digits, ""));
     let disposition = format!("attachment; filename=\"micring-{day}-{hour}.{extension}\"");
-    fresh(content_type, content).field("Content-Disposition", &disposition)
+    Response::new(status, content_type, content)
+        .field("Cache-Control", "no-store")
+        .field("Content-Disposition", &disposition)
 }
 
-fn page(asset: &Asset, request: &Request) -> Response {
+fn page(asset: &Asset, request: &Request, config: &HttpConfig) -> Response {
     let response = if request.if_none_match.as_deref().is_some_and(|tags| asset.matches(tags)) {
         Response::new(304, "", Content::Nothing)
     } else {
         Response::new(200, asset.content_type, Content::Whole(asset.body.clone()))
             .field("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-            .field("X-Content-Type-Options", "nosniff")
             .field("Referrer-Policy", "no-referrer")
     };
-    response.field("ETag", &asset.etag).field("Cache-Control", "no-cache")
+    // With a token, the files name each other with it.
+    let cache = if config.token.is_some() { "no-store" } else { "no-cache" };
+    response.field("ETag", &asset.etag).field("Cache-Control", cache)
 }

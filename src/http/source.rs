@@ -31,9 +31,9 @@ pub trait Source {
     fn sample_rate(&self) -> u32;
     /// The positions that the history holds, up to the last emitted frame. Empty before the first cycle.
     fn span(&self) -> Range<FramePos>;
-    /// Fills `out` with frames from `from` on, interleaved s32le, [`FRAME_BYTES`] a frame. `None` unless the history holds
-    /// them all. Positions that were skipped read as zeros.
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()>;
+    /// Appends the samples of `frames` frames from `from` on to `out`, interleaved, each s32le. `None`, and nothing, unless the
+    /// history holds them all. Positions that were skipped read as zeros.
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()>;
     /// An emitted cycle that is still held.
     fn cycle(&self, id: u64) -> Option<Cycle>;
     /// Ids of the emitted cycles that are still held, without a hole.

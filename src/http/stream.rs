@@ -8,6 +8,8 @@
 //! and shows in `id`. A subscriber that resumes reads cycles older than the log from the history, encoded one at a time
 //! as its socket drains, until it has caught up.
 //!
+//! Ids go on from the first one of this run of the program, which is its name: an id of another run names nothing here.
+//!
 //! The streams are not chunked: an endless response ends with its connection, and events stay free of framing that
 //! would differ between subscribers.
 
@@ -18,6 +20,7 @@ use bytes::Bytes;
 
 use super::body::Body;
 use super::event::{self, PacketEvent};
+use super::wav::Pieces;
 use super::{Source, StreamFigures};
 use crate::cycle::Cycle;
 use crate::time::KernelTime;
@@ -105,14 +108,49 @@ impl Log {
 #[derive(Debug)]
 pub struct Hub {
     queue: usize,
+    /// The id of the first cycle of all.
+    run: u64,
     logs: [Log; Topic::ALL.len()],
+    /// Of the endless WAV.
+    pub pieces: Pieces,
+    /// Room for the samples of the event that is being made.
+    samples: Vec<[u8; 4]>,
     pub figures: StreamFigures,
 }
 
 impl Hub {
     /// `queue`: events kept for a subscriber that is behind, at least one.
     pub fn new(queue: usize) -> Hub {
-        Hub { queue: queue.max(1), logs: Default::default(), figures: StreamFigures::default() }
+        Hub {
+            queue: queue.max(1),
+            run: 0,
+            logs: Default::default(),
+            pieces: Pieces::default(),
+            samples: Vec::new(),
+            figures: StreamFigures::default(),
+        }
+    }
+
+    /// The first cycle will have this id; before anybody subscribes.
+    pub fn number_from(&mut self, run: u64) {
+        self.run = run;
+        for topic in [Topic::Cycles, Topic::BinaryCycles] {
+            self.logs[topic as usize].first = run;
+        }
+    }
+
+    /// The id of the first cycle of all, which names the run.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// What a stream begins with.
+    pub fn preamble(&self, topic: Topic) -> Vec<u8> {
+        match topic {
+            Topic::Cycles | Topic::Packets => event::sse_preamble(self.run),
+            Topic::BinaryCycles => event::binary_preamble(self.run),
+            Topic::Wav => Vec::new(),
+        }
     }
 
     /// Slots that listen to a topic.
@@ -120,12 +158,12 @@ impl Hub {
         &self.logs[topic as usize].listeners
     }
 
-    /// A place in `topic`: live, or after the event `last`. An id from the future or no number at all starts live; an
-    /// old one with the oldest cycle still held.
+    /// A place in `topic`: live, or after the event `last`. An id of an earlier run, one from the future or no number at all
+    /// starts live; an old one of this run with the oldest cycle still held.
     pub fn subscribe(&self, topic: Topic, last: Option<&str>, source: &dyn Source) -> Subscription {
         let next = self.logs[topic as usize].next();
         let numbered = matches!(topic, Topic::Cycles | Topic::BinaryCycles);
-        let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|&id| numbered && id < next);
+        let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|id| numbered && (self.run..next).contains(id));
         let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start).min(next));
         Subscription { topic, cursor, resuming: last.is_some() }
     }
@@ -143,15 +181,19 @@ impl Hub {
     /// The connection in `slot` is done with its body.
     pub fn leave(&mut self, body: &Body, slot: u32) {
         if let Some(topic) = body.topic() {
-            self.logs[topic as usize].listeners.retain(|&s| s != slot);
+            let listeners = &mut self.logs[topic as usize].listeners;
+            listeners.retain(|&s| s != slot);
+            if topic == Topic::Wav && listeners.is_empty() {
+                self.pieces.clear();
+            }
         }
     }
 
     /// Every emitted cycle, in order.
     pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
         let [json, binary, ..] = &mut self.logs;
-        assert_eq!(json.next(), cycle.id, "cycle ids rise by one from 0, and every cycle is published");
-        json.push(self.queue, || event::cycle_json(cycle, source));
+        assert_eq!(json.next(), cycle.id, "ids rise by one from the run's first, and every cycle is published");
+        json.push(self.queue, || event::cycle_json(cycle, self.run, source, &mut self.samples));
         binary.push(self.queue, || event::cycle_binary(cycle, source));
     }
 
@@ -173,7 +215,7 @@ impl Hub {
                 let cycle = source.cycle(subscription.cursor);
                 let event = cycle.and_then(|cycle| match subscription.topic {
                     Topic::BinaryCycles => event::cycle_binary(&cycle, source),
-                    _ => event::cycle_json(&cycle, source),
+                    _ => event::cycle_json(&cycle, self.run, source, &mut self.samples),
                 });
                 let count = u64::from(event.is_some());
                 (event.unwrap_or_default(), count)

@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
+use super::faults::{self, HealthOf, LevelOf, RateHz};
 use super::{Drift, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
-use crate::engine::figures::{Alignment, Counters, Distribution, Known, PAIRS, SkewFigures, Trend};
+use crate::engine::figures::{Alignment, Counters, Distribution, Known, MicCounters, PAIRS, SkewFigures, Trend};
+use crate::engine::health::rates::Rate;
 use crate::engine::window::WINDOW;
 use crate::time::Span;
 
@@ -27,6 +29,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         snapshot.server.uptime,
         &snapshot.totals,
         &snapshot.skew,
+        &snapshot.health.rates,
         std::array::from_fn(|mic| &drift.mics[mic]),
         std::array::from_fn(|pair| &drift.pairs[pair]),
     );
@@ -35,6 +38,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         snapshot.server.uptime.min(WINDOW),
         &snapshot.window_totals,
         &snapshot.window_skew,
+        &snapshot.health.window_rates,
         [&no_drift; MICS],
         [&no_drift; PAIRS.len()],
     );
@@ -71,7 +75,10 @@ struct Sheet<'a> {
     pdv_us: PerMic<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
     alignment: PerPair<AlignmentOf>,
-    loss: PerMic<Loss>,
+    rate_hz: PerMic<RateHz>,
+    level: PerMic<LevelOf>,
+    health: PerMic<HealthOf<'a>>,
+    loss: PerMic<Loss<'a>>,
     cycles: Cycles,
     stream: Stream,
     http: Http,
@@ -89,6 +96,7 @@ impl<'a> Sheet<'a> {
         span: Span,
         totals: &Totals,
         skew: &SkewFigures,
+        rates: &[Known<Rate>; MICS],
         mic_drift: [&'a Drift; MICS],
         pair_drift: [&'a Drift; PAIRS.len()],
     ) -> Sheet<'a> {
@@ -123,18 +131,11 @@ impl<'a> Sheet<'a> {
             alignment: PerPair::from(
                 snapshot.alignment.map(|pair| AlignmentOf::new(pair, snapshot.server.sample_rate)),
             ),
-            loss: PerMic::from(engine.mics.map(|mic| Loss {
-                lost: mic.lost,
-                late: mic.late,
-                duplicate: mic.duplicate,
-                foreign: mic.foreign,
-                truncated: mic.truncated,
-                malformed: mic.malformed,
-                kernel_dropped: mic.kernel_dropped,
-                sender_changes: mic.sender_changes,
-                slips: mic.slips,
-                corrected: mic.corrected,
-                unstamped: mic.unstamped,
+            rate_hz: faults::rates(rates),
+            level: faults::levels(&snapshot.health),
+            health: faults::faults(&snapshot.health),
+            loss: PerMic::from(std::array::from_fn(|mic| {
+                Loss::new(&engine.mics[mic], snapshot.health.disagreements[mic].as_deref())
             })),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
@@ -168,6 +169,7 @@ impl<'a> Sheet<'a> {
                     error: ring.rearms_error,
                 },
                 cq_overflows: ring.cq_overflows,
+                stale: ring.stale,
                 sq_full: ring.sq_full,
                 control_truncated: ring.control_truncated,
                 log_lines_dropped: ring.log_lines_dropped,
@@ -266,7 +268,36 @@ struct Server<'a> {
     clock: &'a str,
     hold_us: i64,
     sample_rate: u32,
+    chunk: PerMic<ChunkOf>,
     kernel: &'a str,
+    run: Option<u64>,
+}
+
+/// A chunk, and what it leaves as.
+#[derive(Serialize)]
+struct ChunkOf {
+    samples: Option<u32>,
+    pieces: Option<Vec<serde_json::Number>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl ChunkOf {
+    fn new(chunk: &Option<(u32, Vec<f64>)>) -> ChunkOf {
+        // Whole numbers, but for a boundary inside a sample.
+        let number = |&samples: &f64| match samples.fract() {
+            0.0 => Some((samples as u64).into()),
+            _ => serde_json::Number::from_f64(samples),
+        };
+        match chunk {
+            Some((samples, pieces)) => ChunkOf {
+                samples: Some(*samples),
+                pieces: Some(pieces.iter().filter_map(number).collect()),
+                reason: None,
+            },
+            None => ChunkOf { samples: None, pieces: None, reason: Some("too few packets heard") },
+        }
+    }
 }
 
 impl Server<'_> {
@@ -279,7 +310,9 @@ impl Server<'_> {
             clock: server.clock,
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
+            chunk: PerMic::from(server.chunks.each_ref().map(ChunkOf::new)),
             kernel: &server.kernel,
+            run: server.run,
         }
     }
 }
@@ -427,8 +460,11 @@ impl AlignmentOf {
 }
 
 #[derive(Serialize)]
-struct Loss {
-    lost: u64,
+struct Loss<'a> {
+    lost: Option<u64>,
+    lost_pieces: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     late: u64,
     duplicate: u64,
     foreign: u64,
@@ -439,6 +475,27 @@ struct Loss {
     slips: u64,
     corrected: u64,
     unstamped: u64,
+}
+
+impl Loss<'_> {
+    /// `unknown`: why no loss can be told.
+    fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
+        Loss {
+            lost: unknown.is_none().then_some(mic.lost),
+            lost_pieces: unknown.is_none().then_some(mic.lost_pieces),
+            reason: unknown,
+            late: mic.late,
+            duplicate: mic.duplicate,
+            foreign: mic.foreign,
+            truncated: mic.truncated,
+            malformed: mic.malformed,
+            kernel_dropped: mic.kernel_dropped,
+            sender_changes: mic.sender_changes,
+            slips: mic.slips,
+            corrected: mic.corrected,
+            unstamped: mic.unstamped,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -474,6 +531,7 @@ struct Ring {
     completions: u64,
     rearms: Rearms,
     cq_overflows: u64,
+    stale: u64,
     sq_full: u64,
     control_truncated: u64,
     log_lines_dropped: u64,
@@ -498,11 +556,11 @@ fn seconds(span: Span) -> f64 {
     thousandths(span.as_secs_f64())
 }
 
-fn thousandths(value: f64) -> f64 {
+pub(super) fn thousandths(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-fn millionths(value: f64) -> f64 {
+pub(super) fn millionths(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
@@ -588,8 +646,10 @@ mod tests {
                 };
                 require(
                     &sheet["server"],
-                    &["version", "uptime_s", "core", "clock", "hold_us", "sample_rate", "kernel"],
+                    &["version", "uptime_s", "core", "clock", "hold_us", "sample_rate", "chunk", "kernel"],
                 );
+                assert_eq!(sheet["server"]["chunk"]["mic0"], json!({"samples": 512, "pieces": [365, 147]}));
+                assert_eq!(sheet["server"]["chunk"]["mic1"], json!({"samples": 512, "pieces": [512]}));
                 let skew = ["last", "min", "p50", "p90", "p99", "p999", "max", "mean", "count", "trend_us_per_min"];
                 require(&sheet["arrival_skew_us"], &pairs);
                 require(&sheet["loop_delay_us"], &mics);
@@ -609,6 +669,7 @@ mod tests {
                         &sheet["loss"][mic],
                         &[
                             "lost",
+                            "lost_pieces",
                             "late",
                             "duplicate",
                             "foreign",

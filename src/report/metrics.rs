@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Drift, ProcessFigures, Snapshot};
+use super::{Drift, ProcessFigures, Snapshot, faults};
 use crate::MICS;
 use crate::engine::figures::{Buckets, Known, MicCounters, PAIRS, SkewHistograms};
 use crate::time::Span;
@@ -18,9 +18,10 @@ const PAIR_NAMES: [&str; PAIRS.len()] = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_v
 type OfMic = fn(&MicCounters) -> u64;
 
 /// Counters of a microphone that never fall.
-const OF_MICS: [(&str, &str, OfMic); 12] = [
+const OF_MICS: [(&str, &str, OfMic); 13] = [
     ("micring_packets_received_total", "Accepted packets.", |mic| mic.received),
     ("micring_samples_received_total", "Samples in the accepted packets.", |mic| mic.samples),
+    ("micring_pieces_lost_total", "Pieces inferred lost of chunks of which something came.", |mic| mic.lost_pieces),
     ("micring_packets_late_total", "Packets that came after their cycle had left.", |mic| mic.late),
     ("micring_packets_duplicate_total", "Packets that repeated the one before.", |mic| mic.duplicate),
     ("micring_packets_foreign_total", "Packets from a sender that is not followed.", |mic| mic.foreign),
@@ -38,7 +39,8 @@ const OF_MICS: [(&str, &str, OfMic); 12] = [
 /// Renders `/metrics`, and remembers what it said where a figure can fall.
 ///
 /// What is inferred lost may be taken back: a late packet shows up, a skip proves false. A Prometheus counter that falls means a restart and counts
-/// double; so these two families stay at the most that was ever exported until the truth has passed it.
+/// double; so these two families stay at the most that was ever exported until the truth has passed it;
+/// and as they are while a rate is not the nominal one, for then nothing is known of losses.
 #[derive(Debug, Default)]
 pub struct Exporter {
     lost: [u64; MICS],
@@ -48,10 +50,13 @@ pub struct Exporter {
 impl Exporter {
     pub fn render(&mut self, snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {
         let counters = &snapshot.totals.engine;
-        for mic in 0..MICS {
+        let told = snapshot.health.disagreements.each_ref().map(Option::is_none);
+        for mic in (0..MICS).filter(|&mic| told[mic]) {
             self.lost[mic] = self.lost[mic].max(counters.mics[mic].lost);
         }
-        self.skipped = self.skipped.max(counters.cycles.skipped);
+        if !told.contains(&false) {
+            self.skipped = self.skipped.max(counters.cycles.skipped);
+        }
 
         let mut text = Text(String::with_capacity(BODY_BYTES));
         server(&mut text, snapshot);
@@ -71,6 +76,7 @@ impl Exporter {
         text.counter("micring_cycles_skipped_total", "Whole cycles inferred lost.", self.skipped);
         text.counter("micring_clock_steps_total", "Steps of the host's clock that were noticed.", counters.clock_steps);
         skew(&mut text, snapshot, histograms);
+        faults::metrics(&mut text, &snapshot.health);
         http(&mut text, snapshot);
         ring(&mut text, snapshot);
         if let Some(recording) = &snapshot.totals.recording {
@@ -228,7 +234,16 @@ fn ring(text: &mut Text, snapshot: &Snapshot) {
     ] {
         text.sample("micring_ring_rearms_total", format_args!("cause=\"{cause}\""), count);
     }
-    text.counter("micring_ring_cq_overflows_total", "Completions that found their queue full.", ring.cq_overflows);
+    text.counter(
+        "micring_ring_cq_overflows_total",
+        "Enters after which completions waited in the kernel, their queue being full.",
+        ring.cq_overflows,
+    );
+    text.counter(
+        "micring_ring_stale_completions_total",
+        "Completions that came after their connection had been given up.",
+        ring.stale,
+    );
     text.counter("micring_ring_sq_full_total", "Submissions that found their queue full.", ring.sq_full);
     text.counter(
         "micring_control_truncated_total",
@@ -267,12 +282,12 @@ impl Text {
         self.0.push('\n');
     }
 
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn sample(&mut self, name: &str, labels: impl Display, value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: impl Display, value: impl Display) {
         self.line(format_args!("{name}{{{labels}}} {value}"));
     }
 

@@ -4,11 +4,15 @@
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
 mod diagnostics;
+mod faults;
+mod health;
 mod metrics;
 mod recording;
 mod summaries;
 
 pub use diagnostics::diagnostics_sync;
+pub use faults::{HealthFigures, usable};
+pub use health::{Vitals, health};
 pub use metrics::Exporter;
 pub use recording::RecordingFigures;
 pub use summaries::{diagnostics, latest};
@@ -23,6 +27,8 @@ use crate::time::{MonoTime, Span};
 pub struct ServerInfo {
     pub version: &'static str,
     pub uptime: Span,
+    /// The id of the run's first cycle, which names the run; `None` where nothing is served.
+    pub run: Option<u64>,
     /// The core that the loop is pinned to.
     pub core: Option<usize>,
     /// `shared`, `independent`, or `auto` while that is not known.
@@ -30,6 +36,8 @@ pub struct ServerInfo {
     /// How long an incomplete cycle waits at present.
     pub hold: Span,
     pub sample_rate: u32,
+    /// Samples of a source's chunk, and of each of its pieces as they are sent; `None` while they are being learnt.
+    pub chunks: [Option<(u32, Vec<f64>)>; MICS],
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -70,7 +78,10 @@ pub struct RingFigures {
     pub rearms_emfile: u64,
     pub rearms_error: u64,
     /// Completions that the kernel kept for us because the completion queue was full.
+    /// Enters after which completions waited in the kernel for room in their queue.
     pub cq_overflows: u64,
+    /// Completions that came after their connection had been given up.
+    pub stale: u64,
     /// Submissions that did not fit the submission queue at once.
     pub sq_full: u64,
     /// Datagrams whose control area was too small for the timestamp (MSG_CTRUNC): an error of ours.
@@ -129,6 +140,7 @@ impl Totals {
                 rearms_emfile: r.rearms_emfile - o.rearms_emfile,
                 rearms_error: r.rearms_error - o.rearms_error,
                 cq_overflows: r.cq_overflows - o.cq_overflows,
+                stale: r.stale - o.stale,
                 sq_full: r.sq_full - o.sq_full,
                 control_truncated: r.control_truncated - o.control_truncated,
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
@@ -171,6 +183,22 @@ impl DriftFigures {
         DriftFigures { mics: clocks.map(|clock| figure(clock.rate())), pairs: PAIRS.map(pair) }
     }
 
+    /// Without those of microphones whose rate is not the nominal one: the clock models took the difference for losses.
+    pub fn unless_wrong(mut self, health: &HealthFigures) -> DriftFigures {
+        let wrong = &health.disagreements;
+        for (drift, wrong) in self.mics.iter_mut().zip(wrong) {
+            if let Some(reason) = wrong {
+                *drift = Err(reason.clone());
+            }
+        }
+        for (drift, (first, second)) in self.pairs.iter_mut().zip(PAIRS) {
+            if let Some(reason) = wrong[first].as_ref().or(wrong[second].as_ref()) {
+                *drift = Err(reason.clone());
+            }
+        }
+        self
+    }
+
     /// No rate is known, for one reason.
     pub fn unknown(reason: &str) -> DriftFigures {
         DriftFigures {
@@ -195,6 +223,7 @@ pub struct Snapshot {
     pub drift: DriftFigures,
     /// How far the channels of each pair are apart as they are placed.
     pub alignment: [Known<Alignment>; PAIRS.len()],
+    pub health: HealthFigures,
     /// Time since each microphone's last accepted packet; `None` before its first.
     pub silent_for: [Option<Span>; MICS],
     /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
@@ -212,29 +241,14 @@ pub struct LatestPacket {
     pub rms: f64,
 }
 
-/// Whether each microphone was heard within the last second; if not, the reason, for `/healthz`.
-pub fn health(last_heard: [Option<MonoTime>; MICS], now: MonoTime) -> Result<(), String> {
-    let silent: Vec<String> = last_heard
-        .iter()
-        .enumerate()
-        .filter_map(|(mic, heard)| match heard {
-            None => Some(format!("mic {mic} was never heard")),
-            Some(heard) if now - *heard > Span::from_secs(1) => {
-                Some(format!("mic {mic} has been silent for {:.1} s", (now - *heard).as_secs_f64()))
-            }
-            Some(_) => None,
-        })
-        .collect();
-    if silent.is_empty() { Ok(()) } else { Err(silent.join("; ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cycle::Clocks;
     use crate::engine::figures::SkewHistograms;
+    use crate::engine::health::Health;
     use crate::engine::skew::SkewMeter;
-    use crate::time::{FramePos, KernelTime};
+    use crate::time::{FramePos, KernelTime, MonoTime};
 
     /// One cycle: 100.5 us of skew from mic 0 to mic 1, -20 us to mic 2; 42 us of loop delay each; 60 us until handed on.
     fn one_cycle() -> SkewMeter {
@@ -247,7 +261,12 @@ mod tests {
         for (mic, arrival) in arrivals.into_iter().enumerate() {
             meter.on_read(mic, wall - delay, Clocks { mono: now, wall });
             for packet in 0..2 {
-                meter.on_placed(mic, FramePos(512 * packet), arrival + Span::of_frames(512 * packet, 48_000));
+                meter.on_placed(
+                    mic,
+                    FramePos(512 * (packet - 1)),
+                    FramePos(512 * packet),
+                    arrival + Span::of_frames(512 * packet, 48_000),
+                );
             }
         }
         meter.on_cycle(arrivals.map(Some), now);
@@ -262,10 +281,12 @@ mod tests {
             server: ServerInfo {
                 version: "0.1.0",
                 uptime: Span::from_millis(61_500),
+                run: Some(1_795_345_500_000),
                 core: Some(1),
                 clock: "shared",
                 hold: Span::from_millis(40),
                 sample_rate: 48_000,
+                chunks: [Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
                 kernel: "6.18 \"test\"".to_owned(),
             },
             buffer_packets: [3, 2, 1],
@@ -274,6 +295,7 @@ mod tests {
             skew: meter.since_start(),
             drift,
             alignment: [Err("too early"); PAIRS.len()],
+            health: HealthFigures::of(&Health::new(48_000), now),
             silent_for: [None; MICS],
             window_totals: totals.since(&Totals::default()),
             window_skew: meter.window(now),
@@ -322,17 +344,6 @@ mod tests {
         assert_eq!((pair.ppm, pair.uncertainty_ppm, pair.reason.is_some()), (0.0, 0.0, true));
         assert!(figures.pairs[1].is_err() && figures.mics[0].is_err(), "not heard, and not for long enough");
         assert!(DriftFigures::of(clocks.each_ref(), false, now).pairs[0].is_err(), "two boards have two clocks");
-    }
-
-    #[test]
-    fn health_names_every_microphone_that_is_silent() {
-        let now = MonoTime::from_nanos(100_000_000_000);
-        let ago = |ms| Some(now - Span::from_millis(ms));
-        assert_eq!(health([ago(0), ago(999), ago(1_000)], now), Ok(()));
-        assert_eq!(
-            health([ago(0), ago(3_210), None], now),
-            Err("mic 1 has been silent for 3.2 s; mic 2 was never heard".to_owned())
-        );
     }
 
     #[test]

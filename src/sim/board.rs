@@ -1,11 +1,12 @@
-//! One board: captures cycle after cycle on its own clock and sends each microphone's packet into its path.
+//! One board: captures cycle after cycle on its own clock and sends each microphone's packets into its path.
 
 use super::delay::{Path, Transit};
 use super::loss::Losses;
 use super::oscillator::Oscillator;
 use super::rng::{Purpose, Rng};
+use super::sending::{Part, Reads};
 use super::truth::{Truth, Why, Withheld};
-use super::{Boards, Length, Network, Packet, START_WALL, Scenario, instant};
+use super::{Boards, Length, Network, Packet, Piece, START_WALL, Scenario, instant};
 use crate::MICS;
 use crate::time::{FramePos, Span};
 
@@ -23,19 +24,23 @@ const UDP_HEADER_BYTES: u32 = 8;
 pub(super) struct Board {
     scenario: Scenario,
     index: usize,
-    /// Its microphones: `first_mic` and so many from there.
     first_mic: usize,
-    mics: usize,
     oscillator: Oscillator,
     ppm: f64,
     /// When the current cycle is complete, and the part of a nanosecond that the sum of periods has beyond that.
     captured: i64,
     part: f64,
     boot: u32,
+    /// Of this boot so far: cycles, chunks of each microphone in them, and frames.
     cycle: u64,
+    chunks: u64,
+    frames: i64,
     /// Cycles of all boots so far.
     cycles: u64,
-    /// The place in the cycle of the microphone that sends next.
+    reads: Reads,
+    /// What becomes of each packet of the current cycle; empty until its first is sent.
+    fates: Vec<Fate>,
+    /// The place in the cycle of the packet that is sent next.
     turn: usize,
     /// No cycle of this boot is captured from here on.
     stop: i64,
@@ -50,38 +55,48 @@ pub(super) struct Board {
     /// Index of the next scripted drop, and how many cycles the current one still takes.
     next_drop: usize,
     dropping: u64,
-    /// Index of the next network in `then`.
+    /// Index of the next network in `then`, and of the next of the `changes`.
     next_network: usize,
+    next_change: usize,
     network: Network,
-    fragments: u32,
     copy_rng: Rng,
     reorder_rng: Rng,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    transit: Transit,
+    withheld: Option<Why>,
+    /// Nothing of its chunk is sent.
+    whole: bool,
 }
 
 impl Board {
     pub(super) fn new(scenario: &Scenario, index: usize) -> Board {
         let seed = scenario.seed;
-        let (first_mic, mics) = match scenario.boards {
-            Boards::One => (0, MICS),
-            Boards::Three => (index, 1),
-        };
+        let mics = scenario.boards.mics();
+        let parts = scenario.sending.most_parts(scenario.samples, mics);
         let network = scenario.network;
         let rng = |purpose| Rng::stream(seed, purpose, index);
         let mut board = Board {
             index,
-            first_mic,
-            mics,
+            first_mic: index * mics,
             oscillator: Oscillator::new(scenario.rates[index].clone(), seed, index),
             ppm: 0.0,
             captured: 0,
             part: 0.0,
             boot: 0,
             cycle: 0,
+            chunks: 0,
+            frames: 0,
             cycles: 0,
+            reads: Reads::new(&scenario.sending, scenario.samples, scenario.spacing, mics, seed, index),
+            fates: Vec::new(),
             turn: 0,
             stop: 0,
             phase_rng: rng(Purpose::Phase),
-            path: Path::new(network.delay, network.floor, network.hold_back, mics, 0, seed, index),
+            path: Path::new(network.delay, network.floor, network.hold_back, parts, 0, seed, index),
             arrived: [i64::MIN; MICS],
             losses: Losses::new(network.loss, Purpose::Loss, seed, index),
             cycle_losses: Losses::new(network.cycle_loss, Purpose::CycleLoss, seed, index),
@@ -89,76 +104,79 @@ impl Board {
             next_drop: 0,
             dropping: 0,
             next_network: 0,
+            next_change: 0,
             network,
-            fragments: (scenario.samples * 4 + UDP_HEADER_BYTES).div_ceil(FRAGMENT_BYTES),
             copy_rng: rng(Purpose::Duplicates),
             reorder_rng: rng(Purpose::Reordering),
             scenario: scenario.clone(),
         };
         board.start(0);
+        board.turn = scenario.sending.unheard as usize;
         board
     }
 
     /// When it sends next, or [`FINISHED`].
     pub(super) fn next_send(&self) -> i64 {
-        if self.captured == FINISHED {
-            FINISHED
-        } else {
-            self.captured + self.scenario.spacing.as_nanos() * self.turn as i64
-        }
+        if self.captured == FINISHED { FINISHED } else { self.captured + self.reads.parts[self.turn].after }
     }
 
     /// Sends the next packet: hands to `arrive` what will arrive of it (nothing, it, or it and a copy), unstamped.
     pub(super) fn send(&mut self, truth: &mut Truth, mut arrive: impl FnMut(Packet)) {
-        let sent = self.next_send();
-        if self.turn == 0 {
+        if self.fates.is_empty() {
             self.begin_cycle(truth);
         }
-        let mic = self.first_mic + self.turn;
-        truth.mics[mic].captured += 1;
-
-        // Every decision is drawn for every packet, whatever becomes of it, so that none changes another.
-        let mut transit = self.path.transit(self.captured, sent, self.turn);
-        let mut lost = self.losses.next();
-        if self.network.fragments {
-            for _ in 1..self.fragments {
-                lost |= self.losses.next();
-                transit = transit.latest(self.path.transit(self.captured, sent, self.turn));
-            }
-        }
-        let clean = self.is_clean();
-        let muted = self.scenario.mutes.iter().any(|m| m.mic == mic && within(sent, m.from, m.to));
-        let why = if muted {
-            Some(Why::Muted)
-        } else if self.cycle_lost {
-            Some(Why::CycleLost)
-        } else if lost && !clean {
-            Some(Why::Lost)
-        } else {
-            None
-        };
-        match why {
+        let (part, fate) = (self.reads.parts[self.turn], self.fates[self.turn]);
+        let packet = self.packet(part);
+        let told = &mut truth.mics[packet.mic];
+        told.captured += 1;
+        told.chunks += u64::from(part.number + 1 == part.of);
+        match fate.withheld {
             Some(why) => {
-                let sent = instant(sent);
-                truth.withhold(Withheld { mic, boot: self.boot, cycle: self.cycle, sent, why });
+                let Packet { mic, boot, cycle, piece, sent, .. } = packet;
+                truth.withhold(Withheld { mic, boot, cycle, piece, whole: fate.whole, sent, why });
             }
-            None => self.deliver(mic, sent, transit, clean, truth, &mut arrive),
+            None => self.deliver(packet, fate.transit, truth, &mut arrive),
         }
         self.turn += 1;
-        if self.turn == self.mics {
+        if self.turn == self.reads.parts.len() {
             self.end_cycle();
         }
     }
 
-    fn deliver(
-        &mut self,
-        mic: usize,
-        sent: i64,
-        transit: Transit,
-        clean: bool,
-        truth: &mut Truth,
-        arrive: &mut impl FnMut(Packet),
-    ) {
+    /// What the board sends, as if it arrived at once.
+    fn packet(&self, part: Part) -> Packet {
+        let (before, behind) = self.reads.around(part.chunk);
+        let piece = Piece {
+            chunk: FramePos(self.frames + before),
+            chunk_samples: self.reads.sizes[part.chunk],
+            number: part.number,
+            of: part.of,
+            offset: part.offset,
+            bytes: part.bytes,
+        };
+        let rate = f64::from(self.scenario.sample_rate) * (1.0 + self.ppm * 1e-6);
+        let captured = self.captured - (behind as f64 * 1e9 / rate).round() as i64;
+        let sent = self.captured + part.after;
+        Packet {
+            mic: self.first_mic + part.mic,
+            board: self.index,
+            boot: self.boot,
+            cycle: self.chunks + part.chunk as u64,
+            piece,
+            position: piece.position(),
+            captured: instant(captured),
+            ppm: self.ppm,
+            sent: instant(sent),
+            arrival: instant(sent),
+            stamp: START_WALL,
+            copy: false,
+            reordered: false,
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet, transit: Transit, truth: &mut Truth, arrive: &mut impl FnMut(Packet)) {
+        let (mic, clean) = (packet.mic, self.is_clean());
+        let sent = (packet.sent - instant(0)).as_nanos();
         let lag = self.scenario.lags.iter().filter(|lag| lag.mic == mic && within(sent, lag.from, lag.to));
         let lag: i64 = lag.map(|lag| lag.by.as_nanos()).sum();
         let in_order = (self.path.hand_over(transit) + lag).max(self.arrived[mic].saturating_add(1));
@@ -173,20 +191,7 @@ impl Board {
         if held_up == 0 {
             self.arrived[mic] = in_order;
         }
-        let packet = Packet {
-            mic,
-            board: self.index,
-            boot: self.boot,
-            cycle: self.cycle,
-            position: FramePos(self.cycle as i64 * i64::from(self.scenario.samples)),
-            captured: instant(self.captured),
-            ppm: self.ppm,
-            sent: instant(sent),
-            arrival: instant(arrival),
-            stamp: START_WALL,
-            copy: false,
-            reordered: held_up > 0,
-        };
+        let packet = Packet { arrival: instant(arrival), reordered: held_up > 0, ..packet };
         arrive(packet);
         if self.copy_rng.chance(self.network.duplicate) && !clean {
             truth.mics[mic].duplicated += 1;
@@ -195,10 +200,10 @@ impl Board {
         }
     }
 
-    /// Decides what concerns the cycle as a whole.
+    /// Decides what concerns the cycle as a whole, and then what becomes of each of its packets.
     fn begin_cycle(&mut self, truth: &mut Truth) {
         self.change_network();
-        let frames = (self.cycle as i64 + 1) * i64::from(self.scenario.samples);
+        let frames = self.frames + self.reads.frames();
         truth.timelines[self.index].note(self.boot, self.captured, frames, self.ppm);
         self.cycle_lost = self.cycle_losses.next() && !self.is_clean();
         while let Some(drop) = self.scenario.drop_cycles.get(self.next_drop)
@@ -211,12 +216,49 @@ impl Board {
             self.dropping -= 1;
             self.cycle_lost = true;
         }
+        self.decide();
+    }
+
+    /// Every decision is drawn for every packet, whatever becomes of it, so that none changes another.
+    fn decide(&mut self) {
+        let (clean, of) = (self.is_clean(), self.reads.parts.len());
+        for (turn, part) in self.reads.parts.iter().enumerate() {
+            let sent = self.captured + part.after;
+            let mut transit = self.path.transit(self.captured, sent, turn, of);
+            let mut lost = self.losses.next();
+            if self.network.fragments {
+                for _ in 1..(part.bytes + UDP_HEADER_BYTES).div_ceil(FRAGMENT_BYTES) {
+                    lost |= self.losses.next();
+                    transit = transit.latest(self.path.transit(self.captured, sent, turn, of));
+                }
+            }
+            let mic = self.first_mic + part.mic;
+            let withheld = if self.scenario.mutes.iter().any(|m| m.mic == mic && within(sent, m.from, m.to)) {
+                Some(Why::Muted)
+            } else if self.cycle_lost {
+                Some(Why::CycleLost)
+            } else {
+                (lost && !clean).then_some(Why::Lost)
+            };
+            self.fates.push(Fate { transit, withheld, whole: withheld.is_some() });
+        }
+        // Of a chunk in pieces nothing is sent when all of them are withheld. Those before `turn` were sent unheard.
+        for turn in 0..of {
+            let part = self.reads.parts[turn];
+            let sent = |at: usize| at < self.turn || self.fates[at].withheld.is_none();
+            let of_chunk =
+                |at: &usize| (self.reads.parts[*at].mic, self.reads.parts[*at].chunk) == (part.mic, part.chunk);
+            self.fates[turn].whole = self.fates[turn].whole && !(0..of).filter(of_chunk).any(sent);
+        }
     }
 
     fn end_cycle(&mut self) {
         self.turn = 0;
+        self.fates.clear();
         self.cycle += 1;
         self.cycles += 1;
+        self.chunks += self.reads.sizes.len() as u64;
+        self.frames += self.reads.frames();
         self.advance();
         if let Length::Cycles(cycles) = self.scenario.length
             && self.cycles >= cycles
@@ -229,8 +271,15 @@ impl Board {
 
     /// To the end of the next cycle's capture.
     fn advance(&mut self) {
+        while let Some(change) = self.scenario.changes.get(self.next_change)
+            && self.captured >= change.at.as_nanos()
+        {
+            self.reads.change(change.samples, &change.sending);
+            self.next_change += 1;
+        }
+        self.reads.advance();
         self.ppm = self.oscillator.ppm(self.captured);
-        let nominal = f64::from(self.scenario.samples) * 1e9 / f64::from(self.scenario.sample_rate);
+        let nominal = self.reads.frames() as f64 * 1e9 / f64::from(self.scenario.sample_rate);
         let next = self.part + nominal / (1.0 + self.ppm * 1e-6);
         self.captured += next as i64;
         self.part = next - next.floor();
@@ -242,8 +291,11 @@ impl Board {
         let reboot = reboots.map(|reboot| reboot.at.as_nanos()).nth(self.boot as usize);
         self.stop = self.end().min(reboot.unwrap_or(i64::MAX));
         self.cycle = 0;
+        self.chunks = 0;
+        self.frames = 0;
         self.turn = 0;
         self.part = 0.0;
+        self.reads.restart();
         self.captured = at;
         if self.scenario.boards == Boards::Three || self.boot > 0 {
             self.captured += self.phase_rng.between(0.0, self.scenario.period().as_nanos() as f64) as i64;
@@ -290,8 +342,9 @@ impl Board {
             self.network = network;
             // A seed of its own for each network of the run, so that two of one kind do not repeat each other.
             let seed = self.scenario.seed.wrapping_add(1_000_003 * self.next_network as u64);
+            let parts = self.scenario.sending.most_parts(self.scenario.samples, self.scenario.boards.mics());
             let path =
-                Path::new(network.delay, network.floor, network.hold_back, self.mics, self.captured, seed, self.index);
+                Path::new(network.delay, network.floor, network.hold_back, parts, self.captured, seed, self.index);
             self.path = path.after(&self.path);
             self.losses = Losses::new(network.loss, Purpose::Loss, seed, self.index);
             self.cycle_losses = Losses::new(network.cycle_loss, Purpose::CycleLoss, seed, self.index);

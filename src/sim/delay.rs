@@ -29,12 +29,15 @@ pub enum Delay {
     Queue,
     /// Stalls, ramps and queues together.
     Mix,
+    /// Modem sleep: what was sent waits for the next beacon, one every so often (for all boards alike), and then leaves in one
+    /// regular burst. `sleep` is the usual 102.4 ms.
+    Sleep(Span),
 }
 
 impl FromStr for Delay {
     type Err = String;
 
-    /// `none`, `expN` (mean in whole or fractional milliseconds), `gamma4`, `pareto`, `wifi`, `ramp`, `queue`, `mix`.
+    /// `none`, `expN` (mean in whole or fractional milliseconds), `gamma4`, `pareto`, `wifi`, `ramp`, `queue`, `mix`, `sleep` or `sleepN`.
     fn from_str(name: &str) -> Result<Delay, String> {
         match name {
             "none" => Ok(Delay::None),
@@ -44,12 +47,16 @@ impl FromStr for Delay {
             "ramp" => Ok(Delay::Ramp),
             "queue" => Ok(Delay::Queue),
             "mix" => Ok(Delay::Mix),
-            _ => name
-                .strip_prefix("exp")
-                .and_then(|mean| mean.parse::<f64>().ok())
-                .filter(|mean| mean.is_finite() && *mean > 0.0)
-                .map(|mean| Delay::Exp(Span::from_secs_f64(mean * 1e-3)))
-                .ok_or_else(|| "not one of none, exp1, exp2, exp5, gamma4, pareto, wifi, ramp, queue, mix".into()),
+            "sleep" => Ok(Delay::Sleep(BEACONS)),
+            _ => {
+                let (kind, number) = name.split_at(name.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(name.len()));
+                let number = number.parse::<f64>().ok().filter(|ms| (1e-3..=1e4).contains(ms));
+                match (kind, number.map(|ms| Span::from_secs_f64(ms * 1e-3))) {
+                    ("exp", Some(mean)) => Ok(Delay::Exp(mean)),
+                    ("sleep", Some(every)) => Ok(Delay::Sleep(every)),
+                    _ => Err("not one of none, exp1, exp2, exp5, gamma4, pareto, wifi, ramp, queue, mix, sleep".into()),
+                }
+            }
         }
     }
 }
@@ -62,6 +69,8 @@ pub struct HoldBack {
     pub every: Span,
 }
 
+/// Usual time between the beacons of an access point: 100 units of 1024 us.
+const BEACONS: Span = Span::from_micros(102_400);
 /// Jitter under `wifi`, `ramp`, `queue` and `mix`: exponential, 0.3 ms (the study names it for `wifi`).
 const SMALL_JITTER: f64 = 300e3;
 /// As long as any buffer on a local network holds a packet; the distribution itself would hold one for seconds in a day.
@@ -92,6 +101,7 @@ pub(super) struct Path {
     stalls: Option<Stalls>,
     ramps: Option<Ramps>,
     queues: Option<Queues>,
+    beacons: Option<i64>,
     hold_back: Option<HoldBack>,
     /// When the newest packet was handed over.
     last: i64,
@@ -109,18 +119,19 @@ enum Jitter {
 }
 
 impl Path {
-    /// A path that carries `mics` microphones of one board, from time `from` on. The floor is what no packet undercuts.
+    /// A path that carries up to `parts` datagrams of each read of one board, from time `from` on. The floor is what no packet
+    /// undercuts.
     pub(super) fn new(
         model: Delay,
         floor: Span,
         hold_back: Option<HoldBack>,
-        mics: usize,
+        parts: usize,
         from: i64,
         seed: u64,
         board: usize,
     ) -> Path {
         let jitter = match model {
-            Delay::None => Jitter::None,
+            Delay::None | Delay::Sleep(_) => Jitter::None,
             Delay::Exp(mean) => Jitter::Exp { mean: mean.as_nanos() as f64 },
             Delay::Gamma4(mean) => Jitter::Gamma4 { mean: mean.as_nanos() as f64 },
             Delay::Pareto { mean, shape } => Jitter::Pareto { mean: mean.as_nanos() as f64, shape },
@@ -131,9 +142,10 @@ impl Path {
             floor: floor.as_nanos(),
             jitter,
             jitter_rng: rng(Purpose::Jitter),
-            stalls: matches!(model, Delay::Wifi | Delay::Mix).then(|| Stalls::new(rng(Purpose::Stalls), mics, from)),
+            stalls: matches!(model, Delay::Wifi | Delay::Mix).then(|| Stalls::new(rng(Purpose::Stalls), parts, from)),
             ramps: matches!(model, Delay::Ramp | Delay::Mix).then(|| Ramps::new(rng(Purpose::Ramps), from)),
             queues: matches!(model, Delay::Queue | Delay::Mix).then(|| Queues::new(rng(Purpose::Queues), from)),
+            beacons: if let Delay::Sleep(every) = model { Some(every.as_nanos().max(1)) } else { None },
             hold_back,
             last: i64::MIN,
             draining: false,
@@ -149,9 +161,9 @@ impl Path {
     }
 
     /// When a packet sent at `sent` would come out if nothing were before it. Called for each packet sent, the lost ones
-    /// too (so that losing one does not change another's delay), in order; `turn` is its place in the cycle that was
-    /// captured at `captured`.
-    pub(super) fn transit(&mut self, captured: i64, sent: i64, turn: usize) -> Transit {
+    /// too (so that losing one does not change another's delay), in order; `turn` is its place among the
+    /// `of` packets of the cycle that was captured at `captured`.
+    pub(super) fn transit(&mut self, captured: i64, sent: i64, turn: usize, of: usize) -> Transit {
         let jitter = match self.jitter {
             Jitter::None => 0.0,
             Jitter::Exp { mean } => self.jitter_rng.exp(mean),
@@ -161,9 +173,10 @@ impl Path {
         let ramp = self.ramps.as_mut().map_or(0.0, |ramps| ramps.height(sent));
         let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));
         let free = sent + self.floor + (jitter + ramp + queue).round() as i64;
-        let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn));
+        let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn, of));
+        let asleep = self.beacons.map_or(i64::MIN, |every| (sent.div_euclid(every) + 1) * every);
         let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, captured));
-        let gate = stalled.max(held);
+        let gate = stalled.max(held).max(asleep);
         Transit { due: free.max(gate), gated: gate > free }
     }
 
@@ -212,27 +225,28 @@ fn held_until(hold_back: HoldBack, captured: i64) -> i64 {
 #[derive(Clone, Debug)]
 struct Stalls {
     rng: Rng,
-    mics: usize,
+    parts: usize,
     next: i64,
     begins_at_turn: usize,
     ends: i64,
 }
 
 impl Stalls {
-    fn new(rng: Rng, mics: usize, from: i64) -> Stalls {
-        let mut stalls = Stalls { rng, mics, next: from, begins_at_turn: 0, ends: i64::MIN };
+    fn new(rng: Rng, parts: usize, from: i64) -> Stalls {
+        let mut stalls = Stalls { rng, parts, next: from, begins_at_turn: 0, ends: i64::MIN };
         stalls.schedule(from);
         stalls
     }
 
     fn schedule(&mut self, from: i64) {
         self.next = from + self.rng.exp(STALL_EVERY) as i64;
-        let inside = self.rng.chance(STALL_INSIDE_CYCLE) && self.mics > 1;
-        self.begins_at_turn = if inside { 1 + (self.rng.uniform() * (self.mics - 1) as f64) as usize } else { 0 };
+        let inside = self.rng.chance(STALL_INSIDE_CYCLE) && self.parts > 1;
+        self.begins_at_turn = if inside { 1 + (self.rng.uniform() * (self.parts - 1) as f64) as usize } else { 0 };
     }
 
-    fn until(&mut self, sent: i64, turn: usize) -> i64 {
-        if sent >= self.next && sent >= self.ends && turn == self.begins_at_turn {
+    fn until(&mut self, sent: i64, turn: usize, of: usize) -> i64 {
+        // Where chunks are of unequal sizes a read may have fewer packets than the largest.
+        if sent >= self.next && sent >= self.ends && turn == self.begins_at_turn.min(of - 1) {
             self.ends = sent + self.rng.between(STALL.0, STALL.1) as i64;
             self.schedule(sent);
         }
@@ -328,7 +342,9 @@ mod tests {
         assert_eq!("exp2".parse(), Ok(Delay::Exp(Span::from_millis(2))));
         assert_eq!("exp0.3".parse(), Ok(Delay::Exp(Span::from_micros(300))));
         assert_eq!("mix".parse(), Ok(Delay::Mix));
-        for wrong in ["exp", "exp-1", "expinf", "Wifi", ""] {
+        assert_eq!("sleep".parse(), Ok(Delay::Sleep(Span::from_micros(102_400))));
+        assert_eq!("sleep50".parse(), Ok(Delay::Sleep(Span::from_millis(50))));
+        for wrong in ["exp", "exp-1", "expinf", "sleep0", "wifi3", "Wifi", ""] {
             assert!(wrong.parse::<Delay>().is_err(), "{wrong}");
         }
     }
@@ -338,7 +354,7 @@ mod tests {
         for (model, mean) in [(Delay::Exp(Span::from_millis(1)), 1e6), (Delay::Exp(Span::from_millis(5)), 5e6)] {
             let mut path = path(model);
             let extra: Vec<i64> = sends(50_000)
-                .map(|(sent, turn)| path.transit(captured(sent, turn), sent, turn).due - sent - FLOOR)
+                .map(|(sent, turn)| path.transit(captured(sent, turn), sent, turn, 3).due - sent - FLOOR)
                 .collect();
             assert!(extra.iter().all(|extra| *extra >= 0));
             let n = extra.len() as f64;
@@ -352,7 +368,7 @@ mod tests {
             let mut path = path(name.parse().expect("a model's name"));
             let mut before = i64::MIN;
             for (sent, turn) in sends(100_000) {
-                let transit = path.transit(captured(sent, turn), sent, turn);
+                let transit = path.transit(captured(sent, turn), sent, turn, 3);
                 let arrival = path.hand_over(transit);
                 assert!(arrival > before && arrival >= sent + FLOOR, "{name}");
                 before = arrival;
@@ -367,7 +383,7 @@ mod tests {
         let (mut stalls, mut inside, mut lengths) = (0.0, 0.0, 0.0);
         let mut end_before = i64::MIN;
         for (sent, turn) in sends(cycles) {
-            path.transit(captured(sent, turn), sent, turn);
+            path.transit(captured(sent, turn), sent, turn, 3);
             let end = path.stalls.as_ref().expect("wifi stalls").ends;
             if end != end_before {
                 stalls += 1.0;
@@ -390,7 +406,7 @@ mod tests {
         let mut held = 0;
         let mut before = 0;
         for (sent, turn) in sends(10 * S / PERIOD) {
-            let transit = path.transit(captured(sent, turn), sent, turn);
+            let transit = path.transit(captured(sent, turn), sent, turn, 3);
             let arrival = path.hand_over(transit);
             let captured = captured(sent, turn);
             if captured >= S && captured % S < 80 * MS {
@@ -420,6 +436,29 @@ mod tests {
         // About 200 ramps, each after a pause of mean 120 s: the share of time in ramps is a third.
         let share = heights.iter().filter(|height| **height > 0.0).count() as f64 / heights.len() as f64;
         near(share, 1.0 / 3.0, 2.0 / 9.0, 200.0, "share of time in ramps");
+    }
+
+    #[test]
+    fn a_modem_that_sleeps_sends_one_regular_burst_a_beacon() {
+        // Unlike 100 ms, of which 800 would always be a whole number of periods.
+        let every = 99_970_000;
+        let mut path = path(Delay::Sleep(Span::from_nanos(every)));
+        let mut bursts = Vec::new();
+        let mut before = 0;
+        for (sent, turn) in sends(10_000) {
+            let transit = path.transit(captured(sent, turn), sent, turn, 3);
+            let beacon = (sent / every + 1) * every;
+            let arrival = path.hand_over(transit);
+            assert!((beacon..beacon + 10 * MS).contains(&arrival) && arrival > before, "{arrival} of {sent}");
+            before = arrival;
+            if bursts.last().is_none_or(|&(last, _)| last != beacon) {
+                bursts.push((beacon, 0));
+            }
+            bursts.last_mut().expect("pushed").1 += 1;
+        }
+        // 9.375 cycles of three packets, and the edge may lie inside a cycle.
+        assert!(bursts[..bursts.len() - 1].iter().all(|(_, packets)| (27..=30).contains(packets)));
+        assert!(bursts.iter().any(|(_, packets)| packets % 3 != 0), "some begin inside a cycle");
     }
 
     #[test]

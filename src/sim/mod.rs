@@ -34,6 +34,7 @@ mod loss;
 mod oscillator;
 mod rng;
 mod scenario;
+mod sending;
 mod signal;
 mod truth;
 
@@ -45,7 +46,8 @@ pub use self::delay::{Delay, HoldBack};
 pub use self::host::{HostClock, HostEvent};
 pub use self::loss::Loss;
 pub use self::oscillator::Rate;
-pub use self::scenario::{Boards, DropCycles, Lag, Length, Mute, Network, Reboot, Reorder, Scenario};
+pub use self::scenario::{Boards, Change, DropCycles, Lag, Length, Mute, Network, Reboot, Reorder, Scenario};
+pub use self::sending::{Mixed, Order, Piece, Sending};
 pub use self::signal::{Signal, index_sample, source_delay};
 pub use self::truth::{MicTruth, Truth, Why, Withheld};
 
@@ -66,11 +68,13 @@ pub struct Packet {
     pub board: usize,
     /// Which start of the board: 0, then one more with each reboot.
     pub boot: u32,
-    /// Cycles since that start: the sequence number that a real packet does not carry.
+    /// Chunks of its microphone since that start: the sequence number that a real packet does not carry.
     pub cycle: u64,
-    /// The position of its first sample, counted from that start.
+    /// Where it lies in its chunk.
+    pub piece: Piece,
+    /// The position of its first sample (which it may have a part of only), counted from that start.
     pub position: FramePos,
-    /// When its last sample had been captured.
+    /// When the last sample of its chunk had been captured.
     pub captured: MonoTime,
     /// The rate error of its sample clock then, in ppm.
     pub ppm: f64,
@@ -89,7 +93,6 @@ pub struct Packet {
 pub struct Sim {
     seed: u64,
     signal: Signal,
-    samples: u32,
     rate_hz: u32,
     host: HostClock,
     boards: Vec<Board>,
@@ -135,7 +138,6 @@ impl Sim {
         Sim {
             seed: scenario.seed,
             signal: scenario.signal,
-            samples: scenario.samples,
             rate_hz: scenario.sample_rate,
             host: scenario.host.clone(),
             truth: Truth::new(boards.len(), scenario.sample_rate),
@@ -147,7 +149,7 @@ impl Sim {
 
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
-        signal::fill(self.signal, self.seed, packet, self.samples, self.rate_hz, payload);
+        signal::fill(self.signal, self.seed, packet, self.rate_hz, payload);
     }
 
     /// The sender of `packet`: an address a board, a new port with each of its starts.
@@ -235,6 +237,37 @@ mod tests {
         let run = |seed| Sim::new(&rough(seed)).collect::<Vec<Packet>>();
         assert_eq!(run(11), run(11));
         assert_ne!(run(11), run(12));
+    }
+
+    /// What the first release of the simulator made of these scenarios, as a hash: seeds that somebody wrote down bring the
+    /// same packets back.
+    #[test]
+    fn whole_datagrams_are_those_of_the_first_release() {
+        let delayed = |delay: &str| Network { delay: delay.parse().expect("a model's name"), ..rough(11).network };
+        let one = |delay| Scenario { network: delayed(delay), boards: Boards::One, reboots: Vec::new(), ..rough(12) };
+        let scenarios = [
+            rough(11),
+            one("wifi"),
+            Scenario { network: Network { fragments: false, ..delayed("exp2") }, signal: Signal::Source, ..rough(13) },
+            Scenario { samples: 200, ..one("mix") },
+        ];
+        let hashes = scenarios.map(|scenario| {
+            let mut sim = Sim::new(&scenario);
+            let (mut payload, mut hash) = (Vec::new(), 0xcbf2_9ce4_8422_2325);
+            while let Some(packet) = sim.next() {
+                sim.payload(&packet, &mut payload);
+                let times = [packet.captured, packet.sent, packet.arrival].map(|at| at.as_nanos() as u64);
+                let place = [packet.mic as u64, u64::from(packet.boot), packet.cycle, packet.position.0 as u64];
+                let marks = [packet.stamp.as_nanos() as u64, u64::from(packet.copy), u64::from(packet.reordered)];
+                let words = times.into_iter().chain(place).chain(marks);
+                // FNV-1a.
+                for byte in words.flat_map(u64::to_le_bytes).chain(payload.iter().copied()) {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+                }
+            }
+            hash
+        });
+        assert_eq!(hashes, [4560198474763813437, 13192332481547203051, 16311118818765407506, 13835637709652983779u64]);
     }
 
     #[test]

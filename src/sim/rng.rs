@@ -25,6 +25,7 @@ pub(super) enum Purpose {
     Drain,
     Duplicates,
     Reordering,
+    Sizes,
 }
 
 #[derive(Clone, Debug)]

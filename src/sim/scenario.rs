@@ -4,6 +4,7 @@ use super::delay::{Delay, HoldBack};
 use super::host::HostClock;
 use super::loss::Loss;
 use super::oscillator::Rate;
+use super::sending::Sending;
 use super::signal::Signal;
 use crate::MICS;
 use crate::time::Span;
@@ -14,13 +15,14 @@ pub struct Scenario {
     pub seed: u64,
     pub length: Length,
     pub boards: Boards,
-    /// Samples a packet.
+    /// Samples a chunk, which is a packet unless it leaves in pieces.
     pub samples: u32,
+    pub sending: Sending,
     /// Frames a second, nominal.
     pub sample_rate: u32,
     /// The sample clock of each board; one board has the first.
     pub rates: [Rate; MICS],
-    /// From one packet of a cycle to the next, as one board sends them.
+    /// From one packet of a cycle to the next one of another microphone, as one board sends them.
     pub spacing: Span,
     pub network: Network,
     /// Networks that take the first one's place, each from its time on. Times rise.
@@ -29,6 +31,7 @@ pub struct Scenario {
     pub mutes: Vec<Mute>,
     pub lags: Vec<Lag>,
     pub reboots: Vec<Reboot>,
+    pub changes: Vec<Change>,
     /// So many cycles at a board's first start and before its last stop, and around each reboot, suffer no random loss,
     /// duplication or reordering (delays and what is scripted they do): a receiver cannot know of a packet that is lost
     /// before the first one arrives or after the last one, so no truth about those could be held against it.
@@ -44,6 +47,7 @@ impl Default for Scenario {
             length: Length::Time(Span::from_secs(60)),
             boards: Boards::One,
             samples: 512,
+            sending: Sending::default(),
             sample_rate: 48_000,
             rates: [const { Rate::Constant(0.0) }; MICS],
             spacing: Span::from_micros(100),
@@ -53,6 +57,7 @@ impl Default for Scenario {
             mutes: Vec::new(),
             lags: Vec::new(),
             reboots: Vec::new(),
+            changes: Vec::new(),
             clean_cycles: 8,
             host: HostClock::default(),
             signal: Signal::Index,
@@ -76,11 +81,17 @@ impl Scenario {
     /// # Errors
     /// Times out of order, a board or microphone that there is not.
     pub fn check(&self) -> Result<(), String> {
-        if self.samples == 0 || self.sample_rate == 0 {
-            return Err("a packet has at least one sample, and a second at least one frame".into());
+        let check =
+            |samples, sending: &Sending| sending.check(samples, self.spacing, self.boards.mics(), self.sample_rate);
+        check(self.samples, &self.sending)?;
+        for change in &self.changes {
+            check(change.samples, &change.sending)?;
         }
-        if !self.then.is_sorted_by_key(|(from, _)| *from) || !self.drop_cycles.is_sorted_by_key(|drop| drop.at) {
-            return Err("networks and lost cycles are given in the order of their times".into());
+        let in_order = self.then.is_sorted_by_key(|(from, _)| *from)
+            && self.drop_cycles.is_sorted_by_key(|drop| drop.at)
+            && self.changes.is_sorted_by_key(|change| change.at);
+        if !in_order {
+            return Err("networks, lost cycles and changes are given in the order of their times".into());
         }
         if self.mutes.iter().map(|mute| mute.mic).chain(self.lags.iter().map(|lag| lag.mic)).any(|mic| mic >= MICS) {
             return Err(format!("the microphones are 0 to {}", MICS - 1));
@@ -101,9 +112,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// The nominal time from one cycle to the next.
+    /// The nominal time from one cycle to the next: from one read of a board to its next, in the mean.
     pub fn period(&self) -> Span {
-        Span::of_frames(i64::from(self.samples), self.sample_rate)
+        let frames = self.sending.frames_in_the_mean(self.samples);
+        Span::of_frames(frames.round() as i64, self.sample_rate)
     }
 }
 
@@ -122,13 +134,18 @@ impl Boards {
             Boards::Three => MICS,
         }
     }
+
+    /// Microphones of each.
+    pub(super) fn mics(self) -> usize {
+        MICS / self.count()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// Cycles captured before this time are sent.
     Time(Span),
-    /// Each board sends this many cycles.
+    /// Each board sends this many cycles: what it reads so many times.
     Cycles(u64),
 }
 
@@ -142,7 +159,7 @@ pub struct Network {
     /// Loss of whole cycles, by the same models.
     pub cycle_loss: Loss,
     pub hold_back: Option<HoldBack>,
-    /// The probability that a packet comes twice, the second time within 20 us to 2 ms.
+    /// The probability that a packet (a datagram) comes twice, the second time within 20 us to 2 ms.
     pub duplicate: f64,
     pub reorder: Option<Reorder>,
     /// A packet above 1472 bytes travels as IP fragments at an MTU of 1500: losing one loses it, and it has arrived (and is
@@ -203,6 +220,15 @@ pub struct Reboot {
     pub board: usize,
     pub at: Span,
     pub down: Span,
+}
+
+/// Chunks have other sizes or leave in other pieces from the first read at or after `at`, on every board: other settings, or
+/// (with a reboot) another firmware. Positions go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub at: Span,
+    pub samples: u32,
+    pub sending: Sending,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the virtual microphones hear, as s32le payloads, any packet on its own: experiments about timing never make one.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::rng::split_mix;
@@ -59,42 +60,48 @@ pub fn source_delay(mic: usize, seconds: f64) -> f64 {
     libm::sqrt((source_x - x).powi(2) + (source_y - y).powi(2)) / SOUND_METRES_PER_SECOND
 }
 
-/// Writes a packet's `samples` into `payload`, replacing what it held: 4 bytes a sample, little-endian.
-pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, samples: u32, rate_hz: u32, payload: &mut Vec<u8>) {
-    let mic = packet.mic;
-    let position = packet.position.0;
-    // The true time of the packet's first sample, and of one sample, in seconds.
+/// Writes a packet's bytes into `payload`, replacing what it held: 4 bytes a sample, little-endian. A piece of a chunk is cut
+/// out of what the whole chunk would be.
+pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, payload: &mut Vec<u8>) {
+    let (mic, piece) = (packet.mic, &packet.piece);
+    let (position, samples) = (piece.chunk.0, piece.chunk_samples);
+    let end = piece.offset + piece.bytes;
+    let wanted = piece.offset / 4..end.div_ceil(4);
+    // The true time of the chunk's first sample, and of one sample, in seconds.
     let step = 1.0 / (f64::from(rate_hz) * (1.0 + packet.ppm * 1e-6));
     let first = (packet.captured - START).as_secs_f64() - f64::from(samples) * step;
     match signal {
-        Signal::Index => write(payload, samples, |i| index_sample(mic, position + i64::from(i))),
-        Signal::Tone => write(payload, samples, |i| {
+        Signal::Index => write(payload, wanted, |i| index_sample(mic, position + i64::from(i))),
+        Signal::Tone => write(payload, wanted, |i| {
             let cycles = TONE_HZ * (first + f64::from(i) * step);
             quantise(AMPLITUDE * libm::sin(std::f64::consts::TAU * (cycles - cycles.floor())))
         }),
         Signal::Noise => {
             let own = split_mix(seed ^ split_mix(mic as u64 + 1));
-            write(payload, samples, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
+            write(payload, wanted, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
         }
         Signal::Source => {
             // Within 10 ms the source moves millimetres, along a line as good as straight.
             let last = first + f64::from(samples) * step;
             let (delay, delay_then) = (source_delay(mic, first), source_delay(mic, last));
             let own = split_mix(seed);
-            write(payload, samples, |i| {
+            write(payload, wanted, |i| {
                 let along = f64::from(i) / f64::from(samples);
                 let left_source = first + f64::from(i) * step - (delay + (delay_then - delay) * along);
                 quantise(AMPLITUDE * smooth(own, left_source * SOURCE_VALUES_PER_SECOND))
             })
         }
     }
+    // What is of other pieces in the samples that it cuts.
+    payload.truncate(payload.len() - (end.next_multiple_of(4) - end) as usize);
+    payload.drain(..(piece.offset % 4) as usize);
 }
 
 /// Each signal gets a loop of its own: runs of days with payloads spend most of their time here.
-fn write(payload: &mut Vec<u8>, samples: u32, mut sample: impl FnMut(u32) -> i32) {
-    payload.resize(samples as usize * 4, 0);
-    for (i, bytes) in payload.chunks_exact_mut(4).enumerate() {
-        bytes.copy_from_slice(&sample(i as u32).to_le_bytes());
+fn write(payload: &mut Vec<u8>, wanted: Range<u32>, mut sample: impl FnMut(u32) -> i32) {
+    payload.resize(wanted.len() * 4, 0);
+    for (i, bytes) in wanted.zip(payload.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(&sample(i).to_le_bytes());
     }
 }
 

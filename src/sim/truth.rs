@@ -1,6 +1,6 @@
 //! What really happened, to hold findings against: rates, positions, and what the network withheld.
 
-use super::START;
+use super::{Piece, START};
 use crate::MICS;
 use crate::time::{MonoTime, Ppm, Span};
 
@@ -15,20 +15,24 @@ pub enum Why {
     Muted,
 }
 
-/// A packet that never arrived.
+/// A packet (a datagram) that never arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Withheld {
     pub mic: usize,
     /// Which start of its board.
     pub boot: u32,
-    /// Cycles since that start.
+    /// Chunks of its microphone since that start.
     pub cycle: u64,
+    /// Where it lies in its chunk, and which positions it takes with it.
+    pub piece: Piece,
+    /// Nothing of its chunk was sent.
+    pub whole: bool,
     /// When it would have been sent.
     pub sent: MonoTime,
     pub why: Why,
 }
 
-/// Packets of one microphone.
+/// Packets (datagrams) and chunks of one microphone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MicTruth {
     /// Captured: what would arrive over a perfect network. `sent` less all that was withheld is what arrived.
@@ -40,6 +44,11 @@ pub struct MicTruth {
     pub duplicated: u64,
     /// Held up out of order.
     pub reordered: u64,
+    /// Chunks captured, and those of which nothing was sent.
+    pub chunks: u64,
+    pub lost_chunks: u64,
+    /// Withheld packets of chunks of which something was sent.
+    pub lost_pieces: u64,
 }
 
 impl MicTruth {
@@ -76,6 +85,11 @@ impl Truth {
 
     pub(super) fn withhold(&mut self, withheld: Withheld) {
         let mic = &mut self.mics[withheld.mic];
+        if !withheld.whole {
+            mic.lost_pieces += 1;
+        } else if withheld.piece.number == 0 {
+            mic.lost_chunks += 1;
+        }
         match withheld.why {
             Why::Lost => mic.lost += 1,
             Why::CycleLost => mic.cycle_lost += 1,

@@ -10,7 +10,10 @@
 //! extremes and the first sample of m / 8 samples each, and two blocks of one level make one of the next. Twenty levels
 //! are a day, and fit a few kilobytes.
 //!
-//! A lost packet is a missing sample: it counts nowhere, and nothing is interpolated.
+//! A lost packet is a missing sample: it counts nowhere, and nothing is interpolated. But an average over what is left of a
+//! stretch stands where those samples stand, not in the stretch's middle, and samples may come a little before or after their turn (packets of
+//! unequal sizes): second differences are divided differences, over the true times, scaled to the averaging time. For samples at equal
+//! distances that is the textbook's figure; a constant rate has none at all, whatever is missing of it.
 
 /// Steps in the longest averaging time of a level.
 const STEPS: usize = 8;
@@ -18,6 +21,8 @@ const STEPS: usize = 8;
 const RING: usize = 3 * STEPS;
 /// More than 2^36 samples: twenty years of microphones.
 const MOST_LEVELS: usize = 34;
+/// An average over less than this share of its samples (one in so many) says nothing.
+const FEWEST_OF_AVERAGE: u64 = 2;
 /// Below this many terms a deviation says nothing.
 const FEWEST_TERMS: u64 = 4;
 
@@ -38,34 +43,64 @@ pub struct Deviations {
     pub terms: u64,
 }
 
+/// A sample and when it was taken.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sample {
+    /// Arrival minus what a perfect clock would have it at, in seconds.
+    pub error_s: f64,
+    /// So much later than its turn, in distances of samples; 0 where they come at equal distances.
+    pub off: f64,
+}
+
 /// The samples of one step, together.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    /// The first sample, NaN if that is missing.
+    /// Samples that it has room for.
+    len: u64,
+    /// The first of them and how far off it is, NaN if it is missing.
     first: f64,
+    first_off: f64,
     sum: f64,
-    count: u32,
+    /// The sum of the times, from the block's start.
+    times: f64,
+    count: u64,
     min: f64,
     max: f64,
 }
 
 impl Block {
-    fn of(sample: Option<f64>) -> Block {
-        match sample {
-            Some(x) => Block { first: x, sum: x, count: 1, min: x, max: x },
-            None => Block { first: f64::NAN, sum: 0.0, count: 0, min: f64::INFINITY, max: f64::NEG_INFINITY },
-        }
+    fn of(sample: Option<Sample>) -> Block {
+        let (x, off) = sample.map_or((f64::NAN, f64::NAN), |sample| (sample.error_s, sample.off));
+        let block = Block {
+            len: 1,
+            first: x,
+            first_off: off,
+            sum: 0.0,
+            times: 0.0,
+            count: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        };
+        if sample.is_some() { Block { sum: x, times: off, count: 1, min: x, max: x, ..block } } else { block }
     }
 
     fn then(self, next: Block) -> Block {
         Block {
+            len: self.len + next.len,
             first: self.first,
+            first_off: self.first_off,
             sum: self.sum + next.sum,
+            times: self.times + next.times + self.len as f64 * next.count as f64,
             count: self.count + next.count,
             min: self.min.min(next.min),
             max: self.max.max(next.max),
         }
     }
+}
+
+/// The second difference that three points (time, value) would have at equal distances `apart`.
+fn second_difference(apart: f64, [(t0, x0), (t1, x1), (t2, x2)]: [(f64, f64); 3]) -> f64 {
+    2.0 * apart * apart * ((x2 - x1) / (t2 - t1) - (x1 - x0) / (t1 - t0)) / (t2 - t0)
 }
 
 /// Sums of one averaging time of `steps` blocks.
@@ -81,9 +116,15 @@ struct Sums {
 impl Sums {
     /// `ring` yields the newest block at 0, the one before at 1, and so on; there are `held` of them.
     fn add(&mut self, steps: usize, held: usize, ring: impl Fn(usize) -> Block) {
+        let len = ring(0).len;
+        let apart = (steps as u64 * len) as f64;
         if held > 2 * steps {
             // x(i + 2n) - 2 x(i + n) + x(i)
-            let second = ring(0).first - 2.0 * ring(steps).first + ring(2 * steps).first;
+            let points = [2, 1, 0].map(|third| {
+                let block = ring(third * steps);
+                ((2 - third) as f64 * apart + block.first_off, block.first)
+            });
+            let second = second_difference(apart, points);
             if second.is_finite() {
                 self.allan += second * second;
                 self.allan_terms += 1;
@@ -104,13 +145,17 @@ impl Sums {
             self.mtie = self.mtie.max(max - min);
         }
         if held >= 3 * steps {
-            let mut second = 0.0;
-            for (third, weight) in [1.0, -2.0, 1.0].into_iter().enumerate() {
+            let averages = [2, 1, 0].map(|third| {
                 let blocks = (third * steps..(third + 1) * steps).map(&ring);
-                let (sum, count) = blocks.fold((0.0, 0), |(s, c), block| (s + block.sum, c + block.count));
-                second += weight * sum / f64::from(count);
-            }
-            // An average over nothing is not a number.
+                // The newest block comes first.
+                blocks.fold(Block { len: 0, ..Block::of(None) }, |newer, older| older.then(newer))
+            });
+            let enough = averages.iter().all(|average| average.count * FEWEST_OF_AVERAGE >= average.len);
+            let points = [0, 1, 2].map(|third| {
+                let Block { sum, times, count, .. } = averages[third];
+                (third as f64 * apart + times / count as f64, sum / count as f64)
+            });
+            let second = if enough { second_difference(apart, points) } else { f64::NAN };
             if second.is_finite() {
                 self.modified += second * second;
                 self.modified_terms += 1;
@@ -172,9 +217,9 @@ impl Default for Stability {
 }
 
 impl Stability {
-    /// The next sample: time error in seconds (arrival minus what a perfect clock would have it at), `None` where a packet is missing.
-    pub fn push(&mut self, time_error_s: Option<f64>) {
-        let mut carried = self.levels[0].push(Block::of(time_error_s));
+    /// The next sample, `None` where a packet is missing.
+    pub fn push(&mut self, sample: Option<Sample>) {
+        let mut carried = self.levels[0].push(Block::of(sample));
         for (sums, steps) in self.short.iter_mut().zip([1, 2, 4]) {
             self.levels[0].add_to(steps, sums);
         }
@@ -226,7 +271,7 @@ mod tests {
     fn fed(samples: impl IntoIterator<Item = Option<f64>>) -> Stability {
         let mut stability = Stability::default();
         for sample in samples {
-            stability.push(sample);
+            stability.push(sample.map(|error_s| Sample { error_s, off: 0.0 }));
         }
         stability
     }
@@ -255,7 +300,7 @@ mod tests {
         // The same table at ten samples.
         let mut ten = Sums::default();
         for end in 0..x.len() {
-            ten.add(10, end + 1, |back| Block::of(Some(x[end - back])));
+            ten.add(10, end + 1, |back| Block::of(Some(Sample { error_s: x[end - back], off: 0.0 })));
         }
         assert!(close((ten.allan / (2.0 * ten.allan_terms as f64)).sqrt() / 10.0, 9.159953e-2, 1e-6));
         assert!(close((ten.modified / (2.0 * ten.modified_terms as f64)).sqrt() / 10.0, 6.172376e-2, 1e-6));
@@ -328,6 +373,38 @@ mod tests {
         for at in fed((0..10_000).map(|i| Some(20e-6 * f64::from(i)))).deviations(1.0) {
             assert!(at.adev < 1e-12, "{at:?}");
             assert!(close(at.mtie, 20e-6 * at.samples as f64, 1e-9), "{at:?}");
+        }
+    }
+
+    /// The same with a hole, with one sample in five missing, and each of them taken up to a quarter before or after its turn: a line through points
+    /// is a line, whichever points are there.
+    #[test]
+    fn a_constant_rate_is_stable_whatever_is_missing_of_it() {
+        let mut stability = Stability::default();
+        for (i, off) in (0..20_000).zip(noise(9)) {
+            let off = off / 8.0;
+            let there = !(7_000..7_469).contains(&i) && i * 7 % 5 != 0;
+            stability.push(there.then(|| Sample { error_s: 50e-6 * (f64::from(i) + off), off }));
+        }
+        let seen = stability.deviations(1.0);
+        assert_eq!(seen.last().unwrap().samples, 4_096);
+        for at in seen {
+            assert!(at.adev < 1e-12 && at.mdev < 1e-12, "{at:?}");
+        }
+    }
+
+    /// White noise whose samples are half missing has the noise of half as many: MDEV grows by the root of two, as for each average of n of
+    /// them (SP 1065, 5.2.5), and no more.
+    #[test]
+    fn what_is_missing_of_an_average_makes_it_noisier_and_no_more() {
+        let whole = fed(noise(5).take(100_000).map(Some)).deviations(1.0);
+        let thinned = fed(noise(5).take(100_000).zip(noise(6)).map(|(x, n)| (n < 0.4).then_some(x))).deviations(1.0);
+        // Uniform on +-sqrt(3): so much of it is below 0.4.
+        let share = 0.5 + 0.4 / 12f64.sqrt();
+        let pairs: Vec<_> = whole.iter().zip(&thinned).filter(|(at, _)| (64..1_024).contains(&at.samples)).collect();
+        assert_eq!(pairs.len(), 4);
+        for (whole, thinned) in pairs {
+            assert!(close(thinned.mdev / whole.mdev, share.powf(-0.5), 0.1), "{whole:?} {thinned:?}");
         }
     }
 

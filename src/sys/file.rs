@@ -6,7 +6,12 @@
 //! the kernel may read, moves in here when it is submitted and out again with its completion.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
@@ -51,7 +56,8 @@ impl FileSlot {
         match self.op.insert(op) {
             FileOp::Create(path) => {
                 assert!(fd.is_none(), "a file is closed before the next is created");
-                let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+                // Never through a link: others may write to the folder too.
+                let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
                 opcode::OpenAt::new(here, path.as_ptr()).flags(flags).mode(0o600).build()
             }
             FileOp::Write { bytes, from } => {
@@ -85,4 +91,52 @@ impl FileSlot {
         }
         (op, usize::try_from(result).map_err(|_| -result))
     }
+}
+
+/// Whether this process may make files in a folder: asked, not tried, so that nothing is written.
+///
+/// # Errors
+/// Why not.
+pub fn may_write(folder: &Path) -> io::Result<()> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: the kernel reads a C string that lives through the call.
+    let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A folder that several servers may write into: each keeps its lock (flock(2), on the folder itself) shared from before its
+/// first file until it ends. So whoever has the lock alone for a moment knows that no file there is being written.
+#[derive(Debug)]
+pub struct SharedFolder {
+    _lock: File,
+}
+
+/// How long another server may have the lock alone: it lists the folder meanwhile.
+const LISTING: Duration = Duration::from_secs(2);
+
+impl SharedFolder {
+    /// Takes the lock. `list` is carried out while it is ours alone, and not at all where another holds it, or where the file
+    /// system has no such locks: then nobody knows which files there are still written.
+    ///
+    /// # Errors
+    /// The folder cannot be read or listed, or somebody keeps its lock alone.
+    pub fn enter<T>(folder: &Path, list: impl FnOnce() -> io::Result<T>) -> io::Result<(SharedFolder, Option<T>)> {
+        let lock = File::open(folder)?;
+        let alone = flock(&lock, libc::LOCK_EX).is_ok();
+        let listed = alone.then(list).transpose()?;
+        for _ in 0..LISTING.as_millis() / 10 {
+            match flock(&lock, libc::LOCK_SH) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LISTING / 200),
+                // Without locks nobody has it alone either.
+                _ => return Ok((SharedFolder { _lock: lock }, listed)),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "another program keeps the folder locked"))
+    }
+}
+
+fn flock(file: &File, how: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes a descriptor that is open for the whole call, and numbers.
+    let result = unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -3,7 +3,8 @@
 //!
 //! The ring of entries is shared with the kernel (io_uring_register_buf_ring(3)): we write entries and then the tail,
 //! the kernel reads the tail and then entries. A [`Lease`] is a filled buffer that is ours until [`BufferPool::recycle`];
-//! it is neither `Copy` nor `Clone`, so a buffer cannot be given back twice.
+//! it is neither `Copy` nor `Clone`, so a buffer cannot be given back twice, and it knows its pool, so that it cannot be given back to
+//! another.
 
 use std::io;
 use std::ptr::NonNull;
@@ -16,8 +17,9 @@ use io_uring::types::BufRingEntry;
 /// A filled buffer, ours until it is recycled.
 #[derive(Debug)]
 pub struct Lease {
-    pub(super) id: u16,
-    pub(super) len: u32,
+    group: u16,
+    id: u16,
+    len: u32,
 }
 
 /// Anonymous, page-aligned, zeroed memory; untouched pages cost nothing.
@@ -48,8 +50,11 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `base` and `len` are those of the mapping made in `new`. The kernel no longer writes here: the ring
-        // that was given these buffers is closed first (field order in `Ring`).
+        // SAFETY: `base` and `len` are those of the mapping made in `new`, and no slice of it is alive: those borrow the pool.
+        // The kernel neither reads nor writes here any more. Not because the ring has been closed before (closing is
+        // asynchronous), but because it fills buffers only inside an enter of the ring's own thread, which is here instead,
+        // and after the closing cancels what is left without carrying it out: see `Ring`. Of the entries it has the pages
+        // pinned for as long as it needs them (io_uring/kbuf.c, `io_register_pbuf_ring`).
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
@@ -64,6 +69,8 @@ pub struct BufferPool {
     size: usize,
     /// Our copy of the tail; the kernel's stands in the entries' first `resv` field.
     tail: u16,
+    /// Buffers that are out on a lease.
+    leased: u16,
 }
 
 impl BufferPool {
@@ -73,10 +80,11 @@ impl BufferPool {
         let stride = size.next_multiple_of(64);
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Mapping::new(usize::from(count) * stride)?;
-        // SAFETY: the kernel reads `count` entries at this page-aligned address until the ring is closed, and the mapping
-        // outlives the ring: `Ring` drops its io_uring before its pools.
+        // SAFETY: the address is page-aligned and `count` entries are mapped there. The kernel pins their pages in this call and
+        // reads them through its own mapping, whatever becomes of ours; the buffers that they name are looked after in
+        // `Mapping::drop`.
         unsafe { submitter.register_buf_ring_with_flags(entries.base.as_ptr() as u64, count, group, 0)? };
-        let mut pool = BufferPool { entries, memory, group, count, stride, size, tail: 0 };
+        let mut pool = BufferPool { entries, memory, group, count, stride, size, tail: 0, leased: 0 };
         for id in 0..count {
             pool.put(id);
         }
@@ -84,15 +92,24 @@ impl BufferPool {
         Ok(pool)
     }
 
-    pub fn group(&self) -> u16 {
-        self.group
+    /// A completion says that the kernel has filled `len` bytes of a buffer.
+    pub(super) fn lease(&mut self, id: u16, len: u32) -> Lease {
+        self.leased += 1;
+        Lease { group: self.group, id, len }
+    }
+
+    /// Buffers that the kernel can fill.
+    pub fn free(&self) -> usize {
+        usize::from(self.count - self.leased)
     }
 
     /// The first `lease.len` bytes of a filled buffer.
     pub fn bytes(&self, lease: &Lease) -> &[u8] {
+        assert_eq!(lease.group, self.group, "a buffer is read in the pool that it came from");
         assert!(lease.id < self.count && lease.len as usize <= self.size, "the kernel fills buffers that we gave it");
-        // SAFETY: inside `memory` by the assertion. The kernel wrote it before the completion that made the lease, and
-        // writes it again only after `recycle`, which takes the lease by value while this borrow cannot be alive.
+        // SAFETY: inside `memory` by the assertions. The kernel wrote it before the completion that made the
+        // lease (the acquire load of the completion queue's tail orders that), and writes it again only after `recycle`,
+        // which takes the lease by value and the pool by `&mut`, while this borrow of both is not alive.
         unsafe {
             slice::from_raw_parts(
                 self.memory.base.as_ptr().add(usize::from(lease.id) * self.stride),
@@ -103,6 +120,9 @@ impl BufferPool {
 
     /// Gives a buffer back to the kernel.
     pub fn recycle(&mut self, lease: Lease) {
+        assert_eq!(lease.group, self.group, "a buffer goes back to the pool that it came from");
+        assert!(lease.id < self.count, "a buffer that we gave to the kernel");
+        self.leased -= 1;
         self.put(lease.id);
         self.publish();
     }

@@ -222,6 +222,12 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
     rules.insert(libc::SYS_prlimit64, vec![when(2, SeccompCmpOp::Eq, 0)?]);
     // abort(3) signals itself.
     rules.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own_pid)?]);
+    // A connection that is given up in the middle of an answer is reset.
+    let option = |argument: u8, value: libc::c_int| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64)
+    };
+    let linger = SeccompRule::new(vec![option(1, libc::SOL_SOCKET)?, option(2, libc::SO_LINGER)?])?;
+    rules.insert(libc::SYS_setsockopt, vec![linger]);
     // sd_notify, on a connected socket: no address.
     rules.insert(libc::SYS_sendto, vec![when(4, SeccompCmpOp::Eq, 0)?]);
     Ok(rules)
@@ -341,6 +347,17 @@ mod tests {
     fn no_call_is_both_allowed_and_fatal() {
         let rules = allowed().unwrap();
         assert!(FATAL.iter().all(|call| !rules.contains_key(call)));
-        assert_eq!(rules.len(), CALLS.len() + 5, "each stands once");
+        assert_eq!(rules.len(), CALLS.len() + 6, "each stands once");
+    }
+
+    #[test]
+    fn of_a_sockets_options_only_how_it_ends_can_be_changed() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (linger, buffer) = confined(move || {
+            let socket = socket2::SockRef::from(&socket);
+            (socket.set_linger(Some(std::time::Duration::ZERO)), socket.set_recv_buffer_size(4096))
+        });
+        assert!(linger.is_ok(), "{linger:?}");
+        assert_eq!(buffer.unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 }

@@ -34,6 +34,11 @@ pub fn peer(stream: &OwnedFd) -> io::Result<SocketAddr> {
     Ok(address.as_socket().expect("a TCP socket has an IP address"))
 }
 
+/// Closing it will reset the connection (RST) and throw away what is queued (socket(7), SO_LINGER of no time).
+pub fn reset_on_close(stream: &OwnedFd) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
 /// Ends our side of the connection (FIN); what is queued is still sent.
 pub fn shutdown_write(stream: &OwnedFd) -> io::Result<()> {
     socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write)

@@ -1,11 +1,12 @@
 //! The microphones' sockets: bound, stamped by the kernel, with room for seconds of audio.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 /// A microphone's UDP socket.
 pub struct MicSocket {
@@ -16,7 +17,8 @@ pub struct MicSocket {
 }
 
 impl MicSocket {
-    /// Binds `address` (port 0: the kernel chooses) with SO_TIMESTAMPNS and SO_RXQ_OVFL. `[::]` is dual stack.
+    /// Binds `address` (port 0: the kernel chooses) with SO_TIMESTAMPNS and SO_RXQ_OVFL. `[::]` is dual stack; a multicast group
+    /// takes what is sent to the group and nothing else, once it is [joined](MicSocket::join).
     ///
     /// # Errors
     /// What the kernel said to socket, setsockopt or bind.
@@ -24,6 +26,14 @@ impl MicSocket {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        if address.ip().is_multicast() {
+            // Others on this host may listen to the group as well: each has a copy. What only they joined is not ours.
+            socket.set_reuse_address(true)?;
+            match address {
+                SocketAddr::V4(_) => socket.set_multicast_all_v4(false)?,
+                SocketAddr::V6(_) => socket.set_multicast_all_v6(false)?,
+            }
         }
         // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel silently grants the maximum.
         if set_int(socket.as_raw_fd(), libc::SO_RCVBUFFORCE, receive_buffer as i32).is_err() {
@@ -39,6 +49,18 @@ impl MicSocket {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Joins the group that the socket is bound to: on an interface, by its index, or on the one that the route to the group names.
+    ///
+    /// # Errors
+    /// ENODEV where no route leads to the group, or where there is no such interface.
+    pub fn join(&self, interface: Option<u32>) -> io::Result<()> {
+        let (socket, index) = (SockRef::from(&self.fd), interface.unwrap_or(0));
+        match self.address.ip() {
+            IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index)),
+            IpAddr::V6(group) => socket.join_multicast_v6(&group, index),
+        }
     }
 
     /// Datagrams that the kernel dropped at this socket since it was made, modulo 2^32: known at any time, also when no
@@ -65,6 +87,19 @@ impl MicSocket {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "SO_MEMINFO has no drop counter on this kernel"));
         }
         Ok(info[SK_MEMINFO_DROPS])
+    }
+}
+
+/// The index of an interface, by its name.
+///
+/// # Errors
+/// There is none of that name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: a C string that lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
     }
 }
 

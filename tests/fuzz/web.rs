@@ -28,6 +28,9 @@ const WORDS: &[&[u8]] = &[
     b"Connection: close\r\n",
     b"Host: localhost\r\n",
     b"Last-Event-ID: 99999999999999999999\r\n",
+    b"Range: bytes=-18446744073709551615\r\n",
+    b"If-Range: \"0-0-9223372036854775807-plain\"\r\n",
+    b"bytes=0-18446744073709551615",
     b"\xff",
     b"\0",
 ];

@@ -105,7 +105,7 @@ fn a_download_that_the_history_overtakes_is_cut_off() {
         }
         world.peer(id).reads = true;
         world.run();
-        assert!(world.peer(id).closed && !world.peer(id).fin, "{path}");
+        assert!(world.peer(id).reset && !world.peer(id).fin, "{path}");
         let got = world.take(id);
         let body = got.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
         if path.ends_with("text") {
@@ -136,6 +136,63 @@ fn a_stalled_download_is_ended_and_a_slow_one_is_not() {
         world.pass(Span::from_secs(10));
         world.complete_one(slow);
     }
-    assert!(world.peer(stalled).closed && !world.peer(slow).closed);
+    assert!(world.peer(stalled).reset && !world.peer(slow).closed);
     assert_eq!(world.server.figures().rejected, 1);
+}
+
+#[test]
+fn parts_of_a_download_are_of_one_recording_although_the_history_moves() {
+    let mut world = World::plain();
+    world.source.keep = 1000;
+    for _ in 0..20 {
+        world.emit(100);
+    }
+    let ask = |world: &mut World, fields: &str| {
+        let text = format!("GET /api/download_buffer?wav=extensible HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+        Response::one(&world.ask(text).0)
+    };
+    let whole = ask(&mut world, "");
+    let total = whole.body.len() as u64;
+    assert_eq!((total, whole.status), (68 + 12_000, 200));
+    assert_eq!(whole.body[68..], frames(1000..2000));
+    let tag = whole.field("ETag").expect("a tag").to_owned();
+    for (range, from, to) in [
+        ("bytes=0-1", 0, 2),
+        ("bytes=0-", 0, total),
+        ("bytes=0-67", 0, 68),
+        ("bytes=60-80", 60, 81),
+        ("bytes=7-99999", 7, total),
+        ("bytes=6000-6000", 6000, 6001),
+        ("bytes=-5", total - 5, total),
+    ] {
+        let part = ask(&mut world, &format!("Range: {range}\r\nIf-Range: {tag}\r\n"));
+        assert_eq!((part.status, part.field("ETag")), (206, Some(tag.as_str())), "{range}");
+        let said = format!("bytes {from}-{}/{total}", to - 1);
+        assert_eq!(part.field("Content-Range"), Some(said.as_str()));
+        assert!(part.body == whole.body[from as usize..to as usize], "{range}");
+    }
+    // The newest recording from its first byte on, without saying which; later bytes only with the tag.
+    let first = ask(&mut world, "Range: bytes=0-1\r\n");
+    assert_eq!((first.status, first.field("ETag")), (206, Some(tag.as_str())));
+    assert_eq!(ask(&mut world, "Range: bytes=2-\r\n").status, 200);
+    let beyond = ask(&mut world, &format!("Range: bytes={total}-\r\nIf-Range: {tag}\r\n"));
+    assert_eq!((beyond.status, beyond.field("Content-Range")), (416, Some(format!("bytes */{total}").as_str())));
+    // The history goes on, and forgets: the rest is of the same recording, or it is another one, as a whole.
+    world.emit(100);
+    let rest = ask(&mut world, &format!("Range: bytes=6000-\r\nIf-Range: {tag}\r\n"));
+    assert!(rest.status == 206 && rest.body == whole.body[6000..]);
+    for (range, tag) in [
+        ("bytes=0-1", tag.clone()),
+        ("bytes=100-", tag.clone()),
+        ("bytes=6000-", tag.replace("extensible", "plain")),
+        ("bytes=6000-", "\"1-2-3\"".into()),
+        ("bytes=6000-", "Sun, 22 Nov 2026 10:05:00 GMT".into()),
+    ] {
+        let other = ask(&mut world, &format!("Range: {range}\r\nIf-Range: {tag}\r\n"));
+        assert_eq!((other.status, other.field("Content-Range")), (200, None), "{range} {tag}");
+        assert!(other.body[68..] == frames(1100..2100) && other.field("ETag") != Some(tag.as_str()), "{range} {tag}");
+    }
+    // RFC 9110 section 14.2: only GET has ranges.
+    let (bytes, _) = world.ask("HEAD /api/download_buffer HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!(Response::head(&bytes).expect("a head").0.status, 200);
 }

@@ -15,7 +15,7 @@ fn ids(bytes: &[u8]) -> Vec<u64> {
 fn an_event_is_the_contract_s_to_the_byte() {
     let mut world = World::plain();
     let id = world.subscribe("/api/stream_3ch", "");
-    assert_eq!(world.take(id), b"retry: 1000\n\n");
+    assert_eq!(world.take(id), b"retry: 1000\n: run 0\n\n");
     // Longer than what is encoded in one piece.
     world.emit(2000);
     let cycle = world.emit_after(3, 512);
@@ -26,7 +26,7 @@ fn an_event_is_the_contract_s_to_the_byte() {
     let expected = format!(
         "id: 1\ndata: {{\"device_id\": \"3ch-assembled\", \"sample_rate\": 48000, \"channels\": 3, \"bits\": 32, \
          \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"{}\", \"first_frame\": 2512, \
-         \"frames\": 3, \"mic_samples\": [3, 3, 0], \"arrival_us\": [{arrival}, {}, null]}}\n\n",
+         \"frames\": 3, \"mic_samples\": [3, 3, 0], \"arrival_us\": [{arrival}, {}, null], \"run\": 0}}\n\n",
         STANDARD.encode(frames(2512..2515)),
         arrival + 104,
     );
@@ -184,6 +184,30 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
     }
     assert_eq!(world.server.figures().resumed, 5);
     assert_eq!(world.server.figures().events_dropped, 0);
+}
+
+#[test]
+fn an_id_of_another_run_starts_live() {
+    const RUN: u64 = 1_795_341_900_123;
+    let mut world = World::plain();
+    world.server = world.server.numbered_from(RUN);
+    world.source.next_id = RUN;
+    // Before the first cycle, and still there when it comes.
+    let early = world.subscribe("/api/stream_3ch", "Last-Event-ID: 39\r\n");
+    for _ in 0..60 {
+        world.emit(32);
+    }
+    assert_eq!(ids(&world.take(early)), Vec::from_iter(RUN..RUN + 60));
+    for (last, first) in [(39, 60), (RUN - 1, 60), (RUN, 1), (RUN + 39, 40), (RUN + 59, 60), (RUN + 60, 60)] {
+        let id = world.subscribe("/api/stream_3ch", &format!("Last-Event-ID: {last}\r\n"));
+        assert_eq!(ids(&world.take(id)), Vec::from_iter(RUN + first..RUN + 60), "{last}");
+        let id = world.subscribe(&format!("/api/stream_3ch?format=binary&last_event_id={last}"), "");
+        let (run, events) = world.peer(id).got.split_at(16);
+        assert_eq!(run, [&[12, 0, 0, 0, 2, 0, 0, 0], &RUN.to_le_bytes()[..]].concat());
+        assert_eq!(events.len(), (60 - first as usize) * (80 + 32 * FRAME_BYTES), "{last}");
+    }
+    let figures = world.server.figures();
+    assert_eq!((figures.resumed, figures.events_dropped), (6, 0));
 }
 
 #[test]
@@ -360,13 +384,21 @@ fn the_endless_wav_is_the_audio_with_silence_where_there_was_none() {
     world.emit(100);
     let id = world.subscribe("/api/stream_3ch.wav", "");
     let header = world.take(id);
-    // Microsoft's "Multimedia Programming Interface and Data Specifications 1.0": PCM, 3 channels, 48 kHz, 32 bits.
+    // Microsoft's "Multiple channel audio data and WAVE files": extensible, 3 channels, 48 kHz, 32 bits; left, right, centre.
+    let expected = [
+        &b"RIFF\xff\xff\xff\xffWAVEfmt \x28\0\0\0\xfe\xff\x03\0\x80\xbb\0\0"[..],
+        &576_000u32.to_le_bytes(),
+        b"\x0c\0\x20\0\x16\0\x20\0\x07\0\0\0\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71data\xff\xff\xff\xff",
+    ];
+    assert_eq!(header, expected.concat());
+    let plain = world.subscribe("/api/stream_3ch.wav?wav=plain", "");
+    // "Multimedia Programming Interface and Data Specifications 1.0": PCM.
     let expected = [
         &b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x03\0\x80\xbb\0\0"[..],
         &576_000u32.to_le_bytes(),
         b"\x0c\0\x20\0data\xff\xff\xff\xff",
     ];
-    assert_eq!(header, expected.concat());
+    assert_eq!(world.take(plain), expected.concat());
     world.emit(100);
     world.emit_after(50, 30);
     let silence = vec![0; 30 * FRAME_BYTES];
@@ -489,14 +521,80 @@ fn a_wav_listener_that_was_slow_when_a_long_pause_came_is_live_again_after_it() 
 fn the_endless_wav_starts_with_the_first_cycle_and_says_what_it_cannot_do() {
     let mut world = World::plain();
     let id = world.subscribe("/api/stream_3ch.wav", "");
-    assert_eq!(world.take(id).len(), 44);
+    assert_eq!(world.take(id).len(), 68);
     world.emit(10);
     assert_eq!(world.take(id), frames(0..10));
-    for query in ["channels=3", "channels=", "channels=0,0", "channels=0,1,2,0", "channels=a", "bits=24", "bits="] {
+    for query in
+        ["channels=3", "channels=", "channels=0,0", "channels=0,1,2,0", "channels=a", "bits=24", "bits=", "wav=mp3"]
+    {
         let response = world.get(&format!("/api/stream_3ch.wav?{query}"));
         assert_eq!(response.status, 400, "{query}");
-        assert!(response.error().starts_with(&query[..4]));
+        assert!(response.error().starts_with(&query[..3]));
     }
+}
+
+#[test]
+fn listeners_of_the_wav_share_what_they_hear() {
+    let mut world = World::plain();
+    world.emit(512);
+    let all: Vec<_> = (0..100).map(|_| world.subscribe("/api/stream_3ch.wav", "")).collect();
+    let one: Vec<_> = (0..100).map(|_| world.subscribe("/api/stream_3ch.wav?channels=1&bits=16", "")).collect();
+    let behind = world.subscribe("/api/stream_3ch.wav", "");
+    for &id in all.iter().chain(&one).chain([&behind]) {
+        world.take(id);
+    }
+    world.peer(behind).reads = false;
+    for cycle in 1..5 {
+        let before = world.source.reads.get();
+        world.emit(512);
+        assert_eq!(world.source.reads.get() - before, 2, "once for a hundred, of each kind");
+        let heard = frames(cycle * 512..(cycle + 1) * 512);
+        assert!(all.iter().all(|&id| world.take(id) == heard));
+        assert!(one.iter().all(|&id| world.take(id).len() == 1024));
+    }
+    // Who comes later gets the same audio, at its own pace.
+    world.peer(behind).reads = true;
+    world.run();
+    assert!(world.take(behind) == frames(512..5 * 512));
+}
+
+#[test]
+fn a_player_that_probes_the_endless_wav_gets_just_what_it_asks_for() {
+    let mut world = World::plain();
+    world.emit(100);
+    let header = {
+        let id = world.subscribe("/api/stream_3ch.wav", "");
+        world.take(id)
+    };
+    let mut probe = |range: &str| {
+        let id = world.connect();
+        world.say(id, format!("GET /api/stream_3ch.wav HTTP/1.1\r\nHost: localhost\r\nRange: {range}\r\n\r\n"));
+        let start = world.source.end;
+        world.emit(100);
+        (world.take(id), start)
+    };
+    for last in [0, 1, 66, 67, 68, 500] {
+        let (got, start) = probe(&format!("bytes=0-{last}"));
+        let response = Response::one(&got);
+        assert_eq!(response.status, 206);
+        assert_eq!(response.field("Content-Range"), Some(format!("bytes 0-{last}/*").as_str()));
+        let all = [header.clone(), frames(start..start + 100)].concat();
+        assert_eq!(response.body, all[..=last], "{last}");
+    }
+    for range in ["bytes=0-", "bytes=2-", "bytes=68-99", "bytes=-5", "bytes=0-1,3-4", "nonsense"] {
+        let (got, start) = probe(range);
+        let response = Response::one(&got);
+        assert_eq!((response.status, response.field("Content-Length")), (200, None), "{range}");
+        assert_eq!(response.body, [header.clone(), frames(start..start + 100)].concat(), "{range}");
+    }
+    // Those that have what they asked for listen no more, and ask again on the same connection.
+    let id = world.connect();
+    for _ in 0..3 {
+        world.say(id, "GET /api/stream_3ch.wav HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-99\r\n\r\n");
+        world.emit(100);
+        assert_eq!(Response::one(&world.take(id)).body.len(), 100);
+    }
+    assert_eq!(world.server.figures().subscribers, 1 + 6, "those of the whole");
 }
 
 #[test]

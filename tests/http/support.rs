@@ -105,10 +105,10 @@ impl Source for Recorded {
     fn span(&self) -> Range<FramePos> {
         FramePos(self.start)..FramePos(self.end)
     }
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
         self.reads.set(self.reads.get() + 1);
         let at = usize::try_from(from.0 - self.buffer_at).ok()? * FRAME_BYTES;
-        out.copy_from_slice(self.buffer.get(at..at + out.len())?);
+        out.extend(self.buffer.get(at..at + frames * FRAME_BYTES)?.as_chunks().0);
         Some(())
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
@@ -137,6 +137,8 @@ pub struct Peer {
     send: Option<Bytes>,
     pub fin: bool,
     pub closed: bool,
+    /// By a reset: what came is not all.
+    pub reset: bool,
 }
 
 impl Peer {
@@ -278,6 +280,10 @@ impl World {
                         assert!(peer.send.is_none() && !std::mem::replace(&mut peer.fin, true), "one FIN, at the end");
                     }
                     Action::Close(id) => self.open(id).closed = true,
+                    Action::Reset(id) => {
+                        let peer = self.open(id);
+                        (peer.closed, peer.reset) = (true, true);
+                    }
                 }
             }
             assert!(!self.server.has_work());

@@ -122,7 +122,7 @@ test("the page, fed by virtual microphones", async (t) => {
     await page.selectOption("#seconds", "2");
     const wav = await save("#save-wav");
     assert.equal(wav.toString("latin1", 0, 4), "RIFF");
-    assert.equal(wav.length, 44 + 2 * 48000 * 12);
+    assert.equal(wav.length, 68 + 2 * 48000 * 12);
     const csv = (await save("#save-csv")).toString();
     assert.match(csv, /^frame,mic0,mic1,mic2\r?\n\d+,/);
   });

@@ -34,6 +34,25 @@ test("a healthy stream is healthy", () => {
   for (const level of model.levels) assert.ok(level.rmsDb > -38 && level.rmsDb < -17, `${level.rmsDb} dB`);
 });
 
+test("another run of the server is no gap: its ids and positions have nothing to do with those before", () => {
+  const model = new Model();
+  const event = (run, n, positions) => ({ ...cycleEvent(n), first_frame: positions + n * 512, run });
+  for (let n = 0; n < 20; n++) model.cycle(event(1_795_345_500_000, n, 0), 1_795_345_500_000 + n, n * PERIOD_MS);
+  // It has run for a while when the page finds it, so that positions go on as if some had been lost.
+  for (let n = 0; n < 10; n++) model.cycle(event(1_795_345_560_000, n, 40 * 512), 1_795_345_560_000 + n, 700 + n * PERIOD_MS);
+  assert.equal(model.own.missed, 0);
+  const known = Array.from({ length: 200 }, (_, age) => model.wave.at(age, 0)).filter((i) => i >= 0).length;
+  assert.equal(known, 20, "ten cycles of two columns, and nothing of the other run");
+  // The figures of both, far apart: more uptime than before is no proof of one run.
+  const before = figures(20, 1);
+  const after = figures(2000, 21);
+  before.server = { ...before.server, run: 1_795_345_500_000 };
+  after.server = { ...after.server, run: 1_795_345_560_000 };
+  model.figures(before, 1000);
+  model.figures(after, 60_000);
+  assert.equal(model.own.restarts, 1);
+});
+
 test("a lag shows within 2 s, and that it grows when it does", () => {
   const model = new Model();
   let now = run(model, 12);
@@ -149,4 +168,12 @@ test("an hour of events leaves the model as large as a minute of them", () => {
   assert.deepEqual(sizes(), before);
   assert.equal(model.own.events, hour);
   if (globalThis.gc) assert.ok(late - early < 1e6, "less than 1 MB, and that is the engine's own");
+});
+
+test("losses that cannot be told are none, also when they can be told again", () => {
+  const model = new Model();
+  let now = run(model, 4, () => ({ lost: [0, 0, 0] }));
+  now = run(model, 2, () => ({ lost: [null, null, null] }), 4);
+  now = run(model, 2, () => ({ lost: [90, 90, 90] }), 6);
+  assert.deepEqual(model.facts(now).lost10, [0, 0, 0]);
 });

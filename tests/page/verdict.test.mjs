@@ -75,6 +75,22 @@ test("late packets, drifting clocks, a late loop, a slow page, a stopped stream"
   assert.equal(judge(facts({ stalledS: 4 })).kind, "stalled");
 });
 
+test("what is wrong with the microphones themselves is named, the worst first", () => {
+  const fault = (name) => ({ fault: name, since: 1, evidence: `what shows ${name}`, next_step: `what mends ${name}` });
+  const rate = { ...fault("wrong_rate"), evidence: "sends 44 100 samples a second, not 48 000", next_step: "--sample-rate 44100" };
+  const wrong = judge(facts({ faults: [[rate], [rate, fault("clipping")], []] }));
+  assert.deepEqual([wrong.level, wrong.kind, wrong.mics], ["bad", "wrong_rate", [0, 1]]);
+  assert.match(wrong.headline, /^Mics 0 and 1 sample at another rate/);
+  assert.match(wrong.figure, /44 100 samples a second, not 48 000.*--sample-rate 44100/);
+  assert.match(wrong.others[0], /^Mic 1 clips/);
+  const of = (name, mic) => judge(facts({ faults: [0, 1, 2].map((own) => (own === mic ? [fault(name)] : [])) }));
+  assert.match(of("dead", 1).headline, /^Mic 1 is dead/);
+  assert.match(of("same_as_mic0", 2).headline, /^Mic 2 is a copy/);
+  assert.match(of("header_in_audio", 0).headline, /^Mic 0 sends a header/);
+  assert.match(of("refused", 0).headline, /^Mic 0 has two senders/);
+  assert.match(of("dead", 1).figure, /what shows dead.*what mends dead/);
+});
+
 test("no server, and a server that refuses", () => {
   assert.equal(judge({ connected: false, refusal: null, offlineS: 7.3, everConnected: true }).headline, "The server does not answer");
   assert.equal(judge({ connected: false, refusal: null, offlineS: Infinity, everConnected: false }).headline, "Connecting");

@@ -127,7 +127,7 @@ fn the_stream_outlives_ten_thousand_cycles() {
     let mut child = serve.simulator(&["--samples", "256", "--cycles", "10400"]).stdout(Stdio::null()).spawn().unwrap();
     let first = events.next().unwrap();
     let offset = offset_of(&first);
-    let got = events.until(|event| event.id >= Some(10_100));
+    let got = events.until(|event| event.number() >= 10_100);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(skips(&got), Vec::<i64>::new());
     child.wait().unwrap();

@@ -59,6 +59,20 @@ fn the_old_keys_have_their_old_number_types() {
 }
 
 #[test]
+fn completions_that_come_after_their_connection_are_reported() {
+    let serve = Serve::start(&["--idle-timeout", "100ms"]);
+    let mut idle = std::net::TcpStream::connect(serve.http).unwrap();
+    idle.set_read_timeout(Some(crate::rig::PATIENCE)).unwrap();
+    write!(idle, "GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", serve.http).unwrap();
+    // The answer, and then the end: the server gives the connection up while it waits for another request.
+    std::io::Read::read_to_end(&mut idle, &mut Vec::new()).unwrap();
+    let ring = &serve.diagnostics()["ring"];
+    assert!(ring["stale"].as_u64().is_some_and(|stale| stale > 0), "{ring}");
+    let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+    assert!(metrics.lines().any(|line| line.starts_with("micring_ring_stale_completions_total ")), "{metrics}");
+}
+
+#[test]
 fn the_old_summaries_are_as_they_were() {
     let serve = Serve::start(&[]);
     let before = serve.json("/api/latest");
@@ -156,7 +170,7 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(serve.diagnostics()["stream"]["resumed"], 1);
     // An id that never was starts live.
-    let mut live = Events::open(serve.http, "/api/stream_3ch", "Last-Event-ID: 99999999\r\n");
+    let mut live = Events::open(serve.http, "/api/stream_3ch", "Last-Event-ID: 99999999999999\r\n");
     assert!(live.next().unwrap().id.unwrap() > last + 300);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -9,7 +9,7 @@ fn in_the_steady_state_the_loop_enters_the_ring_and_calls_nothing_else() {
     let serve = Serve::start(&[]);
     let mut events = serve.events("/api/stream_3ch");
     let mut child = serve.simulator(&["--duration", "8s"]).stdout(Stdio::null()).spawn().unwrap();
-    let skipped = events.until(|event| event.id >= Some(200));
+    let skipped = events.until(|event| event.number() >= 200);
     let trace = std::env::temp_dir().join(format!("micring-trace-{}", serve.pid()));
     let pid = serve.pid().to_string();
     let strace = Command::new("timeout")
@@ -18,9 +18,9 @@ fn in_the_steady_state_the_loop_enters_the_ring_and_calls_nothing_else() {
         .stderr(Stdio::null())
         .spawn()
         .expect("strace is installed: scripts/test installs it");
-    let from = skipped.last().unwrap().id.unwrap();
+    let from = skipped.last().unwrap().number();
     let before = serve.diagnostics()["ring"].clone();
-    let got = events.until(|event| event.id >= Some(from + 250));
+    let got = events.until(|event| event.number() >= from + 250);
     let after = serve.diagnostics()["ring"].clone();
     strace.wait_with_output().unwrap();
     child.wait().unwrap();

@@ -139,7 +139,7 @@ fn a_microphone_that_is_dead_dies_or_returns_leaves_the_others_running() {
         board.period(|board| [0, 2].into_iter().for_each(|mic| board.send(mic, &board.packet(mic, FRAMES))));
     }
     let first = events.next().unwrap();
-    assert_eq!((first.id, first.first_frame(), first.mic_samples()), (Some(0), 0, [512, 0, 512]));
+    assert_eq!((first.number(), first.first_frame(), first.mic_samples()), (0, 0, [512, 0, 512]));
     let health = serve.get("/healthz");
     assert_eq!(health.status, 503);
     assert!(String::from_utf8_lossy(&health.body).contains("mic 1"), "it says which");
@@ -148,6 +148,9 @@ fn a_microphone_that_is_dead_dies_or_returns_leaves_the_others_running() {
     let offset = offset_of(&first);
     let got = events.until(|event| event.mic_samples() == [512; 3]);
     got.iter().for_each(|event| assert_aligned(event, offset));
+    assert_eq!(serve.get("/healthz").status, 503, "half of the audio so far has a hole");
+    board.cycles(700);
+    events.until(|event| event.first_frame() + FRAMES == board.position - offset);
     assert_eq!(serve.get("/healthz").status, 200);
     // It dies; the others go on.
     for _ in 0..150 {
@@ -230,7 +233,7 @@ fn a_full_pipe_on_standard_error_stalls_nothing() {
         let short = |mic: usize| if round % 2 == 0 { 0 } else { mic as i64 };
         board.period(|board| (0..3).for_each(|mic| board.send(mic, &board.packet(mic, FRAMES - short(mic)))));
     }
-    let got = events.until(|event| event.id == Some(209));
+    let got = events.until(|event| event.number() == 209);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(serve.stop(), Some(0));
     tell("full pipe on standard error", "the log waits, nothing else", "210 of 210 cycles, exit code 0", 0, None);
@@ -328,7 +331,7 @@ fn the_demos_microphones_send_what_was_asked_for_from_another_core() {
     command.args(["--max-datagram", "1024"]);
     let demo = Serve::spawn(command);
     let mut events = demo.events("/api/stream_3ch");
-    let got = events.until(|event| event.id == Some(50));
+    let got = events.until(|event| event.number() == 50);
     let frames = got.iter().filter(|event| event.is_complete()).map(|event| event.frames()).max();
     assert_eq!(frames, Some(256), "as many as a datagram may have");
     // By the stamps: between 16 and 48 kHz lies more than any machine's hesitation.

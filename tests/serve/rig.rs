@@ -154,6 +154,9 @@ impl Serve {
     pub fn simulator(&self, args: &[&str]) -> Command {
         let mut command = micring();
         command.args(["simulate", "--mic-ports", &self.ports()]).args(args);
+        if let Some(bytes) = pieces() {
+            command.args(["--pieces", &bytes.to_string()]);
+        }
         command
     }
 
@@ -174,10 +177,26 @@ impl Drop for Serve {
     }
 }
 
+/// Bytes of the datagrams that chunks are cut into, where `scripts/faults --pieces` says so; `None` where each is one.
+pub fn pieces() -> Option<usize> {
+    std::env::var("MICRING_PIECES").ok().map(|bytes| bytes.parse().expect("MICRING_PIECES is a number of bytes"))
+}
+
+/// Datagrams of each microphone that were told lost, those of chunks in pieces counted each.
+pub fn lost_datagrams(diagnostics: &Value) -> [u64; 3] {
+    let a_chunk = pieces().map_or(1, |bytes| (FRAMES as u64 * 4).div_ceil(bytes as u64));
+    [0, 1, 2].map(|mic| {
+        let told = |key: &str| diagnostics["loss"][format!("mic{mic}")][key].as_u64();
+        // Where nothing leaves in pieces no piece can be lost.
+        told("lost").expect("always told") * a_chunk + told("lost_pieces").unwrap_or(0)
+    })
+}
+
 /// One line of the table of `scripts/faults`; that no frame is misaligned was asserted before, frame by frame.
 pub fn tell(fault: &str, promised: &str, happened: &str, lost: u64, recovery: Option<Duration>) {
     let recovery = recovery.map_or("-".into(), |time| format!("{} ms", time.as_millis()));
-    println!("FAULT\t{fault}\t{promised}\t{happened}\t{lost}\t0\t{recovery}");
+    let pieces = pieces().map_or(String::new(), |bytes| format!(", in pieces of {bytes}"));
+    println!("FAULT\t{fault}{pieces}\t{promised}\t{happened}\t{lost}\t0\t{recovery}");
 }
 
 /// A whole answer.
@@ -224,6 +243,10 @@ pub struct Event {
 }
 
 impl Event {
+    /// Its number in the run, from 0.
+    pub fn number(&self) -> u64 {
+        self.id.unwrap() - self.json["run"].as_u64().unwrap()
+    }
     pub fn first_frame(&self) -> i64 {
         self.json["first_frame"].as_i64().unwrap()
     }
@@ -328,7 +351,8 @@ pub fn index(mic: usize, position: i64) -> i32 {
     ((mic as i64 + 1) << 28 | position.rem_euclid(1 << 28)) as i32
 }
 
-/// Checks every frame of an event against the index signal: the right sample, or a flagged zero.
+/// Checks every frame of an event against the index signal: the right sample, or a flagged zero (of chunks in pieces anywhere in
+/// the cycle, else behind the packet).
 /// `offset`: the sender's position minus the stream's.
 pub fn assert_aligned(event: &Event, offset: i64) {
     let (samples, given) = (event.samples(), event.mic_samples());
@@ -336,7 +360,8 @@ pub fn assert_aligned(event: &Event, offset: i64) {
     for (frame, three) in samples.chunks_exact(3).enumerate() {
         let position = event.first_frame() + frame as i64 + offset;
         for (mic, &sample) in three.iter().enumerate() {
-            let want = if (frame as i64) < given[mic] { index(mic, position) } else { 0 };
+            let there = if pieces().is_some() { sample != 0 } else { (frame as i64) < given[mic] };
+            let want = if there { index(mic, position) } else { 0 };
             assert_eq!(sample, want, "event {:?}, frame {frame}, mic {mic}: {sample:#x} is not {want:#x}", event.id);
         }
     }
@@ -345,8 +370,9 @@ pub fn assert_aligned(event: &Event, offset: i64) {
 /// The sender's position minus the stream's, from any sample that is there.
 pub fn offset_of(event: &Event) -> i64 {
     let (samples, given) = (event.samples(), event.mic_samples());
-    let mic = given.iter().position(|&count| count > 0).expect("a cycle has a microphone");
-    i64::from(samples[mic] & 0x0fff_ffff) - event.first_frame()
+    assert!(given.iter().any(|&count| count > 0), "a cycle has a microphone");
+    let at = samples.iter().position(|&sample| sample != 0).expect("a sample of the index signal is never zero");
+    i64::from(samples[at] & 0x0fff_ffff) - event.first_frame() - (at / 3) as i64
 }
 
 /// Positions of consecutive events touch; how many frames were skipped where they do not.
@@ -379,6 +405,12 @@ impl Board {
         self.socket.send_to(bytes, self.mics[mic])
     }
 
+    /// A chunk as the board's library sends it: in pieces where `scripts/faults` asks for them.
+    pub fn try_send_chunk(&self, mic: usize) -> std::io::Result<()> {
+        let bytes = self.packet(mic, FRAMES);
+        bytes.chunks(pieces().unwrap_or(bytes.len())).try_for_each(|piece| self.try_send(mic, piece).map(drop))
+    }
+
     /// Sleeps until the next period begins.
     pub fn wait(&mut self) {
         let now = Instant::now();
@@ -400,7 +432,7 @@ impl Board {
     /// Whole cycles at their normal spacing.
     pub fn cycles(&mut self, count: usize) {
         for _ in 0..count {
-            self.period(|board| (0..3).for_each(|mic| board.send(mic, &board.packet(mic, FRAMES))));
+            self.period(|board| (0..3).for_each(|mic| board.try_send_chunk(mic).unwrap()));
         }
     }
 }

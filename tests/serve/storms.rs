@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use socket2::SockRef;
 
-use crate::rig::{Events, FRAMES, Serve, assert_aligned, micring, offset_of, skips, tell};
+use crate::rig::{Events, FRAMES, Serve, assert_aligned, lost_datagrams, micring, offset_of, skips, tell};
 
 fn options() -> Command {
     let mut command = micring();
@@ -84,7 +84,7 @@ fn stopped_for_longer_than_the_sockets_hold_the_kernels_drops_are_counted_and_po
     let recovery = until_live(&mut events, offset, now_us());
     child.wait().unwrap();
     let diagnostics = serve.diagnostics();
-    let (lost, dropped) = (loss(&diagnostics, "lost"), loss(&diagnostics, "kernel_dropped"));
+    let (lost, dropped) = (lost_datagrams(&diagnostics), loss(&diagnostics, "kernel_dropped"));
     assert!(dropped.iter().all(|&count| count > 0), "the sockets were full: {dropped:?}");
     assert_eq!(lost, dropped, "what the kernel dropped, and nothing else, is lost");
     let happened =
@@ -101,7 +101,7 @@ fn without_descriptors_new_clients_wait_and_audio_goes_on() {
     let offset = offset_of(&events.next().unwrap());
     let crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(serve.http).unwrap()).collect();
     board.cycles(240);
-    let got = events.until(|event| event.id == Some(259));
+    let got = events.until(|event| event.number() == 259);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert!(got.iter().all(|event| event.is_complete()));
     drop(crowd);
@@ -152,7 +152,7 @@ fn one_flooded_microphone_costs_the_others_nothing() {
     let recovery = until_live(&mut events, offset, since);
     player.join().unwrap();
     let diagnostics = serve.diagnostics();
-    let (lost, foreign) = (loss(&diagnostics, "lost"), loss(&diagnostics, "foreign")[1]);
+    let (lost, foreign) = (lost_datagrams(&diagnostics), loss(&diagnostics, "foreign")[1]);
     let dropped = loss(&diagnostics, "kernel_dropped")[1];
     assert_eq!((lost[0], lost[2]), (0, 0), "the others lost nothing");
     assert_eq!(foreign + dropped - lost[1], sent, "each of the flood's packets is accounted for");
@@ -225,7 +225,7 @@ fn under_a_memory_limit_a_crowd_that_never_reads_is_borne() {
     let mut board = serve.board();
     board.cycles(400);
     let offset = offset_of(&events.next().unwrap());
-    let got = events.until(|event| event.id == Some(399));
+    let got = events.until(|event| event.number() == 399);
     got.iter().for_each(|event| assert_aligned(event, offset));
     assert_eq!(loss(&serve.diagnostics(), "lost"), [0; 3]);
     let used = size(&serve);
@@ -253,7 +253,7 @@ fn a_closed_standard_error_ends_nothing_but_the_log() {
             socket.send_to(&vec![cycle as u8 + 1; 2048 - 4 * mic], target).unwrap();
         }
         thread::sleep(Duration::from_millis(11));
-        assert_eq!(events.next().unwrap().id, Some(cycle as u64));
+        assert_eq!(events.next().unwrap().number(), cycle as u64);
     }
     // SAFETY: kill only asks the kernel to signal our own, still unreaped child.
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
@@ -365,12 +365,12 @@ fn an_interface_that_goes_down_and_up_skips_what_was_lost_and_no_more() {
     // The board keeps its time whatever becomes of the link; without one its own kernel may refuse the packets.
     let player = thread::spawn(move || {
         for _ in 0..350 {
-            board.period(|board| (0..3).for_each(|mic| drop(board.try_send(mic, &board.packet(mic, FRAMES)))));
+            board.period(|board| (0..3).for_each(|mic| drop(board.try_send_chunk(mic))));
         }
         board.position
     });
     let offset = offset_of(&events.next().unwrap());
-    events.until(|event| event.id == Some(99));
+    events.until(|event| event.number() == 99);
     link.set("down");
     thread::sleep(Duration::from_secs(1));
     link.set("up");

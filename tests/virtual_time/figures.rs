@@ -1,7 +1,5 @@
 //! The figures against what truly happened to the packets.
 
-use std::net::SocketAddr;
-
 use micring::MICS;
 use micring::engine::{Datagram, Hold};
 use micring::sim::{Loss, Mute, Network, Packet, Rate, Scenario, Sim, index_sample};
@@ -27,35 +25,46 @@ impl Jitter {
     }
 }
 
-/// What the engine makes of a minute of one board, and the true jitter of each microphone.
+/// What the engine makes of a minute or so of one board, and the true jitter of each microphone.
 struct Minute {
     rig: Rig,
     jitter_ns: [f64; MICS],
+    /// When the last packet came.
+    now: MonoTime,
 }
 
 /// `when`: a packet's arrival, from all packets, its index and the arrival of the one before it.
 fn minute(when: impl Fn(&[Packet], usize, MonoTime) -> MonoTime) -> Minute {
-    let scenario = Scenario::one_board(Span::from_secs(60));
-    let packets: Vec<Packet> = Sim::new(&scenario).collect();
+    run(&Scenario::one_board(Span::from_secs(60)), when)
+}
+
+fn run(scenario: &Scenario, when: impl Fn(&[Packet], usize, MonoTime) -> MonoTime) -> Minute {
+    let packets: Vec<Packet> = Sim::new(scenario).collect();
     let mut arrivals: Vec<(MonoTime, Packet)> = Vec::new();
     for i in 0..packets.len() {
         let last = arrivals.last().map_or(packets[0].arrival, |(at, _)| *at);
         arrivals.push((when(&packets, i, last), packets[i]));
     }
     arrivals.sort_by_key(|(at, p)| (*at, p.mic));
-    let (sim, mut rig) = (Sim::new(&scenario), Rig::new(config()));
+    let (sim, mut rig) = (Sim::new(scenario), Rig::new(config()));
     let mut truth: [Jitter; MICS] = Default::default();
-    let sender: SocketAddr = "192.168.4.10:50000".parse().expect("an address");
+    let now = arrivals.last().expect("packets were sent").0;
     for (at, p) in arrivals {
         rig.wait_until(at, &sim);
         let samples = (0..512).map(|i| index_sample(p.mic, p.cycle as i64 * 512 + i));
         let bytes: Vec<u8> = samples.flat_map(i32::to_le_bytes).collect();
-        let d = Datagram { mic: p.mic, stamp: sim.clocks(at).wall, sender, bytes: &bytes, len: bytes.len() };
+        let d = Datagram {
+            mic: p.mic,
+            stamp: sim.clocks(at).wall,
+            sender: sim.sender(&p),
+            bytes: &bytes,
+            len: bytes.len(),
+        };
         rig.feed(&d, at, &sim);
         truth[p.mic].arrival(at, p.cycle as i64);
     }
     assert_eq!((rig.misaligned, rig.lost()), (0, [0; MICS]));
-    Minute { rig, jitter_ns: truth.map(|jitter| jitter.ns) }
+    Minute { rig, jitter_ns: truth.map(|jitter| jitter.ns), now }
 }
 
 impl Minute {
@@ -111,6 +120,39 @@ fn behind_a_silence_after_which_a_clock_is_learnt_anew_nothing_is_measured_again
     assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
     let pdv = run.rig.engine.meter().since_start().delay_variation.map(|d| d.expect("thousands of packets").max);
     assert!(pdv.iter().all(|&max| max < Span::from_millis(1)), "{pdv:?}");
+}
+
+/// A path that is longer by so many periods for 21 s is taken for lost cycles, until it is over and packets come earlier than they can. What the
+/// last ten seconds say eight seconds later: for two of them the path was longer, for eight it was not.
+#[test]
+fn a_skip_that_was_taken_back_leaves_no_delay_behind_in_the_window() {
+    for (boards, periods) in [(1, 1), (1, 3), (3, 1), (3, 3)] {
+        let longer = Span::of_frames(512 * periods, 48_000);
+        let duration = Span::of_frames(5_000 * 512, 48_000) + Span::from_secs(8);
+        let scenario = if boards == 1 { Scenario::one_board(duration) } else { equal_boards(duration) };
+        let run = run(&scenario, |packets, i, last| {
+            let packet = &packets[i];
+            let is_longer = (3_000..5_000).contains(&packet.cycle);
+            // A path overtakes nothing.
+            (packet.arrival + if is_longer { longer } else { Span::ZERO }).max(last + Span::from_micros(20))
+        });
+        let mut engine = run.rig.engine;
+        let corrected = engine.counters().mics.map(|mic| mic.corrected);
+        assert_eq!(corrected, [periods as u64; MICS], "the skip was made and taken back");
+        let window = engine.meter_mut().window(run.now).delay_variation;
+        for seen in window.map(|seen| seen.expect("packets of eight seconds")) {
+            let what = format!("{boards} boards, {periods} periods: {seen:?}");
+            assert!(seen.p50 < Span::from_millis(1), "{what}");
+            assert!((seen.p90 - longer).abs() < Span::from_millis(1), "{what}");
+            assert!((seen.max - longer).abs() < Span::from_millis(1), "{what}");
+            assert!((seen.mean - longer.mul_ratio(2, 10)).abs() < longer.mul_ratio(1, 20), "{what}");
+        }
+    }
+}
+
+/// Three boards at one rate.
+fn equal_boards(duration: Span) -> Scenario {
+    Scenario { rates: [const { Rate::Constant(0.0) }; MICS], ..Scenario::three_boards(duration) }
 }
 
 #[test]

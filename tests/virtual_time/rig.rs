@@ -6,7 +6,7 @@ use micring::MICS;
 use micring::cycle::Cycle;
 use micring::engine::history::FRAME_BYTES;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output, Verdict};
-use micring::sim::{Scenario, Sim};
+use micring::sim::{Scenario, Sending, Sim};
 use micring::time::{FramePos, MonoTime, Span};
 
 use super::memory;
@@ -41,6 +41,7 @@ pub struct Rig {
     pub offsets: Vec<(u64, i64)>,
     pub logs: Vec<String>,
     /// Longest time from the newest packet of a complete cycle to the moment it left.
+    /// But for the first: it waits until it is known that its packets are no pieces.
     pub slowest_complete: Span,
     /// Longest time from the first packet of any cycle to the moment it left.
     pub slowest: Span,
@@ -51,6 +52,9 @@ pub struct Rig {
     pub partial: BTreeSet<usize>,
     /// Whether `seen`, `partial` and `logs` are kept: not for a day.
     pub keeps: bool,
+    /// The scenario's chunks are not each one datagram: a channel may lack its beginning, and what is in the wrong place is
+    /// counted as misaligned.
+    pub pieces: bool,
     /// By how many bytes what the engine holds has grown in the turns of packets.
     pub grown: i64,
     now: MonoTime,
@@ -70,6 +74,7 @@ impl Rig {
             seen: Vec::new(),
             partial: BTreeSet::new(),
             keeps: true,
+            pieces: false,
             grown: 0,
             now: MonoTime::from_nanos(0),
         }
@@ -109,6 +114,7 @@ impl Rig {
         scenario: &Scenario,
         mut before: impl FnMut(&mut Rig, &Sim, &micring::sim::Packet),
     ) -> (Rig, Sim) {
+        self.pieces = scenario.sending != Sending::default() || !scenario.changes.is_empty();
         let rig = &mut self;
         let mut sim = Sim::new(scenario);
         let mut payload = Vec::new();
@@ -187,18 +193,24 @@ impl Rig {
             let n = cycle.mic_samples[mic] as usize;
             let samples = self.channel(mic, cycle.first_frame, cycle.frames as usize);
             assert_eq!(samples.iter().filter(|&&s| s != 0).count(), n, "mic_samples counts, what is missing is zeros");
-            let Some(&first) = samples[..n].first() else { continue };
+            let Some(at) = samples.iter().position(|&s| s != 0) else { continue };
             if !self.engine.is_shared() {
                 // A free board's samples begin anywhere in the cycle. Where its last one shows is enough.
                 let last = samples.iter().rposition(|&s| s != 0).expect("samples are there");
-                assert_eq!(samples[last] >> 28, mic as i32 + 1, "a channel carries its own microphone");
+                let own = samples[last] >> 28 == mic as i32 + 1;
+                assert!(self.pieces || own, "a channel carries its own microphone: {:#x}", samples[last]);
                 *truth = Some(i64::from(samples[last] & 0x0fff_ffff) - last as i64);
                 continue;
             }
-            assert_eq!(first >> 28, mic as i32 + 1, "a channel carries its own microphone");
-            assert!(samples[..n].iter().zip(0..).all(|(&s, i)| s == first + i), "a packet stays whole");
-            *truth = Some(i64::from(first & 0x0fff_ffff));
-            *positions.entry(i64::from(first & 0x0fff_ffff)).or_insert(0u64) += n as u64;
+            let first = samples[at] - at as i32;
+            let own = samples[at] >> 28 == mic as i32 + 1;
+            assert!(self.pieces || own, "a channel carries its own microphone: {:#x}", samples[at]);
+            let whole = samples.iter().zip(0..).all(|(&s, i)| s == first + i || s == 0);
+            assert!(self.pieces || (at == 0 && whole && samples[..n].iter().all(|&s| s != 0)), "a packet stays whole");
+            self.misaligned += u64::from(!whole || !own);
+            let position = i64::from(samples[at] & 0x0fff_ffff) - at as i64;
+            *truth = Some(position);
+            *positions.entry(position).or_insert(0u64) += n as u64;
         }
         if !self.engine.is_shared() {
             if self.keeps && cycle.mic_samples.iter().any(|&n| n > 0 && n < cycle.frames) {
@@ -220,7 +232,7 @@ impl Rig {
         self.keep(Seen { first: cycle.first_frame, truth });
         let wall = cycle.arrival.iter().flatten();
         let (first, newest) = (wall.clone().min(), wall.max());
-        if cycle.mic_samples.iter().all(|&n| n > 0) {
+        if cycle.mic_samples.iter().all(|&n| n > 0) && cycle.id > 0 {
             self.slowest_complete = self.slowest_complete.max(cycle.emitted - *newest.expect("heard"));
         }
         self.slowest = self.slowest.max(cycle.emitted - *first.expect("heard"));

@@ -104,11 +104,12 @@ fn measure(rig: &Rig, name: &str, condition: Condition) -> Result<Option<serde_j
     flags.extend(condition.low_latency().then_some("--fifo"));
     flags.extend(spin.then_some("--spin"));
     let process = match (name, &rig.python) {
-        ("python", None) => return Ok(None),
-        ("python", Some(python)) => python.start("receive", core, &flags)?,
-        ("micring ring, bare", _) => Process::peer("receive", "ring", core, &flags)?,
-        _ => Process::peer("receive", name, core, &flags)?,
+        ("python", None) => None,
+        ("python", Some(python)) => rig.had(name, python.start("receive", core, &flags)),
+        ("micring ring, bare", _) => Some(Process::peer("receive", "ring", core, &flags)?),
+        _ => rig.had(name, Process::peer("receive", name, core, &flags)),
     };
+    let Some(process) = process else { return Ok(None) };
     let _awake = if condition.low_latency() { Some(WakeUpRequest::hold()?) } else { None };
     let _hogs = condition.hogs().then(|| Hogs::on(&[rig.load, core]));
     let cycles = rig.board(board, process.mics)?;

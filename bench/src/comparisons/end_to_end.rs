@@ -22,11 +22,12 @@ pub fn start(rig: &Rig, name: &str, low_latency: bool) -> Result<Option<(Process
     }
     let flags: &[&str] = if low_latency { &["--fifo"] } else { &[] };
     let process = match (name, &rig.python) {
-        ("python", None) => return Ok(None),
-        ("python", Some(python)) => python.start("serve", core, flags)?,
-        ("bare loop", _) => Process::peer("serve", "ring", core, flags)?,
-        _ => Process::peer("serve", name, core, flags)?,
+        ("python", None) => None,
+        ("python", Some(python)) => rig.had(name, python.start("serve", core, flags)),
+        ("bare loop", _) => Some(Process::peer("serve", "ring", core, flags)?),
+        _ => rig.had(name, Process::peer("serve", name, core, flags)),
     };
+    let Some(process) = process else { return Ok(None) };
     let awake = if low_latency { Some(WakeUpRequest::hold()?) } else { None };
     Ok(Some((process, awake)))
 }

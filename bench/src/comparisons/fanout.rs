@@ -56,8 +56,8 @@ pub fn trial(rig: &Rig, process: &Process, subscribers: usize, board: Board) -> 
     Ok(Trial { fared, cpu_s: process.cpu_s()? - before, cycles: sent? })
 }
 
-fn fresh(rig: &Rig, name: &str, subscribers: usize, seconds: f64) -> Result<Trial> {
-    let (process, _) = end_to_end::start(rig, name, false)?.context("servers of our own are there")?;
+fn fresh(rig: &Rig, name: &str, subscribers: usize, seconds: f64) -> Result<Option<Trial>> {
+    let Some((process, _)) = end_to_end::start(rig, name, false)? else { return Ok(None) };
     let trial = trial(rig, &process, subscribers, Board::usual(seconds))?;
     rig.progress(format_args!(
         "fanout {name}: {subscribers}: {} whole, p99 {:.0} us, last p99 {:.0} us, client {:.0} %",
@@ -66,7 +66,7 @@ fn fresh(rig: &Rig, name: &str, subscribers: usize, seconds: f64) -> Result<Tria
         trial.fared.last_p99_us,
         trial.fared.client_load * 100.0
     ));
-    Ok(trial)
+    Ok(Some(trial))
 }
 
 /// The largest number that is served, to within 25, and the trial at it.
@@ -74,9 +74,10 @@ fn largest(rig: &Rig, name: &str, seconds: f64) -> Result<(usize, Option<Trial>)
     let (mut good, mut bad, mut best) = (0, MOST + 25, None);
     let mut next = 800;
     while bad - good > 25 {
-        let mut trial = fresh(rig, name, next, seconds)?;
+        let again = || fresh(rig, name, next, seconds)?.context("a server that was there is gone");
+        let mut trial = again()?;
         if !trial.served() {
-            trial = fresh(rig, name, next, seconds)?;
+            trial = again()?;
         }
         if trial.served() {
             (good, best) = (next, Some(trial));
@@ -109,7 +110,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
     for round in 0..rig.rounds {
         for index in rig.order(round, SERVERS.len()) {
             let name = SERVERS[index];
-            let hundred = fresh(rig, name, if rig.quick { 10 } else { 100 }, seconds)?;
+            let Some(hundred) = fresh(rig, name, if rig.quick { 10 } else { 100 }, seconds)? else { continue };
             if rig.quick {
                 let fared = &hundred.fared;
                 ensure!(fared.whole == 10 && fared.events as u64 == hundred.cycles, "{name}: {fared:?}");
@@ -120,7 +121,7 @@ pub fn run(rig: &Rig) -> Result<Outcome> {
             if rig.quick {
                 continue;
             }
-            let eight = fresh(rig, name, 600, seconds)?;
+            let Some(eight) = fresh(rig, name, 600, seconds)? else { continue };
             sheet.put(round, name, "600: CPU ms / MB", eight.cpu_ms_per_mb());
             sheet.put(round, name, "600: p99 us", eight.fared.p99_us);
             let (most, _) = largest(rig, name, seconds)?;

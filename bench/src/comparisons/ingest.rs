@@ -31,16 +31,16 @@ struct Taken {
 
 fn start(rig: &Rig, name: &str) -> Result<Option<Process>> {
     let core = rig.under_test;
-    Ok(Some(match name {
-        "micring ring, bare" => Process::peer("receive", "ring", core, &[])?,
-        "micring ring + engine" => Process::peer("receive", "engine", core, &[])?,
-        "micring serve" => Process::micring(core, &[])?,
+    Ok(match name {
+        "micring ring, bare" => Some(Process::peer("receive", "ring", core, &[])?),
+        "micring ring + engine" => Some(Process::peer("receive", "engine", core, &[])?),
+        "micring serve" => Some(Process::micring(core, &[])?),
         "python" => match &rig.python {
-            Some(python) => python.start("receive", core, &[])?,
-            None => return Ok(None),
+            Some(python) => rig.had(name, python.start("receive", core, &[])),
+            None => None,
         },
-        peer => Process::peer("receive", peer, core, &[])?,
-    }))
+        peer => rig.had(peer, Process::peer("receive", peer, core, &[])),
+    })
 }
 
 fn trial(rig: &Rig, name: &str, flood: Flood) -> Result<Option<Taken>> {

@@ -1,13 +1,13 @@
 //! The findings as one self-contained page with plots.
 
 use super::Findings;
-use super::json::deviations;
 use super::plot::{Axis, Plot, escaped};
+use super::series::Series;
 use super::table;
 use super::timeline::{Cell, Range};
 use crate::MICS;
 use crate::engine::figures::{Alignment, Buckets, Known, PAIRS};
-use crate::stats::stability::{Deviations, Stability};
+use crate::stats::stability::Deviations;
 
 /// Colours of microphones 0, 1, 2 and of the three pairs.
 const COLOURS: [&str; 3] = ["a", "b", "c"];
@@ -24,10 +24,8 @@ pub(super) fn page(findings: &Findings) -> String {
     out += include_str!("page.css");
     out += "</style></head><body>";
     out += &format!("<h1>Is the array in sync?</h1><p class=\"soft\">{}</p>", names.join(", "));
-    for file in &findings.files {
-        if let Some(warning) = &file.warning {
-            out += &format!("<p>{}: {}</p>", escaped(&file.name), escaped(warning));
-        }
+    for note in &findings.notes {
+        out += &format!("<p>{}</p>", escaped(note));
     }
     summary(&mut out, findings);
     delays(&mut out, findings);
@@ -218,8 +216,9 @@ fn stability(out: &mut String, findings: &Findings) {
     *out += "<p>Network jitter averages away: the Allan deviation falls as 1/time, the time deviation as 1/&radic;time. Where they turn \
              flat or rise, the clocks themselves wander. MTIE is the largest change of arrival time inside any stretch of that length, drift \
              included (NIST SP 1065, ITU-T G.810).</p>";
-    let mics: [_; MICS] = std::array::from_fn(|mic| deviations(findings, &findings.run.stability[mic]));
-    let pairs = findings.run.pair_stability.each_ref().map(|of: &Stability| deviations(findings, of));
+    let deviations = |of: &Series| of.deviations(findings.snapshot.server.sample_rate);
+    let mics = findings.run.stability.each_ref().map(deviations);
+    let pairs = findings.run.pair_stability.each_ref().map(deviations);
     type Pick = fn(&Deviations) -> f64;
     let kinds: [(&str, &'static str, Pick); 3] = [
         ("Allan deviation", "ratio", |at| at.adev),

@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::Findings;
 use crate::MICS;
+use crate::capture::{Census, Kinds};
 use crate::engine::figures::{Known, PAIRS};
 use crate::report;
-use crate::stats::stability::{Deviations, Stability};
+use crate::stats::stability::Deviations;
 
 /// The object, on one line, and a line end.
 pub(super) fn text(findings: &Findings) -> String {
@@ -33,6 +34,8 @@ fn recording(findings: &Findings) -> Value {
                 "file": file.name,
                 "bytes": file.bytes,
                 "warning": file.warning,
+                "datagrams": file.taken,
+                "frames": frames(&file.census),
                 "passed_over": {
                     "unknown_link": passed.unknown_link,
                     "not_ip": passed.not_ip,
@@ -54,28 +57,38 @@ fn recording(findings: &Findings) -> Value {
         "last_ns": last,
         "duration_s": run.stamps.map(|_| run.duration().as_secs_f64()),
         "cycle_frames": run.cycle_frames,
+        "notes": findings.notes,
         "other_ports": other_ports,
     })
 }
 
+/// What the frames of a file were.
+fn frames(census: &Census) -> Value {
+    let kinds = |kinds: &Kinds, name: fn(u16) -> String| -> Map<String, Value> {
+        let counts = kinds.iter().map(|(kind, count)| (name(kind), json!(count)));
+        counts.chain((kinds.others > 0).then(|| ("others".to_owned(), json!(kinds.others)))).collect()
+    };
+    json!({
+        "count": census.frames,
+        "link_types": kinds(&census.links, |link| link.to_string()),
+        "ether_types": kinds(&census.ether_types, |kind| format!("{kind:#06x}")),
+        "ip_protocols": kinds(&census.protocols, |protocol| protocol.to_string()),
+        "udp_ports": kinds(&census.udp_ports, |port| port.to_string()),
+        "cut_off": census.cut_off,
+    })
+}
+
 fn stability(findings: &Findings) -> Value {
-    let run = &findings.run;
+    let (run, rate) = (&findings.run, findings.snapshot.server.sample_rate);
     let mut object = Map::new();
     for mic in 0..MICS {
-        object.insert(format!("mic{mic}"), points(&deviations(findings, &run.stability[mic])));
+        object.insert(format!("mic{mic}"), points(&run.stability[mic].deviations(rate)));
     }
     for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
-        let figures = points(&deviations(findings, &run.pair_stability[pair]));
+        let figures = points(&run.pair_stability[pair].deviations(rate));
         object.insert(format!("mic{first}_vs_mic{second}"), figures);
     }
     Value::Object(object)
-}
-
-/// The figures of a stability at the cycle's length; none before a first cycle.
-pub(super) fn deviations(findings: &Findings, stability: &Stability) -> Vec<(f64, Deviations)> {
-    let Some(frames) = findings.run.cycle_frames.filter(|frames| *frames > 0) else { return Vec::new() };
-    let interval_s = f64::from(frames) / f64::from(findings.snapshot.server.sample_rate);
-    stability.deviations(interval_s).into_iter().map(|at| (at.samples as f64 * interval_s, at)).collect()
 }
 
 fn points(deviations: &[(f64, Deviations)]) -> Value {

@@ -2,27 +2,29 @@
 //!
 //! [`run`] takes the datagrams through virtual time and collects; [`json`], [`table`] and [`html`] say what was found. This
 //! file reads the files, tells how far it is, and decides what a broken file means: one that ends inside a record (the recorder was
-//! killed) is read up to there, with a warning; one that is corrupt is an error with its offset.
+//! killed) is read up to there, with a warning; one that is corrupt is an error with its offset. A file or a microphone of which there is
+//! nothing is said, with what the frames were.
 
 mod html;
 mod json;
 mod plot;
 mod run;
+mod series;
 mod steady;
 mod table;
 mod timeline;
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::recording::{self, FileRead, Recording};
 use crate::MICS;
-use crate::capture::{Datagrams, Fault, PassedOver, Seen};
+use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::window::WINDOW;
-use crate::report::{DriftFigures, ServerInfo, Snapshot, Totals};
+use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
 use run::Run;
 
 /// Records between two looks at the wall clock.
@@ -32,44 +34,45 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 /// What was found, for all three ways to tell it.
 pub(super) struct Findings {
-    pub files: Vec<FileFindings>,
+    pub files: Vec<FileRead>,
+    /// What is missing, in words.
+    pub notes: Vec<String>,
     pub run: Run,
     pub snapshot: Snapshot,
 }
 
-/// One file.
-pub(super) struct FileFindings {
-    pub name: String,
-    pub bytes: u64,
-    pub passed_over: PassedOver,
-    /// What is wrong with its end.
-    pub warning: Option<String>,
-}
-
-/// Analyses the files as one recording, in the order given.
+/// Analyses the files as one recording.
 ///
 /// # Errors
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let mut run = Run::new(args.engine.config(), args.mic_ports.map(|ports| ports.0));
+    let ports = args.mic_ports.map(|ports| ports.0);
+    let mut run = Run::new(args.engine.config(), ports);
     let mut past = Past::default();
-    let mut files = Vec::with_capacity(args.files.len());
-    for path in &args.files {
-        files.push(read(path, &mut run, &mut past, &mut progress)?);
+    let mut recording = Recording::open(&args.files, ports)?;
+    for records in 1u64.. {
+        match recording.next_seen()? {
+            None => break,
+            Some((_, Seen::Datagram(datagram))) => run.datagram(&datagram),
+            Some((file, Seen::Statistics(statistics))) => run.statistics(file, &statistics),
+            Some((_, Seen::Nothing)) => {}
+        }
+        past.observe(run.now(), || totals(&run));
+        if records.is_multiple_of(RECORDS_A_LOOK) {
+            progress.look(recording.position());
+        }
     }
     run.finish();
     progress.end();
+    let files = recording.into_files();
     if run.stamps.is_none() {
-        return Err(no_datagrams(&run, &files));
+        return Err(recording::nothing_found(&files, ports));
     }
-    for file in &files {
-        if let Some(warning) = &file.warning {
-            eprintln!("micring: {}: {warning}", file.name);
-        }
-    }
+    let notes = recording::notes(&files, run.engine.counters().mics.map(|mic| mic.received), ports);
+    notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
-    let findings = Findings { files, run, snapshot };
+    let findings = Findings { files, notes, run, snapshot };
     if let Some(path) = &args.html {
         std::fs::write(path, html::page(&findings))
             .map_err(|error| Failure::new(format_args!("cannot write {}: {error}", path.display())))?;
@@ -84,38 +87,6 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 
 /// Copies of the totals for the window of the last ten seconds.
 type Past = crate::engine::window::Past<Totals>;
-
-fn read(path: &Path, run: &mut Run, past: &mut Past, progress: &mut Progress) -> Result<FileFindings, Failure> {
-    let name = path.display().to_string();
-    let broken = |error: &dyn std::fmt::Display| Failure::new(format_args!("cannot read {name}: {error}"));
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(File::open(path).map_err(|error| broken(&error))?)
-    };
-    let mut datagrams = Datagrams::new(input).map_err(|error| broken(&error))?;
-    run.begin_file();
-    let mut warning = None;
-    for records in 1u64.. {
-        match datagrams.next_seen() {
-            Ok(None) => break,
-            Ok(Some(Seen::Datagram(datagram))) => run.datagram(&datagram),
-            Ok(Some(Seen::Statistics(statistics))) => run.statistics(&statistics),
-            Ok(Some(Seen::Nothing)) => {}
-            Err(error) if error.fault == Fault::Truncated => {
-                warning = Some(error.to_string());
-                break;
-            }
-            Err(error) => return Err(broken(&error)),
-        }
-        past.observe(run.now(), || totals(run));
-        if records.is_multiple_of(RECORDS_A_LOOK) {
-            progress.look(datagrams.position());
-        }
-    }
-    progress.file_done(datagrams.position());
-    Ok(FileFindings { name, bytes: datagrams.position(), passed_over: datagrams.passed_over(), warning })
-}
 
 fn totals(run: &Run) -> Totals {
     Totals { engine: *run.engine.counters(), ..Totals::default() }
@@ -133,22 +104,29 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
+    let mut health = HealthFigures::of(engine.health(), now);
+    if run.cut {
+        health = health.without_sound("the recording does not hold the samples whole");
+    }
     Snapshot {
         server: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
             uptime: duration,
+            run: None,
             core: None,
             clock: engine.clock_name(),
             hold: engine.hold(),
             sample_rate: engine.config().sample_rate,
+            chunks: std::array::from_fn(|mic| engine.chunk(mic)),
             kernel: "not known: from a recording".to_owned(),
         },
         buffer_packets: engine.history().buffer_packets().map(|count| count as u32),
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic)), engine.is_shared(), now),
+        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic)), engine.is_shared(), now).unless_wrong(&health),
         alignment: engine.alignment(now),
+        health,
         silent_for: std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival)),
         window_totals: past
             .then(now)
@@ -157,28 +135,11 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     }
 }
 
-fn no_datagrams(run: &Run, files: &[FileFindings]) -> Failure {
-    let mut ports: Vec<_> = run.elsewhere.iter().collect();
-    ports.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let link = files.iter().find_map(|file| file.passed_over.unknown_link_type);
-    if ports.is_empty() {
-        let why = link.map_or(String::new(), |link| format!(", and its link type {link} is not known"));
-        return Failure::new(format_args!("{}: no UDP datagram in it{why}", files[0].name));
-    }
-    let list: Vec<String> = ports.iter().take(6).map(|(port, count)| format!("{port} ({count})")).collect();
-    Failure::new(format_args!(
-        "{}: no datagram for a microphone; it holds UDP to ports {}: say which with --ports A,B,C",
-        files[0].name,
-        list.join(", ")
-    ))
-}
-
 /// A line on standard error, where that is a terminal.
 struct Progress {
     shown: bool,
     started: Instant,
     last: Instant,
-    done: u64,
     total: Option<u64>,
 }
 
@@ -187,7 +148,7 @@ impl Progress {
     fn new(files: &[PathBuf]) -> Progress {
         let sizes = files.iter().map(|path| path.metadata().ok().filter(|file| file.is_file()).map(|file| file.len()));
         let started = Instant::now();
-        Progress { shown: io::stderr().is_terminal(), started, last: started, done: 0, total: sizes.sum() }
+        Progress { shown: io::stderr().is_terminal(), started, last: started, total: sizes.sum() }
     }
 
     #[expect(clippy::disallowed_methods, reason = "see above")]
@@ -197,7 +158,7 @@ impl Progress {
             return;
         }
         self.last = now;
-        let done = self.done + position;
+        let done = position;
         let rate = done as f64 / (now - self.started).as_secs_f64();
         let megabytes = |bytes: f64| bytes / 1e6;
         let (done_mb, rate_mb) = (megabytes(done as f64), megabytes(rate));
@@ -217,10 +178,6 @@ impl Progress {
         };
         // A terminal that has gone takes nothing from the analysis.
         let _ = write!(io::stderr(), "\r{line:<78}");
-    }
-
-    fn file_done(&mut self, position: u64) {
-        self.done += position;
     }
 
     fn end(&self) {

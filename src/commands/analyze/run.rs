@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
+use super::series::Series;
 use super::steady::Steady;
 use super::timeline::Timeline;
 use crate::MICS;
@@ -16,7 +17,6 @@ use crate::cycle::{Clocks, Cycle};
 use crate::engine::figures::PAIRS;
 use crate::engine::skew::Placed;
 use crate::engine::{self, Config, Engine, Output, Verdict};
-use crate::stats::stability::Stability;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Files are in order but for this much: a capture on several cores, sockets read one after the other.
@@ -31,10 +31,8 @@ const MOST_GAPS: usize = 1_000;
 const MOST_PORTS: usize = 64;
 /// A cell of the timeline, to begin with: about a cycle.
 const FIRST_CELL: Span = Span::from_millis(12);
-/// So many of a microphone's newest packets may still be missing in its stability and come late: the engine keeps as many cycles.
-const MAY_COME: usize = 64;
-/// A longer hole in the positions says nothing more about stability.
-const LONGEST_HOLE: i64 = 10_000_000;
+/// So many of a microphone's newest arrivals are kept, on the clock that does not step: a cycle leaves within them.
+const MOST_ARRIVALS: usize = 1_024;
 
 /// Positions without samples when their cycle left; of neighbouring cycles, together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +55,8 @@ struct Phase {
     origin: Placed,
     /// Arrival minus sample time, from the origin.
     error_ns: f64,
+    /// Where it ends, on an axis that goes on across restarts and never goes back.
+    position: i64,
 }
 
 /// Ordered by stamp, then as they stood in the file.
@@ -73,9 +73,9 @@ struct Held {
 /// See the top of the file.
 pub struct Run {
     pub engine: Engine,
-    pub stability: [Stability; MICS],
+    pub stability: [Series; MICS],
     /// Of the second microphone's arrival against the first's.
-    pub pair_stability: [Stability; PAIRS.len()],
+    pub pair_stability: [Series; PAIRS.len()],
     pub timeline: Option<Timeline>,
     pub gaps: Vec<Gap>,
     pub gaps_not_listed: u64,
@@ -85,6 +85,8 @@ pub struct Run {
     pub stamps: Option<(KernelTime, KernelTime)>,
     /// Their virtual times, which no step of the clock moves.
     times: Option<(MonoTime, MonoTime)>,
+    /// Of some datagram not all bytes are in the file.
+    pub cut: bool,
     /// Datagrams to other ports.
     pub elsewhere: BTreeMap<u16, u64>,
     ports: Option<[u16; MICS]>,
@@ -101,10 +103,13 @@ pub struct Run {
     packet_frames: [i64; MICS],
     /// What each microphone's newest placed packet was, and its time error.
     phase: [Option<Phase>; MICS],
-    /// Time errors of each microphone's newest packets, up to that one: those on their way into its stability.
-    errors_s: [VecDeque<Option<f64>>; MICS],
+    /// Stamps of each microphone's newest packets, and what they were on the clock that does not step: once it has stepped, a stamp alone
+    /// no longer says.
+    arrivals: [VecDeque<(KernelTime, MonoTime)>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
+    /// Told by the file whose statistics came last, and by those before it.
+    drops_file: Option<usize>,
     drops_before: [u64; MICS],
     drops: [u64; MICS],
 }
@@ -124,6 +129,7 @@ impl Run {
             cycle_frames: None,
             stamps: None,
             times: None,
+            cut: false,
             elsewhere: BTreeMap::new(),
             ports,
             held: BinaryHeap::with_capacity(MOST_HELD + 1),
@@ -136,22 +142,16 @@ impl Run {
             gap_ends: [None; MICS],
             packet_frames: [0; MICS],
             phase: [None; MICS],
-            errors_s: Default::default(),
+            arrivals: std::array::from_fn(|_| VecDeque::with_capacity(MOST_ARRIVALS)),
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
+            drops_file: None,
             drops_before: [0; MICS],
             drops: [0; MICS],
         }
     }
 
-    /// A new file: drop counts begin anew.
-    pub fn begin_file(&mut self) {
-        for mic in 0..MICS {
-            self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
-        }
-    }
-
-    /// The next datagram of the file.
+    /// The next datagram.
     pub fn datagram(&mut self, datagram: &Datagram<'_>) {
         let Some(mic) = datagram.microphone(self.ports) else {
             let port = datagram.to.port();
@@ -168,6 +168,7 @@ impl Run {
             self.newest = None;
         }
         self.newest = Some(self.newest.map_or(stamp, |newest| newest.max(stamp)));
+        self.cut |= datagram.bytes.len() < datagram.len;
         let bytes = self.payload(datagram);
         self.order += 1;
         let held = Held { stamp, order: self.order, mic, from: datagram.from, bytes, len: datagram.len };
@@ -181,9 +182,16 @@ impl Run {
         }
     }
 
-    /// Interface statistics of the file: what the kernel dropped, and steps of the clock.
-    pub fn statistics(&mut self, statistics: &Statistics<'_>) {
+    /// Interface statistics of a file: what the kernel dropped, and steps of the clock.
+    pub fn statistics(&mut self, file: usize, statistics: &Statistics<'_>) {
+        if self.drops_file.replace(file) != Some(file) {
+            self.begin_counts();
+        }
         if let Some(mic) = statistics.mic {
+            if statistics.dropped.is_some_and(|dropped| dropped < self.drops[mic]) {
+                // Another recording joined to the first.
+                self.begin_counts();
+            }
             self.drops[mic] = statistics.dropped.unwrap_or(self.drops[mic]);
             self.engine.note_kernel_drops(mic, self.drops_before[mic] + self.drops[mic]);
         }
@@ -197,13 +205,18 @@ impl Run {
         }
     }
 
+    /// Drop counts begin anew.
+    fn begin_counts(&mut self) {
+        for mic in 0..MICS {
+            self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
+        }
+    }
+
     /// The end of the recording: what is still open leaves, as it would have a little later.
     pub fn finish(&mut self) {
         self.flush();
         self.serve_timeouts(self.now + Span::from_secs(1));
-        for (stability, errors_s) in self.stability.iter_mut().zip(&mut self.errors_s) {
-            errors_s.drain(..).for_each(|error_s| stability.push(error_s));
-        }
+        self.stability.iter_mut().chain(&mut self.pair_stability).for_each(Series::finish);
         self.follow_drift();
     }
 
@@ -228,7 +241,13 @@ impl Run {
         let Some(Reverse(held)) = self.held.pop() else { return };
         let first = self.stamps.map_or(held.stamp, |(first, _)| first);
         self.stamps = Some((first, held.stamp));
-        let at = self.steady.to_mono(held.stamp).max(self.now);
+        let arrival = self.steady.to_mono(held.stamp);
+        let arrivals = &mut self.arrivals[held.mic];
+        if arrivals.len() == MOST_ARRIVALS {
+            arrivals.pop_front();
+        }
+        arrivals.push_back((held.stamp, arrival));
+        let at = arrival.max(self.now);
         self.times = Some((self.times.map_or(at, |(first, _)| first), at));
         self.serve_timeouts(at);
         self.turn(at);
@@ -276,19 +295,17 @@ impl Run {
     }
 
     fn cycle(&mut self, cycle: &Cycle) {
-        let frames = i64::from(*self.cycle_frames.get_or_insert(cycle.frames));
+        self.cycle_frames.get_or_insert(cycle.frames);
         let expected = *self.next_frame.get_or_insert(cycle.first_frame);
         let skipped = cycle.first_frame - expected;
         if skipped > 0 {
             self.gap(None, expected, skipped, cycle.emitted);
             self.gap_ends = [Some(cycle.first_frame); MICS];
-            for _ in 0..(skipped / frames).min(LONGEST_HOLE) {
-                self.pair_stability.iter_mut().for_each(|stability| stability.push(None));
-            }
         }
         self.next_frame = Some(cycle.first_frame + i64::from(cycle.frames));
 
-        let arrivals = cycle.arrival.map(|stamp| stamp.map(|stamp| self.steady.to_mono(stamp)));
+        let arrivals: [Option<MonoTime>; MICS] =
+            std::array::from_fn(|mic| cycle.arrival[mic].map(|stamp| self.arrival(mic, stamp)));
         let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
         let shared = self.engine.is_shared();
         let errors = self.phase.map(|phase| phase.map(|phase| phase.error_ns));
@@ -308,7 +325,10 @@ impl Run {
             let difference_s = skews[pair].and_then(|skew| {
                 if shared { Some(skew.as_secs_f64()) } else { Some((errors[second]? - errors[first]?) / 1e9) }
             });
-            self.pair_stability[pair].push(difference_s);
+            let frames = i64::from(cycle.frames);
+            if let Some(difference_s) = difference_s {
+                self.pair_stability[pair].push(cycle.first_frame.0 + frames, frames, difference_s);
+            }
         }
         for mic in 0..MICS {
             let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
@@ -343,33 +363,23 @@ impl Run {
         };
         self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
         let frames = self.packet_frames[mic].max(1);
-        let ahead = same_axis.map_or(1, |before| (placed.end - before.placed.end) / frames);
-        if placed.late && ahead <= 0 {
+        let step = same_axis.map_or(frames, |before| placed.end - before.placed.end);
+        let position = before.map_or(0, |before| before.position);
+        if placed.late && step <= 0 {
             // Packets behind it were placed before: it is missing among them.
-            let errors_s = &mut self.errors_s[mic];
-            let place = usize::try_from(-ahead).ok().and_then(|behind| errors_s.len().checked_sub(1 + behind));
-            if let Some(missing @ None) = place.and_then(|place| errors_s.get_mut(place)) {
-                *missing = Some(error_ns / 1e9);
-            }
+            self.stability[mic].push(position + step, frames, error_ns / 1e9);
             return;
         }
-        self.phase[mic] = Some(Phase { placed, origin, error_ns });
         // Positions go back when an insertion is taken back; time does not.
-        for _ in 1..ahead.min(LONGEST_HOLE) {
-            self.push_error(mic, None);
-        }
-        self.push_error(mic, Some(error_ns / 1e9));
+        let position = position + if step > 0 { step } else { frames };
+        self.phase[mic] = Some(Phase { placed, origin, error_ns, position });
+        self.stability[mic].push(position, frames, error_ns / 1e9);
     }
 
-    /// The next packet of a microphone, `None` while it is missing.
-    fn push_error(&mut self, mic: usize, error_s: Option<f64>) {
-        let errors_s = &mut self.errors_s[mic];
-        if errors_s.len() == MAY_COME
-            && let Some(oldest) = errors_s.pop_front()
-        {
-            self.stability[mic].push(oldest);
-        }
-        errors_s.push_back(error_s);
+    /// When a packet of `mic` with this stamp arrived.
+    fn arrival(&self, mic: usize, stamp: KernelTime) -> MonoTime {
+        let known = self.arrivals[mic].iter().rev().find(|(other, _)| *other == stamp);
+        known.map_or_else(|| self.steady.to_mono(stamp), |(_, arrival)| *arrival)
     }
 
     fn error_ns(&self, origin: Placed, placed: Placed) -> f64 {

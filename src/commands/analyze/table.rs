@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use super::Findings;
-use super::json::{deviations, or_dash};
+use super::json::or_dash;
+use super::series::Series;
 use crate::MICS;
-use crate::engine::figures::{Distribution, Known, PAIRS};
+use crate::engine::figures::{Distribution, Known, MicCounters, PAIRS};
+use crate::engine::health::rates::Rate;
 use crate::report::Drift;
-use crate::stats::stability::Stability;
 use crate::time::Span;
 
 /// Gaps shown; the rest is counted.
@@ -44,6 +45,9 @@ fn head(out: &mut String, findings: &Findings) {
                 line!(out, "  passed over: {count} {what}");
             }
         }
+        if file.taken == 0 {
+            line!(out, "  nothing for a microphone: {}", file.census.describe());
+        }
     }
     let server = &findings.snapshot.server;
     let cycles = &findings.snapshot.totals.engine.cycles;
@@ -69,8 +73,12 @@ fn mics(out: &mut String, findings: &Findings) {
     };
     let counters = &snapshot.totals.engine.mics;
     row("packets received", counters.map(|mic| mic.received.to_string()));
-    row("lost (inferred)", counters.map(|mic| mic.lost.to_string()));
-    row("  of all", counters.map(|mic| share(mic.lost, mic.lost + mic.received)));
+    let told = |mic: usize| snapshot.health.disagreements[mic].is_none();
+    let lost = |show: fn(&MicCounters) -> String| {
+        std::array::from_fn(|mic| if told(mic) { show(&counters[mic]) } else { "-".to_owned() })
+    };
+    row("lost (inferred)", lost(|mic| mic.lost.to_string()));
+    row("  of all", lost(|mic| share(mic.lost, mic.lost + mic.received)));
     row("dropped by the kernel", counters.map(|mic| mic.kernel_dropped.to_string()));
     row("late", counters.map(|mic| mic.late.to_string()));
     row("duplicate", counters.map(|mic| mic.duplicate.to_string()));
@@ -83,7 +91,14 @@ fn mics(out: &mut String, findings: &Findings) {
     row("delay variation (RFC 5481) p50, us", variation.map(|d| or_dash(d, |d| us(d.p50))));
     row("  p99", variation.map(|d| or_dash(d, |d| us(d.p99))));
     row("  max", variation.map(|d| or_dash(d, |d| us(d.max))));
+    let rate = |rate: Known<Rate>| or_dash(rate, |rate| format!("{:.0} +-{:.0}", rate.hz, rate.uncertainty_hz));
+    row("samples a second, by arrivals", snapshot.health.rates.map(rate));
     row("drift against the host, ppm", snapshot.drift.mics.each_ref().map(drift));
+    for (mic, faults) in snapshot.health.faults.iter().enumerate() {
+        for fault in faults {
+            line!(out, "  mic {mic} {}: {}: {}", fault.kind.name(), fault.evidence, fault.next_step);
+        }
+    }
     for (mic, drift) in snapshot.drift.mics.iter().enumerate() {
         if let Err(reason) = drift {
             line!(out, "  drift of mic {mic} unknown: {reason}");
@@ -125,8 +140,8 @@ fn pairs(out: &mut String, findings: &Findings) {
 
 fn stability(out: &mut String, findings: &Findings) {
     let run = &findings.run;
-    let mut table = |name: &str, stability: &Stability| {
-        let deviations = deviations(findings, stability);
+    let mut table = |name: &str, stability: &Series| {
+        let deviations = stability.deviations(findings.snapshot.server.sample_rate);
         if deviations.is_empty() {
             return;
         }

@@ -102,6 +102,11 @@ impl<T> Merge<T> {
         self.late || self.oldest().is_some()
     }
 
+    /// While it is behind: all that arrived up to there has left; `None` while not even that is known.
+    pub fn complete_until(&self) -> Option<KernelTime> {
+        self.limit.filter(|limit| *limit > NEVER)
+    }
+
     /// The next that may leave, oldest first.
     pub fn next(&mut self) -> Option<(usize, KernelTime, T)> {
         let (stamp, mic) = self.oldest().filter(|(stamp, _)| self.limit.is_none_or(|limit| *stamp <= limit))?;
@@ -122,6 +127,19 @@ mod tests {
 
     fn at(us: i64) -> KernelTime {
         KernelTime::from_nanos(us * 1_000)
+    }
+
+    #[test]
+    fn beside_a_socket_that_is_behind_time_has_passed_as_far_as_it_was_read() {
+        let mut merge = Merge::new(64);
+        merge.push(1, at(900), 0);
+        merge.ended(2);
+        settle(&mut merge);
+        assert_eq!(merge.complete_until(), None, "nothing is known of mic 2 yet");
+        (0..FAIR_SHARE as i64).for_each(|n| merge.push(2, at(100 + n), 1));
+        merge.push(1, at(950), 0);
+        let (behind, _) = settle(&mut merge);
+        assert_eq!((behind, merge.complete_until()), (true, Some(at(131))));
     }
 
     fn settle_as(merge: &mut Merge<u32>, noted: Noted) -> (bool, Vec<u32>) {

@@ -17,7 +17,7 @@ mod view;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::sys::host::{self, Signals};
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
-use crate::sys::udp::MicSocket;
+use crate::sys::udp::{self, MicSocket};
 use record::Recording;
 use turn::Loop;
 
@@ -77,18 +77,28 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     ring.listen(listener);
     ring.watch(signals);
 
-    let engine = Engine::new(args.engine.config());
-    let server = Server::new(args.web.config(http, token));
+    // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
+    let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
+    let engine = Engine::new(args.engine.config()).numbered_from(first_id);
+    let server = Server::new(args.web.config(http, token)).numbered_from(first_id);
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());
     let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);
     run.probe().map_err(|error| ring_failure(&error))?;
     if let Some(recording) = recording {
-        run.record(recording);
         if let Some(folder) = &args.record.record {
-            let megabytes = args.record.record_max_bytes / 1_000_000;
-            run.say(format_args!("recording into {}, {megabytes} MB at most, the oldest go first", folder.display()));
+            let megabytes = args.record.record_max_bytes as f64 / 1e6;
+            let whose = if recording.alone { "" } else { " of its own (what else is there may be another server's)" };
+            run.say(format_args!(
+                "recording into {}, {megabytes} MB{whose} at most, the oldest go first",
+                folder.display()
+            ));
         }
+        run.record(recording);
+    }
+    if args.udp_bind.is_multicast() {
+        let on = args.udp_interface.as_deref().unwrap_or("the interface that its route names");
+        run.say(format_args!("joined the group {} on {on}", args.udp_bind));
     }
     if args.engine.resample && args.engine.clock == ClockChoice::Shared {
         run.say("--resample does nothing beside --clock shared: there all channels have one clock");
@@ -158,14 +168,48 @@ fn once_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
+    let interface = match &args.udp_interface {
+        Some(name) => Some(udp::interface_index(name).map_err(|error| {
+            Failure::new(format_args!("cannot listen on {name} (--udp-interface): {}: see `ip link`", plain(&error)))
+        })?),
+        None => None,
+    };
     let mut sockets = Vec::with_capacity(MICS);
     for (mic, &port) in args.mic_ports.0.iter().enumerate() {
-        let address = SocketAddr::new(args.udp_bind, port);
-        let socket = once_free(|| MicSocket::bind(address, RECEIVE_BUFFER))
-            .map_err(|error| Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}", plain(&error))))?;
+        let address = match args.udp_bind {
+            IpAddr::V6(group) if group.is_multicast() => {
+                SocketAddrV6::new(group, port, 0, interface.unwrap_or(0)).into()
+            }
+            other => SocketAddr::new(other, port),
+        };
+        let socket = once_free(|| MicSocket::bind(address, RECEIVE_BUFFER)).map_err(|error| {
+            let next = bind_advice(address, interface, &error);
+            Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}{next}", plain(&error)))
+        })?;
+        if address.ip().is_multicast() {
+            socket.join(interface).map_err(|error| {
+                let next = bind_advice(address, interface, &error);
+                let group = address.ip();
+                Failure::new(format_args!("cannot join the group {group} (mic {mic}): {}{next}", plain(&error)))
+            })?;
+        }
         sockets.push(socket);
     }
     Ok(sockets.try_into().unwrap_or_else(|_| unreachable!("one socket a microphone")))
+}
+
+/// What to do about a group that cannot be had.
+fn bind_advice(address: SocketAddr, interface: Option<u32>, error: &io::Error) -> &'static str {
+    match (error.raw_os_error(), interface) {
+        (Some(libc::ENODEV), None) => {
+            ": no route leads to it: name the interface that the microphones are on, --udp-interface"
+        }
+        // RFC 4291 2.7: the scope of an IPv6 group may be a single link.
+        (Some(libc::EINVAL), None) if address.is_ipv6() && address.ip().is_multicast() => {
+            ": is it a group of one link? Name the interface, --udp-interface"
+        }
+        _ => "",
+    }
 }
 
 /// The machine-readable line on standard output.

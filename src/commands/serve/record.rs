@@ -13,7 +13,7 @@ use crate::commands::Failure;
 use crate::cycle::Clocks;
 use crate::engine::Engine;
 use crate::report::RecordingFigures;
-use crate::sys::file::FileOp;
+use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
 use crate::sys::ring::{MicDatagram, Ring};
 use crate::time::{KernelTime, MonoTime};
@@ -22,6 +22,9 @@ use crate::time::{KernelTime, MonoTime};
 pub(super) struct Recording {
     recorder: Recorder,
     finishing: bool,
+    /// Nobody else wrote into the folder when this began, so that all files there are ours to keep within the bound.
+    pub alone: bool,
+    _folder: SharedFolder,
 }
 
 impl Recording {
@@ -33,10 +36,10 @@ impl Recording {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
-        let stored = recordings(folder).map_err(failure)?;
         // Rather now than in a log line that nobody reads.
-        let probe = folder.join(format!(".micring-{}", std::process::id()));
-        fs::File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(failure)?;
+        may_write(folder).map_err(failure)?;
+        let (held, stored) = SharedFolder::enter(folder, || recordings(folder)).map_err(failure)?;
+        let alone = stored.is_some();
         host::survive_file_size_limit();
         let settings = Settings {
             folder: folder.clone(),
@@ -45,8 +48,9 @@ impl Recording {
             rotate_age: args.record_rotate_age,
             max_bytes: args.record_max_bytes,
         };
-        let recorder = Recorder::new(settings, mics, host::kernel_release(), stored, host::clocks());
-        Ok(Some(Recording { recorder, finishing: false }))
+        let recorder =
+            Recorder::new(settings, mics, host::kernel_release(), stored.unwrap_or_default(), host::clocks());
+        Ok(Some(Recording { recorder, finishing: false, alone, _folder: held }))
     }
 
     pub fn datagram(
@@ -127,7 +131,11 @@ fn recordings(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("micring-") && name.ends_with(".pcapng") {
-            found.push((entry.path(), entry.metadata()?.len()));
+            let metadata = entry.metadata()?;
+            // A link or a folder of that name is nothing that we wrote.
+            if metadata.is_file() {
+                found.push((entry.path(), metadata.len()));
+            }
         }
     }
     // The name begins with the time.

@@ -32,6 +32,8 @@ const STATISTICS: Span = Span::from_secs(10);
 const OFFSETS: Span = Span::from_secs(1);
 /// An operation that failed is tried again after this.
 const RETRY: Span = Span::from_secs(1);
+/// Old recordings that may be queued for removal at a time: in front of a chunk, so many file operations.
+const REMOVALS: usize = 16;
 /// Block heads, rebuilt headers and padding around a payload, at most.
 const BLOCK: usize = 32 + 48 + 4;
 
@@ -43,7 +45,7 @@ pub(super) struct Settings {
     pub snap: Option<u32>,
     pub rotate_bytes: u64,
     pub rotate_age: Span,
-    /// Of all recordings in the folder; the oldest are removed to stay within.
+    /// Of all recordings that are this one's to keep; the oldest are removed to stay within.
     pub max_bytes: u64,
 }
 
@@ -83,6 +85,8 @@ pub(super) struct Recorder {
     ops: VecDeque<Op>,
     filling: Chunk,
     spare: Vec<Vec<u8>>,
+    /// Removals in `ops`.
+    removals: usize,
     /// Bytes in `filling`, in `ops` and in flight.
     queued: usize,
     busy: bool,
@@ -125,6 +129,7 @@ impl Recorder {
             ops: VecDeque::with_capacity(2 * QUEUE / CHUNK),
             filling: Chunk::default(),
             spare: Vec::new(),
+            removals: 0,
             queued: 0,
             busy: false,
             in_flight: None,
@@ -231,7 +236,10 @@ impl Recorder {
                 FileOp::Write { bytes: chunk.bytes, from: 0 }
             }
             Op::Close => FileOp::Close,
-            Op::Unlink(path) => FileOp::Unlink(c_path(&path)),
+            Op::Unlink(path) => {
+                self.removals -= 1;
+                FileOp::Unlink(c_path(&path))
+            }
         })
     }
 
@@ -467,10 +475,13 @@ impl Recorder {
         }
     }
 
-    /// Removes the oldest recordings beyond the bound of the folder.
+    /// Removes the oldest recordings beyond the bound of the folder: a few at a time, since what is recorded waits behind them.
     fn make_room(&mut self) {
         let current = self.current.as_ref().map_or(0, |file| file.bytes);
-        while let Some(path) = self.shelf.beyond_bound(current) {
+        while self.removals < REMOVALS
+            && let Some(path) = self.shelf.beyond_bound(current)
+        {
+            self.removals += 1;
             self.ops.push_back(Op::Unlink(path));
         }
     }

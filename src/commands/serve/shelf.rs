@@ -10,13 +10,16 @@ pub(super) struct Shelf {
     folder: PathBuf,
     max_bytes: u64,
     stored: VecDeque<(PathBuf, u64)>,
+    /// The sizes of all that is stored, so that no packet has to look at every file.
+    bytes: u64,
     number: u32,
 }
 
 impl Shelf {
     /// `stored`: what is in the folder already, oldest first, with sizes.
     pub fn new(folder: PathBuf, max_bytes: u64, stored: Vec<(PathBuf, u64)>) -> Shelf {
-        Shelf { folder, max_bytes, stored: stored.into(), number: 0 }
+        let bytes = stored.iter().map(|(_, bytes)| bytes).sum();
+        Shelf { folder, max_bytes, stored: stored.into(), bytes, number: 0 }
     }
 
     /// A file larger than half of the bound would leave no room for the one before it.
@@ -36,7 +39,9 @@ impl Shelf {
         let stem = name.rsplit_once('-').map_or(&*name, |(stem, _)| stem);
         self.number += 1;
         let path = self.folder.join(format!("{stem}-{:04}.pcapng", self.number));
-        if let Some((stored, _)) = self.stored.iter_mut().rev().find(|(stored, _)| stored == taken) {
+        // It is one of our own names, and those are the newest.
+        let own = self.stored.iter_mut().rev().take(self.number as usize);
+        if let Some((stored, _)) = own.into_iter().find(|(stored, _)| stored == taken) {
             stored.clone_from(&path);
         }
         path
@@ -44,16 +49,18 @@ impl Shelf {
 
     /// A recording is complete.
     pub fn add(&mut self, path: PathBuf, bytes: u64) {
+        self.bytes += bytes;
         self.stored.push_back((path, bytes));
     }
 
     /// The oldest recording, if it has to go: beside it and the others, `current` bytes are being written.
     pub fn beyond_bound(&mut self, current: u64) -> Option<PathBuf> {
-        let total = current + self.stored.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        if total <= self.max_bytes {
+        if current + self.bytes <= self.max_bytes {
             return None;
         }
-        self.stored.pop_front().map(|(path, _)| path)
+        let (path, bytes) = self.stored.pop_front()?;
+        self.bytes -= bytes;
+        Some(path)
     }
 }
 
@@ -97,5 +104,18 @@ mod tests {
         assert_eq!(shelf.beyond_bound(61), Some("/r/a".into()));
         assert_eq!(shelf.beyond_bound(61), Some("/r/b".into()));
         assert_eq!(shelf.beyond_bound(61), None);
+    }
+
+    #[test]
+    fn what_is_added_counts_once_whatever_it_is_called() {
+        let mut shelf = Shelf::new("/r".into(), 100, vec![("/r/micring-a-0001.pcapng".into(), 40)]);
+        let taken = shelf.next(KernelTime::from_nanos(0));
+        shelf.add(taken.clone(), 50);
+        let path = shelf.instead_of(&taken);
+        assert_eq!(shelf.beyond_bound(10), None);
+        assert_eq!(shelf.beyond_bound(11), Some("/r/micring-a-0001.pcapng".into()));
+        assert_eq!(shelf.beyond_bound(50), None);
+        assert_eq!(shelf.beyond_bound(51), Some(path));
+        assert_eq!(shelf.beyond_bound(1 << 40), None);
     }
 }

@@ -3,10 +3,11 @@
 //! 1. wait in the ring (or only look: while a socket is behind, HTTP has work left, or always with `--busy-poll`);
 //! 2. read the clocks once;
 //! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
-//! 4. feed timers, once nothing older can still come;
-//! 5. feed HTTP, at most [`HTTP_SHARE`] actions and [`HTTP_BYTES`], so that no load of it delays audio;
+//! 4. feed timers: time has passed as far as nothing older can still come;
+//! 5. feed HTTP, at most [`TAKEN_SHARE`] completions, [`HTTP_SHARE`] actions and [`HTTP_BYTES`], so that no load of it delays audio;
 //! 6. hand over log lines and what is recorded; all that was queued is submitted by the next turn's wait.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 
@@ -31,6 +32,9 @@ use crate::time::{KernelTime, MonoTime, Span};
 /// beside none with 16 and with 48 of them (p99), where 900 in one batch cost 8 ms; and 48 serve a tenth more subscribers (bench,
 /// `fanout`).
 const HTTP_SHARE: usize = 48;
+/// HTTP completions taken in a turn: of what a turn asks for at most, and as much again of new connections and requests, so that no
+/// backlog grows. Each costs about a microsecond.
+const TAKEN_SHARE: usize = 2 * HTTP_SHARE;
 /// Bytes that these may send: a piece of a download costs as much as eight events.
 const HTTP_BYTES: usize = 512 << 10;
 /// Rounds of arm, enter and reap a turn, at most; what is still uncertain then waits for the next turn.
@@ -74,12 +78,17 @@ pub(super) struct Loop {
     recording: Option<Recording>,
     merge: Merge<MicDatagram>,
     completions: Vec<Completion>,
-    /// HTTP's completions of this turn, fed after the microphones.
-    web: Vec<Completion>,
+    /// The program's own completions of this turn: signals, log, recording. A few.
+    own: Vec<Completion>,
+    /// HTTP's completions, fed after the microphones, a share of them a turn.
+    web: VecDeque<Completion>,
     /// Which connection of the server a connection of the ring is, and back; by slot.
     conn_of: Vec<ConnId>,
     handle_of: Vec<Handle>,
-    starved: Vec<Handle>,
+    /// Connections that found no buffer to receive into.
+    starved: VecDeque<Handle>,
+    /// A listener's event is in the submission queue.
+    handing: bool,
     rearm_at: [Option<MonoTime>; MICS],
     failing: [bool; MICS],
     accept_at: Option<MonoTime>,
@@ -104,10 +113,12 @@ impl Loop {
             recording: None,
             merge: Merge::new(usize::from(RingOptions::default().mic_buffers)),
             completions: Vec::with_capacity(8192),
-            web: Vec::with_capacity(1024),
+            own: Vec::with_capacity(8),
+            web: VecDeque::with_capacity(1024),
             conn_of: Vec::new(),
             handle_of: Vec::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            handing: false,
             rearm_at: [None; MICS],
             failing: [false; MICS],
             accept_at: None,
@@ -165,6 +176,10 @@ impl Loop {
 
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
+        // The kernel closes what is open with the process, and would end a half answer like a whole one.
+        for id in self.server.unfinished() {
+            self.ring.reset(self.handle_of[id.slot as usize]);
+        }
         if let Some(line) = self.recording.as_ref().and_then(Recording::unwritten) {
             self.log.line(&line);
             let until = host::mono() + LAST_WORDS;
@@ -188,8 +203,8 @@ impl Loop {
 
     /// One turn; `false` when it was the last.
     fn turn(&mut self) -> io::Result<bool> {
-        // 1. Wait.
-        if self.spin || self.behind || self.server.has_work() {
+        // 1. Wait. Not with an event among what is submitted: when the kernel has it is to be known.
+        if self.spin || self.behind || self.handing || self.has_web_work() {
             self.ring.poll()?;
         } else {
             let now = host::mono();
@@ -199,6 +214,9 @@ impl Loop {
 
         // 2. and 3. Clocks and datagrams; in rounds, while an older datagram may be missing beside a newer one.
         let mut clocks = self.round();
+        if std::mem::take(&mut self.handing) {
+            self.shared.handed(&mut self.engine, clocks);
+        }
         for _ in 1..ROUNDS {
             if !self.behind {
                 break;
@@ -207,11 +225,13 @@ impl Loop {
             clocks = self.round();
         }
 
-        // 4. Timers: time has passed for the engine only when all that arrived before is in.
+        // 4. Timers: for the engine time has passed only as far as all that arrived before is in.
         if !self.behind {
             self.engine.handle_timeout();
-            self.drain_engine(clocks);
+        } else if let Some(stamp) = self.merge.complete_until() {
+            self.engine.handle_timeout_as_of(stamp);
         }
+        self.drain_engine(clocks);
         self.rearm(clocks.mono);
         self.notify.feed(clocks.mono);
         self.shared.observe(clocks, self.log.dropped());
@@ -220,7 +240,8 @@ impl Loop {
             self.shared.totals(&self.engine, &self.ring)
         });
 
-        // 5. HTTP.
+        // 5. Signals, what the disk and standard error took, and HTTP.
+        self.feed_own(clocks);
         self.feed_http(clocks);
 
         // 6. What is recorded, and log lines; the next wait submits.
@@ -242,7 +263,7 @@ impl Loop {
         let pending = self.ring.has_pending_work();
         let (clocks, bracket) = host::clocks_within();
         let mut heard = [false; MICS];
-        let web = self.web.len();
+        let mut others = 0;
         self.engine.begin_turn_read_within(clocks, bracket);
         if let Some(recording) = &mut self.recording {
             recording.observe(&self.engine, self.shared.drops.map(Drops::total), clocks);
@@ -277,7 +298,14 @@ impl Loop {
                     }
                     self.failing[mic] |= error;
                 }
-                other => self.web.push(other),
+                Completion::Signal | Completion::LogWritten(_) | Completion::FileDone { .. } => {
+                    others += 1;
+                    self.own.push(completion);
+                }
+                _ => {
+                    others += 1;
+                    self.web.push_back(completion);
+                }
             }
         }
         if let Some(mic) = self.shared.unstamped.take()
@@ -287,7 +315,7 @@ impl Loop {
             self.log
                 .line(&format!("mic {mic}: a datagram came without a kernel timestamp; it was not placed (counted)"));
         }
-        let carried_out = self.web.len() - web + heard.into_iter().filter(|&heard| heard).count();
+        let carried_out = others + heard.into_iter().filter(|&heard| heard).count();
         let noted = match (pending, carried_out < ENTER_SHARE) {
             (false, true) => Noted::Nothing,
             (true, true) => Noted::Since,
@@ -335,7 +363,9 @@ impl Loop {
                 Output::Cycle(cycle) => {
                     let view = view!(self, clocks);
                     self.server.publish_cycle(&cycle, clocks, &view);
-                    self.shared.emitted(&cycle);
+                    if self.server.wants_cycles() {
+                        self.shared.emitted(&cycle);
+                    }
                 }
                 Output::Log(line) if line.starts_with('[') => self.log.verbatim(line),
                 Output::Log(line) => self.log.line(&line),
@@ -362,13 +392,52 @@ impl Loop {
         }
     }
 
+    fn feed_own(&mut self, clocks: Clocks) {
+        let mut own = std::mem::take(&mut self.own);
+        for completion in own.drain(..) {
+            match completion {
+                Completion::Signal => self.signalled(clocks),
+                Completion::LogWritten(result) => self.log.written(result),
+                Completion::FileDone { op, result } => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.done(op, result, clocks.mono);
+                    }
+                }
+                other => unreachable!("no other completion is the program's own: {other:?}"),
+            }
+        }
+        self.own = own;
+    }
+
+    fn signalled(&mut self, clocks: Clocks) {
+        let Some(signal) = self.ring.signal().filter(|_| self.stop_at.is_none()) else { return };
+        let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
+        self.log.line(&format!("{name}: ending streams"));
+        self.notify.say("STOPPING=1");
+        self.ring.stop_accepting();
+        self.server.begin_shutdown();
+        self.stop_at = Some(clocks.mono + SHUTDOWN);
+        if let Some(recording) = &mut self.recording {
+            recording.finish(clocks);
+        }
+    }
+
+    /// Whether HTTP has something to do before anything completes.
+    fn has_web_work(&self) -> bool {
+        self.server.has_work() || !self.web.is_empty() || !self.starved.is_empty()
+    }
+
     fn feed_http(&mut self, clocks: Clocks) {
-        let mut web = std::mem::take(&mut self.web);
-        for completion in web.drain(..) {
+        for _ in 0..TAKEN_SHARE {
+            let Some(completion) = self.web.pop_front() else { break };
             self.feed_web(completion, clocks);
         }
-        self.web = web;
-        for handle in std::mem::take(&mut self.starved) {
+        if !self.server.wants_cycles() {
+            self.shared.nobody_listens();
+        }
+        // Where all buffers are out, what fills them waits in `web`.
+        for _ in 0..self.ring.free_to_receive().min(HTTP_SHARE) {
+            let Some(handle) = self.starved.pop_front() else { break };
             self.ring.receive(handle);
         }
         self.server.handle_timeout(clocks);
@@ -386,13 +455,14 @@ impl Loop {
                 Action::Recv(id) => self.ring.receive(self.handle_of[id.slot as usize]),
                 Action::Send(id, piece) => {
                     bytes += piece.len();
+                    self.handing |= self.server.streams_cycles(id);
                     self.ring.send(self.handle_of[id.slot as usize], piece);
                 }
                 Action::Shutdown(id) => self.ring.shutdown(self.handle_of[id.slot as usize]),
                 Action::Close(id) => self.ring.close(self.handle_of[id.slot as usize]),
+                Action::Reset(id) => self.ring.reset(self.handle_of[id.slot as usize]),
             }
         }
-        self.shared.handed(&mut self.engine);
     }
 
     fn feed_web(&mut self, completion: Completion, clocks: Clocks) {
@@ -414,36 +484,13 @@ impl Loop {
                 self.ring.recycle_received(lease);
             }
             Completion::Finished(handle) => self.server.receive(self.conn_of[handle.slot as usize], &[], clocks),
-            Completion::Starved(handle) => self.starved.push(handle),
+            Completion::Starved(handle) => self.starved.push_back(handle),
             Completion::Failed { handle, .. } => {
                 self.server.failed(self.conn_of[handle.slot as usize]);
                 self.ring.close(handle);
             }
             Completion::Sent { handle, count } => self.server.sent(self.conn_of[handle.slot as usize], count, clocks),
-            Completion::Signal => {
-                if let Some(signal) = self.ring.signal()
-                    && self.stop_at.is_none()
-                {
-                    let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
-                    self.log.line(&format!("{name}: ending streams"));
-                    self.notify.say("STOPPING=1");
-                    self.ring.stop_accepting();
-                    self.server.begin_shutdown();
-                    self.stop_at = Some(clocks.mono + SHUTDOWN);
-                    if let Some(recording) = &mut self.recording {
-                        recording.finish(clocks);
-                    }
-                }
-            }
-            Completion::LogWritten(result) => self.log.written(result),
-            Completion::FileDone { op, result } => {
-                if let Some(recording) = &mut self.recording {
-                    recording.done(op, result, clocks.mono);
-                }
-            }
-            Completion::Datagram(_) | Completion::MicEnded { .. } => {
-                unreachable!("microphones are fed before HTTP, in the round that reaped them")
-            }
+            other => unreachable!("what is not HTTP's was fed before it: {other:?}"),
         }
     }
 
@@ -485,3 +532,6 @@ impl Loop {
         drained || now >= cut_at
     }
 }
+
+#[cfg(test)]
+mod tests;

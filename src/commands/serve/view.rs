@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::engine::window::Past;
 use crate::http::{LocalTime, Server, Source};
 use crate::report::{
-    self, DriftFigures, Exporter, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo, Snapshot,
-    StreamFigures, Totals,
+    self, DriftFigures, Exporter, HealthFigures, LatestPacket, ProcessFigures, RecordingFigures, RingFigures,
+    ServerInfo, Snapshot, StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::Ring;
@@ -59,7 +59,7 @@ pub(super) struct Shared {
     kernel: String,
     started: MonoTime,
     started_wall: KernelTime,
-    /// Completing stamps of the cycles of this turn that have yet to be handed to the ring.
+    /// Completing stamps of the cycles whose event the kernel has yet to be handed.
     handing: Vec<KernelTime>,
     local: (i64, LocalTime),
     exporter: Exporter,
@@ -115,22 +115,25 @@ impl Shared {
         }
     }
 
-    /// A cycle's event was encoded and queued; it is handed to the ring at the end of this turn. One that is not complete waited
-    /// for what did not come: what that took is none of the loop's.
+    /// A cycle's event was encoded, and queued for somebody. One that is not complete waited for what did not come: what that took is
+    /// none of the loop's.
     pub fn emitted(&mut self, cycle: &Cycle) {
+        // Where nobody takes any, no more are remembered than there is room for.
         if cycle.complete
+            && self.handing.len() < self.handing.capacity()
             && let Some(completed) = cycle.arrival.into_iter().flatten().max()
         {
             self.handing.push(completed);
         }
     }
 
-    /// The turn's sends are in the submission queue.
-    pub fn handed(&mut self, engine: &mut Engine) {
-        if self.handing.is_empty() {
-            return;
-        }
-        let clocks = host::clocks();
+    /// What was queued for somebody goes to nobody any more.
+    pub fn nobody_listens(&mut self) {
+        self.handing.clear();
+    }
+
+    /// The kernel has the sends: `clocks` were read after the enter that submitted them.
+    pub fn handed(&mut self, engine: &mut Engine, clocks: Clocks) {
         for completed in self.handing.drain(..) {
             engine.meter_mut().on_handed(clocks.wall - completed, clocks.mono);
         }
@@ -154,7 +157,8 @@ impl Shared {
                 rearms_empty_datagram: counters.ended_empty_datagram,
                 rearms_emfile: counters.ended_no_descriptors,
                 rearms_error: counters.ended_error,
-                cq_overflows: counters.ended_completions_full,
+                cq_overflows: counters.cq_overflows,
+                stale: counters.stale,
                 sq_full: counters.sq_full,
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
@@ -199,23 +203,28 @@ impl View<'_> {
         let now = self.clocks.mono;
         let totals = self.shared.totals(self.engine, self.ring);
         let window_totals = self.past.then(now).map_or(totals, |then| totals.since(then));
+        let health = HealthFigures::of(self.engine.health(), now);
         let silent_for = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| now - latest.arrival));
         Snapshot {
             server: ServerInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 uptime: now - self.shared.started,
+                run: Some(self.engine.history().first_id()),
                 core: self.shared.core,
                 clock: self.engine.clock_name(),
                 hold: self.engine.hold(),
                 sample_rate: self.engine.config().sample_rate,
+                chunks: std::array::from_fn(|mic| self.engine.chunk(mic)),
                 kernel: self.shared.kernel.clone(),
             },
             buffer_packets: self.engine.history().buffer_packets().map(|count| count as u32),
             latest_offsets: self.engine.meter().latest_offsets(),
             totals,
             skew: self.engine.meter().since_start(),
-            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic)), self.engine.is_shared(), now),
+            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic)), self.engine.is_shared(), now)
+                .unless_wrong(&health),
             alignment: self.engine.alignment(now),
+            health,
             silent_for,
             window_totals,
             window_skew: self.engine.meter_mut().window(now),
@@ -268,8 +277,12 @@ impl Source for View<'_> {
     }
 
     fn health(&mut self) -> Result<(), String> {
-        let heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
-        report::health(heard, self.clocks.mono)
+        let now = self.clocks.mono;
+        let last_heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
+        let totals = self.shared.totals(self.engine, self.ring);
+        let window = self.past.then(now).map_or(totals, |then| totals.since(then));
+        let found = report::health(&Vitals { last_heard, cycles: window.engine.cycles, now });
+        report::usable(found, self.engine.health(), now)
     }
 
     fn sample_rate(&self) -> u32 {
@@ -280,8 +293,8 @@ impl Source for View<'_> {
         self.engine.history().span()
     }
 
-    fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
-        self.engine.history().read(from, out)
+    fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
+        self.engine.history().append_to(out, from, frames)
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {

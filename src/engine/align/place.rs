@@ -30,7 +30,7 @@ impl SharedAligner {
     /// Where a packet belongs, by the order of stamps and the clock.
     pub(super) fn choose(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> Place {
         let Some(back) = self.tail.back() else { return Place::Next };
-        let (mic, samples) = (a.mic, a.packet.samples());
+        let (mic, samples) = (a.mic, a.chunk.samples);
         let newest = self.tail.len() - 1;
         let quarter = self.period().mul_ratio(1, 4);
         let r_in = |i: usize| self.residual(self.tail.get(i).own_end(samples), a.at);
@@ -120,13 +120,13 @@ impl SharedAligner {
         let first = entry.slots[a.mic].expect("it is contested");
         let overtook = entry.slots[..a.mic].iter().flatten().any(|s| s.at > first.at);
         if !(first.early || overtook) || entry.has_left() {
-            return self.hole(a.mic, a.packet.samples(), a.at);
+            return self.hole(a.mic, a.chunk.samples, a.at);
         }
         let hole = self.hole(a.mic, first.samples, first.at);
         let (slot, samples) = self.tail.lift(newest, a.mic, sink);
         match hole {
             Some(i) => {
-                self.tail.fill(i, a.mic, slot, &samples, sink);
+                self.tail.fill(i, a.mic, slot, 0, &samples, sink);
             }
             None => sink.counters.mics[a.mic].late += 1,
         }
@@ -139,23 +139,25 @@ impl SharedAligner {
         self.tail.lacking(mic).find(|(_, e)| passed(e.own_end(samples))).map(|(i, _)| i)
     }
 
-    /// The bytes of this microphone's previous packet, so soon after it that no new one can be here yet.
+    /// The bytes of this microphone's previous chunk, at their place in it, so soon after it that no new one can be here yet.
     fn is_duplicate(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> bool {
         let Some((i, previous)) = self.tail.iter().rev().find_map(|(i, e)| Some((i, e.slots[a.mic]?))) else {
             return false;
         };
-        let samples = a.packet.samples();
-        if previous.first != a.packet.first() || previous.samples != samples {
+        let samples = a.chunk.samples;
+        let differs = previous.first_offset == a.offset && previous.first != a.first();
+        if differs || previous.samples != samples {
             return false;
         }
         let period = self.period();
-        if (a.at - previous.at).abs() >= period.mul_ratio(1, 2) {
+        if (a.at - previous.newest_at).abs() >= period.mul_ratio(1, 2) {
             return false;
         }
         let entry = self.tail.get(i);
         let following = entry.own_end(0) + i64::from(samples);
         let impossible = self.residual(following, a.at).is_none_or(|r| r < -period.mul_ratio(1, 8));
-        impossible && !a.packet.is_constant() && sink.history.holds(a.mic, entry.first, a.packet.bytes())
+        let place = entry.first + i64::from(a.offset);
+        impossible && !a.is_constant() && sink.history.holds(a.mic, place, a.samples)
     }
 
     /// A packet that came too early for the cycle it opened is confirmed by its companions, or goes to an older cycle.
@@ -167,7 +169,7 @@ impl SharedAligner {
         let quarter = self.period().mul_ratio(1, 4);
         let companion = a.mic > mic && a.at - slot.at < quarter;
         // The next packet is not early, delayed or not: the floor stands where it was thought to be.
-        let fits_here = self.residual(back.own_end(a.packet.samples()), a.at).is_some_and(|r| r > -quarter);
+        let fits_here = self.residual(back.own_end(a.chunk.samples), a.at).is_some_and(|r| r > -quarter);
         let skip_stands = self.skips.stands(a.at);
         if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
             let own_end = back.own_end(0);
@@ -180,7 +182,7 @@ impl SharedAligner {
         self.tail.drop_empty_back();
         match self.hole(mic, slot.samples, slot.at) {
             Some(i) => {
-                self.tail.fill(i, mic, slot, &samples, sink);
+                self.tail.fill(i, mic, slot, 0, &samples, sink);
             }
             None => sink.counters.mics[mic].late += 1,
         }

@@ -288,7 +288,8 @@ $("volume").addEventListener("input", () => {
 
 function linkDownloads() {
   const parameters = { seconds: $("seconds").value };
-  $("save-wav").href = address("/api/download_buffer", parameters);
+  // Whoever clicks opens it in a player, which mixes all channels only when it is told where they belong.
+  $("save-wav").href = address("/api/download_buffer", { ...parameters, wav: "extensible" });
   $("save-csv").href = address("/api/download_buffer_text", parameters);
 }
 $("seconds").addEventListener("change", linkDownloads);

@@ -58,6 +58,8 @@ export class Model {
     this.diagnosticsTime = null;
     this.everConnected = false;
     this.refusal = null;
+    /** The run of the server that the newest event is of: the id of its first. */
+    this.run = null;
     this.eventId = null;
     this.eventTime = null;
     this.streamSince = null;
@@ -87,6 +89,12 @@ export class Model {
     this.eventTime = now;
     this.sampleRate = event.sample_rate;
     this.periodUs = (event.frames * 1e6) / event.sample_rate;
+    if (event.run !== this.run) {
+      // Ids and positions start anew: what is between them and the last ones was not missed.
+      this.run = event.run;
+      this.eventId = null;
+      this.wave.clear();
+    }
     if (this.eventId !== null && id > this.eventId + 1) {
       this.own.missed += id - this.eventId - 1;
       this.missed.add(now, 0, id - this.eventId - 1);
@@ -118,7 +126,7 @@ export class Model {
   /** An answer of `/api/diagnostics_sync`. */
   figures(diagnostics, now) {
     const before = this.diagnostics;
-    const restarted = before !== null && diagnostics.server.uptime_s < before.server.uptime_s;
+    const restarted = before !== null && (diagnostics.server.run !== before.server.run || diagnostics.server.uptime_s < before.server.uptime_s);
     this.diagnostics = diagnostics;
     this.diagnosticsTime = now;
     this.everConnected = true;
@@ -133,7 +141,9 @@ export class Model {
       if (since !== null) {
         // `lost` may fall, when a packet that was given up shows up after all: then it shows as late.
         FATES.forEach((fate, i) => {
-          this.fates.add(now, mic * FATES.length + i, Math.max(0, got(diagnostics)[fate] - got(since)[fate]));
+          // Null while losses cannot be told.
+          const [count, before] = [got(diagnostics)[fate], got(since)[fate]];
+          this.fates.add(now, mic * FATES.length + i, count === null || before === null ? 0 : Math.max(0, count - before));
         });
         BAD_INPUT.forEach((kind, i) => this.bad.add(now, i, diagnostics.loss[key][kind] - since.loss[key][kind]));
       }
@@ -165,7 +175,6 @@ export class Model {
     this.own.restarts += 1;
     this.#histograms = [];
     for (const series of [this.fates, this.bad, this.missed, this.drift]) series.clear();
-    this.eventId = null;
   }
 
   /**
@@ -224,6 +233,10 @@ export class Model {
         return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
       }),
       apartSamples: this.#apart(),
+      faults: perMic((mic) => {
+        const own = d.health?.[`mic${mic}`];
+        return Array.isArray(own) ? own : [];
+      }),
       loopP99Us: loopDelays.every((us) => us === null) ? null : Math.max(...loopDelays.filter((us) => us !== null)),
     };
   }

@@ -146,6 +146,10 @@ export class Wave {
     this.end = first + frames;
   }
 
+  clear() {
+    this.#restart(null);
+  }
+
   /** Index into `min`, `max` and `state` of the column `age` columns before the newest; -1 where there is none. */
   at(age, mic) {
     if (this.end === null || age < 0 || age >= this.columns) return -1;

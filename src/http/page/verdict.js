@@ -29,7 +29,7 @@ export const LEVELS = ["good", "note", "warn", "bad"];
 export function judge(facts) {
   const found = [
     connection(facts),
-    ...(facts.connected ? [silence(facts), kernelDrops(facts), loss(facts), lag(facts), lateness(facts)] : []),
+    ...(facts.connected ? [silence(facts), ...faults(facts), kernelDrops(facts), loss(facts), lag(facts), lateness(facts)] : []),
     ...(facts.connected ? [drift(facts), badInput(facts), loop(facts), slowPage(facts)] : []),
   ].filter(Boolean);
   if (found.length === 0) return healthy(facts);
@@ -128,6 +128,28 @@ function silence({ silentS, never, uptimeS }) {
     return { level: "bad", kind: "absent", mics: absent, headline: `${capital(mics(absent))} ${was} never heard`, figure, normal };
   }
   return null;
+}
+
+/** What the server found wrong with the microphones themselves, from worst to best. */
+const FAULTS = {
+  wrong_rate: { level: "bad", verb: ["samples at another rate than micring was told", "sample at another rate than micring was told"], normal: "Normal: within 1000 ppm of --sample-rate. Until they agree no loss and no drift can be told." },
+  refused: { level: "bad", verb: ["has two senders, and most packets are refused", "have two senders, and most packets are refused"], normal: "Normal: one sender a port." },
+  dead: { level: "bad", verb: ["is dead: its packets hold no sound", "are dead: their packets hold no sound"], normal: "Normal: even a silent room moves the lowest bits." },
+  header_in_audio: { level: "warn", verb: ["sends a header that is heard as sound", "send a header that is heard as sound"], normal: "Normal: packets hold samples and nothing else." },
+  same_as: { level: "warn", verb: ["is a copy of another microphone", "are copies of another microphone"], normal: "Normal: no two microphones hear the same to the bit." },
+  clipping: { level: "note", verb: ["clips", "clip"], normal: "Normal: no flat tops." },
+};
+
+function faults({ faults: list = [] }) {
+  const all = list.flatMap((own, mic) => own.map((fault) => ({ ...fault, mic })));
+  return Object.entries(FAULTS).flatMap(([kind, { level, verb, normal }]) => {
+    const found = all.filter(({ fault }) => fault.startsWith(kind));
+    if (found.length === 0) return [];
+    const who = found.map(({ mic }) => mic);
+    const { mic, evidence, next_step: next } = found[0];
+    const headline = `${capital(mics(who))} ${verb[who.length === 1 ? 0 : 1]}`;
+    return [{ level, kind, mics: who, headline, figure: `Mic ${mic}: ${evidence}. Next: ${next}.`, normal }];
+  });
 }
 
 function loss({ lost10, received10, losing, silentS }) {

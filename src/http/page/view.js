@@ -138,6 +138,32 @@ export function micTable(table) {
     { name: "slips, samples", normal: "0 on one board", of: (d) => MIC_KEYS.map((mic) => count(d.loss[mic].slips)) },
     { name: "skips taken back", normal: "0", of: (d) => MIC_KEYS.map((mic) => count(d.loss[mic].corrected)) },
     {
+      name: "samples a second, 10 s",
+      normal: "as was told",
+      of: (d) => MIC_KEYS.map((mic) => {
+        const rate = d.window.rate_hz?.[mic];
+        if (rate === undefined || rate.hz === null) return UNKNOWN_TEXT;
+        const off = Math.abs(rate.hz / d.server.sample_rate - 1) > 1e-3;
+        return `${off ? "!" : ""}${count(Math.round(rate.hz))} ± ${count(Math.ceil(rate.uncertainty_hz))}`;
+      }),
+    },
+    {
+      name: "offset, % of full scale",
+      normal: "below 1",
+      of: (d) => MIC_KEYS.map((mic) => {
+        const offset = d.level?.[mic].offset ?? null;
+        return offset === null ? UNKNOWN_TEXT : `${Math.abs(offset) > 0.01 ? "!" : ""}${(100 * offset).toFixed(2)}`;
+      }),
+    },
+    {
+      name: "clipped, % of samples",
+      normal: "0",
+      of: (d) => MIC_KEYS.map((mic) => {
+        const share = d.level?.[mic].clipped_share ?? null;
+        return share === null ? UNKNOWN_TEXT : `${share > 0 ? "!" : ""}${(100 * share).toFixed(2)}`;
+      }),
+    },
+    {
       name: "rate against the host, ppm",
       normal: "within ±50",
       of: (d) => MIC_KEYS.map((mic) => ppm(d.clock_drift_ppm[mic].ppm, d.clock_drift_ppm[mic].uncertainty_ppm).replace(" ppm", "")),

@@ -83,8 +83,13 @@ fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
         max_bytes: 1 << 40,
     };
     change(&mut settings);
+    beside(Vec::new(), settings)
+}
+
+/// In a folder that holds these recordings already.
+fn beside(stored: Vec<(PathBuf, u64)>, settings: Settings) -> Recorder {
     let mics = [30_001, 30_002, 30_003].map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
-    Recorder::new(settings, mics, "6.18".to_owned(), Vec::new(), clocks(0))
+    Recorder::new(settings, mics, "6.18".to_owned(), stored, clocks(0))
 }
 
 /// One datagram each millisecond from `from` on; number `n` goes to microphone `n % 3` and holds its number.
@@ -305,4 +310,29 @@ fn what_was_recorded_before_counts_and_is_never_overwritten() {
     datagrams(&mut recorder, 0..300, |recorder, now| disk.serve(recorder, now));
     assert_eq!(disk.files[&name], b"old");
     assert!(disk.files.contains_key("/r/micring-20261122T110500Z-0002.pcapng"));
+}
+
+#[test]
+fn a_folder_far_beyond_its_bound_is_cleared_beside_what_is_recorded_not_before_it() {
+    let old = |n| (PathBuf::from(format!("/r/micring-20200101T000000Z-{n:06}.pcapng")), 1_000_000);
+    let settings = Settings {
+        folder: "/r".into(),
+        snap: None,
+        rotate_bytes: 1 << 30,
+        rotate_age: Span::from_secs(3_600),
+        max_bytes: 1 << 30,
+    };
+    let mut recorder = beside((0..100_000).map(old).collect(), settings);
+    // One operation a millisecond: the hundred thousand take a hundred seconds, and what waits is bounded to four.
+    let (mut disk, mut removed) = (Disk::default(), 0);
+    datagrams(&mut recorder, 0..20_000, |recorder, now| {
+        if let Some(op) = recorder.next_op(now) {
+            removed += i32::from(matches!(op, FileOp::Unlink(_)));
+            let result = disk.carry_out(&op);
+            recorder.done(op, result, now);
+        }
+    });
+    assert_eq!(recorder.figures().not_recorded, [0; MICS]);
+    assert!(recorder.figures().recorded.iter().sum::<u64>() > 19_000, "{:?}", recorder.figures());
+    assert!(removed > 5_000, "and the folder is cleared: {removed}");
 }

@@ -1,0 +1,202 @@
+//! The loop, turn by turn, on real sockets: what a turn may do, and what it must not leave undone.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::{ClockChoice, Config, Hold};
+use crate::http::HttpConfig;
+use crate::sys::tcp;
+use crate::sys::udp::MicSocket;
+
+const RECEIVE_BUFFER: usize = 2 << 20;
+
+/// A loop that never sleeps, and what speaks to it.
+struct Rig {
+    run: Loop,
+    mics: [SocketAddr; MICS],
+    http: SocketAddr,
+    board: UdpSocket,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let sockets = [0; MICS].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
+        let mics = sockets.each_ref().map(MicSocket::address);
+        let mut ring = Ring::new(RingOptions::default(), sockets).expect("io_uring is allowed here");
+        ring.arm_mics();
+        let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let http = listener.local_addr().unwrap();
+        ring.listen(listener);
+        let engine = Engine::new(Config {
+            sample_rate: 48_000,
+            clock: ClockChoice::Shared,
+            hold: Hold::Auto,
+            resample: false,
+            history: Span::from_secs(1),
+            max_datagram: 8192,
+        });
+        let notify = Notify::from_environment(host::mono());
+        let run = Loop::new(ring, engine, Server::new(HttpConfig::new(http)), None, notify, true);
+        Rig { run, mics, http, board: UdpSocket::bind("127.0.0.1:0").unwrap() }
+    }
+
+    fn turn(&mut self) {
+        assert!(self.run.turn().expect("the ring works"), "the loop goes on");
+    }
+
+    /// A cycle of these microphones: no two alike, so that none is taken for a repetition.
+    fn cycle(&self, n: u32, mics: &[usize]) {
+        let samples: Vec<u8> = (0..512).flat_map(|i| (n * 512 + i).to_le_bytes()).collect();
+        for &mic in mics {
+            self.board.send_to(&samples, self.mics[mic]).unwrap();
+        }
+    }
+
+    /// Cycles of all three, each a period after the one before, until all have left.
+    fn cycles(&mut self, numbers: std::ops::Range<u32>) {
+        for n in numbers {
+            self.cycle(n, &[0, 1, 2]);
+            self.until(|rig| rig.emitted() > u64::from(n));
+            sleep(Duration::from_micros(10_667));
+        }
+    }
+
+    /// Turns until a wish is fulfilled.
+    fn until(&mut self, wish: impl Fn(&Rig) -> bool) {
+        let give_up = host::mono() + Span::from_secs(20);
+        while !wish(self) {
+            self.turn();
+            assert!(host::mono() < give_up, "it comes");
+        }
+    }
+
+    fn emitted(&self) -> u64 {
+        self.run.engine.counters().cycles.emitted
+    }
+
+    /// A connection that the loop has accepted and not yet told HTTP about.
+    fn connections(&mut self, count: usize) -> Vec<TcpStream> {
+        let clients: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(self.http).unwrap()).collect();
+        for _ in 0..10_000 {
+            self.run.ring.poll().unwrap();
+            self.run.ring.reap(&mut self.run.completions);
+            self.run.web.extend(self.run.completions.drain(..));
+            if self.run.web.len() >= count {
+                return clients;
+            }
+        }
+        panic!("{} of {count} connections came", self.run.web.len());
+    }
+}
+
+#[test]
+fn a_turn_takes_in_no_more_of_http_than_its_share() {
+    let mut rig = Rig::new();
+    let clients = rig.connections(500);
+    rig.run.feed_http(host::clocks());
+    assert!(!rig.run.web.is_empty(), "500 completions are more than a turn's share");
+    // And each is taken in, in later turns.
+    for _ in 0..500 {
+        rig.turn();
+    }
+    assert!(rig.run.web.is_empty());
+    assert_eq!(rig.run.server.figures().connections_open, clients.len() as u64);
+}
+
+#[test]
+fn a_turn_asks_again_for_no_more_starved_connections_than_its_share() {
+    let mut rig = Rig::new();
+    let _clients = rig.connections(500);
+    let handles = rig.run.web.iter().filter_map(|completion| match completion {
+        Completion::Accepted { handle, .. } => Some(*handle),
+        _ => None,
+    });
+    let handles: Vec<Handle> = handles.collect();
+    rig.run.web.clear();
+    rig.run.starved.extend(handles);
+    rig.run.feed_http(host::clocks());
+    assert!(!rig.run.starved.is_empty(), "there are not so many buffers");
+    for _ in 0..500 {
+        rig.run.feed_http(host::clocks());
+    }
+    assert!(rig.run.starved.is_empty());
+}
+
+#[test]
+fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
+    let mut rig = Rig::new();
+    rig.cycles(0..20);
+    assert_eq!(rig.emitted(), 20);
+    // Mic 1 fails, and the board stops: only the hold can end this cycle. A stranger floods mic 2 all the while, with what is no
+    // packet, so that nobody follows it.
+    rig.cycle(20, &[0, 2]);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut waiting = 0_u64;
+    for _ in 0..200 {
+        // A turn takes 32 rounds of 32 at most.
+        while waiting < 2_500 {
+            stranger.send_to(b"odd", rig.mics[2]).unwrap();
+            waiting += 1;
+        }
+        let taken = |rig: &Rig| rig.run.engine.counters().mics[2].foreign + rig.run.engine.counters().mics[2].malformed;
+        let before = taken(&rig);
+        rig.turn();
+        waiting -= taken(&rig) - before;
+        if rig.run.ring.mic_socket(2).drops().unwrap() > 0 {
+            eprintln!("SKIPPED: needs a receive buffer that holds 2500 small datagrams (net.core.rmem_max)");
+            return;
+        }
+        assert!(rig.run.behind, "the flood keeps it behind");
+        if rig.emitted() > 20 {
+            return;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    panic!("a second has passed, and the cycle has not left");
+}
+
+#[test]
+fn the_emit_delay_ends_when_the_kernel_has_the_event() {
+    let mut rig = Rig::new();
+    let mut client = TcpStream::connect(rig.http).unwrap();
+    write!(client, "GET /api/stream_3ch HTTP/1.1\r\nHost: {}\r\n\r\n", rig.http).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut got = Vec::new();
+    // What has come so far; loopback delivers what was sent before the send returns.
+    let mut read = |got: &mut Vec<u8>| match client.read_to_end(got) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        other => panic!("a stream that goes on: {other:?}"),
+    };
+    for _ in 0..10_000 {
+        rig.turn();
+        read(&mut got);
+        if got.ends_with(b"retry: 1000\n\n\r\n") {
+            break;
+        }
+    }
+    let count = |rig: &Rig| rig.run.engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count);
+    let events = |got: &[u8]| got.windows(6).filter(|six| six == b"data: ").count() as u64;
+    for n in 0..20 {
+        rig.cycle(n, &[0, 1, 2]);
+        let give_up = host::mono() + Span::from_secs(20);
+        while count(&rig) <= u64::from(n) {
+            rig.turn();
+            read(&mut got);
+            assert!(count(&rig) <= events(&got), "{} delays told, {} events sent", count(&rig), events(&got));
+            assert!(host::mono() < give_up, "a delay is told of every event");
+        }
+        sleep(Duration::from_micros(10_667));
+    }
+    assert_eq!((rig.emitted(), events(&got), count(&rig)), (20, 20, 20));
+}
+
+#[test]
+fn without_a_listener_nothing_is_handed_over_and_no_delay_is_told() {
+    let mut rig = Rig::new();
+    rig.cycles(0..20);
+    assert_eq!(rig.emitted(), 20);
+    assert!(rig.run.engine.meter().since_start().emit_delay.is_err());
+}

@@ -1,0 +1,233 @@
+//! Learns how a source cuts its chunks.
+//!
+//! Problem: a datagram says nothing about what it is a piece of. Idea: a board captures a chunk, sends its pieces back to back
+//! and is silent until the next. So datagrams stand in clusters, and the sizes in most clusters are the pattern. Jitter and
+//! backlogs merge clusters; sizes that repeat (1460, 588, 1460, 588) show all the same, by their order alone.
+
+use super::pattern::{MOST_PIECES, Pattern};
+use crate::engine::packet::SAMPLE_BYTES;
+use crate::time::{MonoTime, Span};
+
+/// So long a source may be learnt at most: contract section 7.
+pub const LONGEST: Span = Span::from_secs(1);
+/// Datagrams kept: a second of a source that sends six pieces a chunk. Each new one is looked at beside all of them.
+const KEPT: usize = 640;
+/// Equal clusters in a row that decide at once.
+const ALIKE: usize = 3;
+/// The same where all pieces have one size: jitter makes pairs of single datagrams too.
+const ALIKE_EVEN: usize = 8;
+/// Datagrams whose sizes repeat, so often at least, decide whatever the pauses: of two sizes that come by chance, one run in a
+/// hundred thousand does.
+const REPEATS: (usize, usize) = (24, 6);
+/// Pieces stand behind each other by half of what they hold, in time, or by this.
+const CLOSE: Span = Span::from_micros(300);
+/// At the end of the time, of clusters (pieces of one size) or of neighbours (unequal sizes), in percent.
+const MOST: usize = 75;
+
+/// What is known of a source's datagrams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// Each datagram is a chunk of its own.
+    Whole,
+    Pieces(Pattern),
+}
+
+/// Datagrams of one source since it is being learnt.
+#[derive(Debug, Default)]
+pub struct Learner {
+    seen: Vec<Seen>,
+}
+
+/// A datagram as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    len: u16,
+    at: MonoTime,
+    /// The board sent of another microphone just before it.
+    in_turn: bool,
+}
+
+impl Learner {
+    pub fn start_over(&mut self) {
+        self.seen.clear();
+    }
+
+    /// When the present learning has to end.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.seen.first().map(|seen| seen.at + LONGEST)
+    }
+
+    /// Another datagram; the cut, once it shows. `in_turn`: the board sent of another microphone just before it.
+    pub fn hear(&mut self, len: usize, at: MonoTime, in_turn: bool, sample_rate: u32) -> Option<Cut> {
+        if self.deadline().is_some_and(|end| at >= end) || self.seen.len() == KEPT {
+            return Some(self.decide(sample_rate));
+        }
+        self.seen.push(Seen { len: len as u16, at, in_turn });
+        if let Some(pattern) = self.repeated() {
+            return Some(self.cut_of(pattern));
+        }
+        let clusters = self.clusters(sample_rate);
+        // The last is still open, and the first may have begun before we listened.
+        let (_, closed) = clusters.split_last()?;
+        let newest = root(closed.last()?);
+        let alike = closed.iter().rev().take_while(|cluster| root(cluster) == newest).count();
+        if newest.len() == 1 {
+            return (alike >= ALIKE).then_some(Cut::Whole);
+        }
+        let pattern = Pattern::new(&newest)?;
+        let enough = if pattern.is_even() { ALIKE_EVEN } else { ALIKE };
+        (alike >= enough).then(|| self.cut_of(pattern))
+    }
+
+    /// The best guess at the end of the time.
+    pub fn decide(&self, sample_rate: u32) -> Cut {
+        let clusters = self.clusters(sample_rate);
+        let roots: Vec<_> = clusters.iter().map(|cluster| root(cluster)).collect();
+        let share = |wanted: &[u16]| roots.iter().filter(|root| root[..] == *wanted).count();
+        let Some(best) = roots.iter().max_by_key(|root| share(root)) else { return Cut::Whole };
+        let Some(pattern) = Pattern::new(best) else { return Cut::Whole };
+        let fits = if pattern.is_even() {
+            roots.len() >= ALIKE && share(best) * 100 >= roots.len() * MOST
+        } else {
+            self.neighbours_of(&pattern) * 100 >= self.seen.len().saturating_sub(1) * MOST
+        };
+        if fits { self.cut_of(pattern) } else { Cut::Whole }
+    }
+
+    /// Pieces of one size that the microphones send in turn are chunks as good as any: equal positions meet, and each that is lost
+    /// is a gap of its own.
+    fn cut_of(&self, pattern: Pattern) -> Cut {
+        if pattern.is_even() && self.is_in_turn() { Cut::Whole } else { Cut::Pieces(pattern) }
+    }
+
+    /// Whether the board sent of other microphones between the pieces.
+    pub fn is_in_turn(&self) -> bool {
+        let in_turn = self.seen.iter().filter(|seen| seen.in_turn).count();
+        4 * in_turn > 3 * self.seen.len()
+    }
+
+    /// The sizes that the newest datagrams repeat, from behind the longest pause on.
+    fn repeated(&self) -> Option<Pattern> {
+        let newest = self.seen.last_chunk::<{ REPEATS.0 + 1 }>()?;
+        let repeats = |n: usize| newest.iter().zip(&newest[n..]).all(|(a, b)| a.len == b.len);
+        let count = (1..=REPEATS.0 / REPEATS.1).find(|&n| repeats(n)).filter(|&n| n > 1)?;
+        let pause = |i: &usize| newest[*i].at - newest[i - 1].at;
+        let start = (1..=count).max_by_key(pause)?;
+        let sizes: Vec<u16> = newest[start..start + count].iter().map(|seen| seen.len).collect();
+        Pattern::new(&sizes)
+    }
+
+    /// Datagrams that follow the one before them as the pattern has it.
+    fn neighbours_of(&self, pattern: &Pattern) -> usize {
+        let sizes = pattern.sizes();
+        let follows = |a: u16, b: u16| (0..sizes.len()).any(|i| sizes[i] == a && sizes[(i + 1) % sizes.len()] == b);
+        self.seen.windows(2).filter(|pair| follows(pair[0].len, pair[1].len)).count()
+    }
+
+    /// The sizes between pauses of half of the time that the largest datagram holds: a chunk holds more, so that the pause after
+    /// it is longer. A datagram that comes when its own samples have just been captured is a chunk of its own.
+    fn clusters(&self, sample_rate: u32) -> Vec<Vec<u16>> {
+        let largest = self.seen.iter().map(|seen| i64::from(seen.len)).max().unwrap_or(0);
+        let pause = Span::of_frames(largest / SAMPLE_BYTES as i64, sample_rate).mul_ratio(1, 2);
+        let mut clusters: Vec<Vec<u16>> = Vec::new();
+        let mut last = None;
+        for &Seen { len, at, .. } in &self.seen {
+            let own = Span::of_frames((len / SAMPLE_BYTES as u16).into(), sample_rate).mul_ratio(1, 2).max(CLOSE);
+            let rested = last.replace(at).is_none_or(|last| at - last >= pause.min(own));
+            match clusters.last_mut().filter(|_| !rested) {
+                Some(cluster) => cluster.push(len),
+                None => clusters.push(vec![len]),
+            }
+        }
+        clusters
+    }
+}
+
+/// The shortest sequence of unequal sizes whose repetition this is; else the sequence itself, where it is no longer than a chunk.
+fn root(cluster: &[u16]) -> Vec<u16> {
+    let even = cluster.iter().all(|size| *size == cluster[0]);
+    let repeats = |n: usize| cluster.len().is_multiple_of(n) && cluster.iter().zip(&cluster[n..]).all(|(a, b)| a == b);
+    let length = (2..=cluster.len()).find(|&n| !even && repeats(n)).unwrap_or(cluster.len());
+    cluster[..if length > MOST_PIECES { 1 } else { length }].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 48_000;
+
+    /// Feeds bursts of these samples, each a chunk's time after the one before, with pieces 100 us apart. A chunk is as long as the
+    /// longest burst.
+    fn learn(bursts: &[&[u16]]) -> (Learner, Option<Cut>, usize) {
+        let samples = |burst: &&[u16]| burst.iter().map(|&samples| i64::from(samples)).sum::<i64>();
+        let chunk = Span::of_frames(bursts.iter().map(samples).max().expect("a burst"), RATE).as_nanos();
+        let (mut learner, mut at, mut heard) = (Learner::default(), 1_000_000_000, 0);
+        for burst in bursts {
+            for (k, &samples) in burst.iter().enumerate() {
+                heard += 1;
+                let then = MonoTime::from_nanos(at + k as i64 * 100_000);
+                if let Some(cut) = learner.hear(usize::from(samples) * SAMPLE_BYTES, then, false, RATE) {
+                    return (learner, Some(cut), heard);
+                }
+            }
+            at += chunk;
+        }
+        (learner, None, heard)
+    }
+
+    fn pieces(samples: &[u16]) -> Option<Cut> {
+        let bytes: Vec<u16> = samples.iter().map(|s| s * SAMPLE_BYTES as u16).collect();
+        Some(Cut::Pieces(Pattern::new(&bytes).expect("a pattern")))
+    }
+
+    #[test]
+    fn the_patterns_of_real_senders_are_found_within_some_chunks() {
+        for pattern in [&[365, 147][..], &[365, 365, 294], &[360, 152]] {
+            let (_, cut, heard) = learn(&vec![pattern; 8]);
+            assert_eq!(cut, pieces(pattern), "{pattern:?}");
+            assert!(heard <= 3 * pattern.len() + 1, "{pattern:?} after {heard}");
+        }
+        assert_eq!(learn(&vec![&[512, 512][..]; 12]).1, pieces(&[512, 512]));
+        assert_eq!(learn(&vec![&[365, 365][..]; 12]).1, pieces(&[365, 365]));
+        assert_eq!(learn(&vec![&[512][..]; 5]).1, Some(Cut::Whole));
+    }
+
+    #[test]
+    fn a_start_inside_a_chunk_and_lost_pieces_do_not_hide_the_pattern() {
+        let mut bursts: Vec<&[u16]> = vec![&[147]];
+        bursts.extend(vec![&[365, 147][..]; 4]);
+        assert_eq!(learn(&bursts).1, pieces(&[365, 147]));
+        let lossy = [&[365, 147][..], &[365], &[365, 147], &[147], &[365, 147], &[365], &[365, 147], &[365, 147]];
+        let (learner, cut, _) = learn(&lossy);
+        assert_eq!(cut, None, "never three in a row");
+        assert_eq!(Some(learner.decide(RATE)), pieces(&[365, 147]));
+    }
+
+    #[test]
+    fn a_backlog_of_many_chunks_shows_the_order_of_sizes_and_nothing_else() {
+        let backlog: Vec<u16> = [365, 147].repeat(5);
+        let (learner, ..) = learn(&[&backlog[..], &[365, 147], &backlog]);
+        assert_eq!(Some(learner.decide(RATE)), pieces(&[365, 147]));
+        // Modem sleep: nine or ten single datagrams at once are no chunk.
+        let (nine, ten) = (vec![512; 9], vec![512; 10]);
+        let (learner, cut, _) = learn(&[&nine[..], &ten, &nine, &ten, &ten, &nine, &ten, &nine, &ten]);
+        assert_eq!((cut, learner.decide(RATE)), (None, Cut::Whole));
+    }
+
+    #[test]
+    fn sizes_that_take_turns_are_a_pattern_though_each_comes_when_it_is_captured() {
+        let bursts: Vec<&[u16]> = [&[512][..], &[32]].repeat(14);
+        let (_, cut, heard) = learn(&bursts);
+        assert!(cut == pieces(&[512, 32]) || cut == pieces(&[32, 512]), "{cut:?}");
+        assert_eq!(heard, REPEATS.0 + 1);
+    }
+
+    #[test]
+    fn sizes_that_truly_vary_have_no_pattern() {
+        let sizes = [512, 32, 100, 480, 77, 512, 300, 32, 100, 256, 480, 31, 64, 512, 200, 90];
+        let bursts: Vec<&[u16]> = sizes.iter().map(std::slice::from_ref).collect();
+        let (learner, cut, _) = learn(&bursts);
+        assert_eq!((cut, learner.decide(RATE)), (None, Cut::Whole));
+    }
+}

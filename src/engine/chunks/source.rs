@@ -1,0 +1,522 @@
+//! One source's datagrams become chunks.
+//!
+//! Problem: a datagram may be a whole chunk or a piece of one; any of them may be lost, come twice, or be overtaken; and only its
+//! size and the time tell which piece it is.
+//!
+//! Idea: the pattern of sizes is learnt ([`Learner`]). From then on a piece opens a chunk or joins the open one, by its size, by
+//! the order of the array's datagrams and by the pauses between them. What comes of a chunk is handed on at once, as a part
+//! with its place in the chunk. Pieces of one size that follow each other are one part and are handed on together: where one of
+//! them is missing, nothing tells which, and what came of them is no use.
+
+use super::learn::{Cut, Learner};
+use super::pattern::Pattern;
+use crate::engine::packet::SAMPLE_BYTES;
+use crate::time::{KernelTime, MonoTime, Span};
+
+/// Within this share of a chunk's time after a piece the next one is expected.
+const SOON: i64 = 4;
+/// A piece overtakes the one before it by no more than this share of a chunk's time.
+const OVERTAKES: i64 = 8;
+/// Delays of pieces are of this mean at least, whatever was seen.
+const LEAST_DELAY: Span = Span::from_micros(50);
+/// A stall begins between two pieces: four stalls a minute, three in ten of them inside a cycle (clock notes) ...
+const STALL: f64 = 1e-4;
+/// ... and ends somewhere within this.
+const STALL_TIME: Span = Span::from_millis(100);
+/// The loss that is expected of any path at least, and the pieces after which it is known.
+const LOSS: (f64, f64) = (5e-4, 1000.0);
+/// Chunks after which the pauses inside of them are known.
+const PAUSES: i64 = 32;
+/// So many chunks of which none came whole, and the pattern is looked at again.
+const BROKEN: u32 = 16;
+/// Datagrams of one size in a row: another size is news.
+const USUAL: u32 = 8;
+/// Of so many datagrams ...
+const BUNCH: u32 = 64;
+/// ... as many close behind another, and single datagrams may be pieces.
+const BUNCHED: u32 = 26;
+/// So many chunks tell whether the pieces of the microphones come in turn.
+const TURNS: i32 = 4;
+
+/// A chunk: its number among those of its source, and its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    pub serial: u64,
+    pub samples: u32,
+}
+
+/// The chunk that is being put together.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    serial: u64,
+    /// Bits of the pieces that came.
+    came: u16,
+    last: usize,
+    first: Heard,
+    newest_at: MonoTime,
+    /// Something of it was handed on.
+    told: bool,
+    /// It began after a rest: no backlog.
+    rested: bool,
+    /// The first since nothing was known: its board may have begun inside of it.
+    fresh: bool,
+    /// Datagrams of other sources until its newest piece came.
+    elsewhere: u64,
+}
+
+/// When a datagram came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heard {
+    pub at: MonoTime,
+    pub stamp: KernelTime,
+    /// From the stamp until the loop read it.
+    pub delay: Span,
+}
+
+/// What the rest of the array did, as far as it matters to one source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Around {
+    /// Datagrams of other sources so far.
+    pub elsewhere: u64,
+    /// Other live sources of the same board: none, where boards are free.
+    pub others: u64,
+}
+
+/// Whether a datagram fits what is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    Nothing,
+    /// It does not: from it on, the source is learnt anew.
+    Anew,
+    /// The single datagrams of the last second were pieces.
+    Found(Cut),
+}
+
+/// What is handed on of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    Part(Part),
+    /// It waits for the others of its size.
+    Waits,
+    /// The bytes of the piece before it.
+    Copy,
+    /// No piece of the pattern.
+    Stranger,
+}
+
+/// A part of a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    pub chunk: Chunk,
+    /// The first of its chunk that is handed on.
+    pub opens: bool,
+    /// The first of the chunk's datagrams.
+    pub first: Heard,
+    /// Where it begins in its chunk, in samples.
+    pub offset: u32,
+    samples: u32,
+    /// It stands in the source's buffer, not in the datagram.
+    kept: bool,
+}
+
+/// What chunks lack that have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lacking {
+    /// Pieces that did not come.
+    pub pieces: u64,
+    /// Chunks of which something came that nothing can be made of.
+    pub unplaced: u64,
+}
+
+impl std::ops::AddAssign for Lacking {
+    fn add_assign(&mut self, more: Lacking) {
+        self.pieces += more.pieces;
+        self.unplaced += more.unplaced;
+    }
+}
+
+/// One microphone's sender.
+#[derive(Debug)]
+pub struct Source {
+    sample_rate: u32,
+    cut: Option<Cut>,
+    /// As it was before it is learnt anew.
+    before: Option<Cut>,
+    learner: Learner,
+    serial: u64,
+    open: Option<Open>,
+    /// The open chunk before the newest was opened.
+    previous: Option<Open>,
+    /// The open chunk's bytes, where a part has to wait or a boundary cuts a sample.
+    bytes: Vec<u8>,
+    /// A size, and how often in a row.
+    usual: (usize, u32),
+    newest_at: Option<MonoTime>,
+    /// Single datagrams, and those of them that came close behind another.
+    bunch: (u32, u32),
+    /// They are learnt beside.
+    doubted: bool,
+    /// Chunks in a row that did not come whole.
+    broken: u32,
+    /// Mean pause between two pieces of a chunk, and its mean deviation.
+    pause: Option<(Span, Span)>,
+    /// The share of pieces that is lost.
+    loss: f64,
+    /// [`TURNS`] or more: the microphones' pieces come in turn; the negative or less: one microphone's after the other's.
+    turns: i32,
+    /// Pieces of one size were equal, byte for byte: the sound repeats.
+    repeats: bool,
+}
+
+impl Source {
+    pub fn new(sample_rate: u32) -> Source {
+        Source {
+            sample_rate,
+            cut: None,
+            before: None,
+            learner: Learner::default(),
+            serial: 0,
+            open: None,
+            previous: None,
+            bytes: Vec::new(),
+            usual: (0, 0),
+            newest_at: None,
+            bunch: (0, 0),
+            doubted: false,
+            broken: 0,
+            pause: None,
+            loss: LOSS.0,
+            turns: 0,
+            repeats: false,
+        }
+    }
+
+    /// How it cuts its chunks; `None` while that is being learnt.
+    pub fn cut(&self) -> Option<Cut> {
+        self.cut
+    }
+
+    /// It is learnt anew, and was known before.
+    pub fn was_known(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// Bytes of its last datagram, where each is a chunk.
+    pub fn usual_bytes(&self) -> usize {
+        self.usual.0
+    }
+
+    /// Whether a datagram of `len` bytes is known to be a piece.
+    pub fn has_piece(&self, len: usize) -> bool {
+        matches!(self.cut, Some(Cut::Pieces(pattern)) if pattern.sizes().iter().any(|&size| usize::from(size) == len))
+    }
+
+    /// When learning has to end, where datagrams wait for it.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.learner.deadline().filter(|_| self.cut.is_none())
+    }
+
+    /// How the source cuts its chunks is known. True when that is another way than before.
+    pub fn settle(&mut self, cut: Cut) -> bool {
+        let before = self.cut.or(self.before).replace(cut);
+        let turns = if self.learner.is_in_turn() { 2 * TURNS } else { -2 * TURNS };
+        *self = Source {
+            cut: Some(cut),
+            turns: if self.learner.deadline().is_some() { turns } else { 0 },
+            serial: self.serial,
+            bytes: std::mem::take(&mut self.bytes),
+            ..Source::new(self.sample_rate)
+        };
+        before.is_some_and(|before| before != cut)
+    }
+
+    /// After a silence, or with another sender, nothing joins what came before. Returns what the open chunk lacks.
+    pub fn close(&mut self) -> Lacking {
+        self.newest_at = None;
+        let lacks = self.lacks();
+        self.open = None;
+        lacks
+    }
+
+    /// Hears a datagram that waits while the cut is being learnt.
+    pub fn learn(&mut self, len: usize, at: MonoTime, in_turn: bool) -> Option<Cut> {
+        self.learner.hear(len, at, in_turn, self.sample_rate)
+    }
+
+    /// What has been learnt by the end of the time.
+    pub fn learnt(&self) -> Cut {
+        self.learner.decide(self.sample_rate)
+    }
+
+    /// Looks at a datagram before it is placed.
+    pub fn news(&mut self, len: usize, at: MonoTime, in_turn: bool) -> News {
+        let pause = self.newest_at.replace(at).map(|before| at - before);
+        let anew = match self.cut {
+            None => return News::Nothing,
+            Some(Cut::Pieces(_)) => !self.has_piece(len) || self.broken >= BROKEN,
+            Some(Cut::Whole) => {
+                let usual = self.usual;
+                self.usual = if usual.0 == len { (len, usual.1.saturating_add(1)) } else { (len, 1) };
+                let time = Span::of_frames((usual.0.max(len) / SAMPLE_BYTES) as i64, self.sample_rate);
+                let soon = pause.is_some_and(|pause| pause < time.mul_ratio(1, SOON));
+                if !(soon && usual.1 >= USUAL && usual.0 != len) {
+                    return self.doubt(len, at, soon, in_turn);
+                }
+                true
+            }
+        };
+        if !anew {
+            return News::Nothing;
+        }
+        self.forget();
+        News::Anew
+    }
+
+    /// From here on it is learnt anew.
+    pub fn forget(&mut self) {
+        self.before = self.cut.take().or(self.before);
+        self.learner.start_over();
+    }
+
+    /// Single datagrams that come in bunches may be pieces of one size: they are learnt beside.
+    fn doubt(&mut self, len: usize, at: MonoTime, soon: bool, in_turn: bool) -> News {
+        self.bunch = (self.bunch.0 + 1, self.bunch.1 + u32::from(soon));
+        if self.bunch.0 == BUNCH {
+            self.doubted = self.bunch.1 >= BUNCHED;
+            self.bunch = (0, 0);
+            self.learner.start_over();
+        }
+        if !self.doubted {
+            return News::Nothing;
+        }
+        match self.learner.hear(len, at, in_turn, self.sample_rate) {
+            Some(Cut::Whole) => {
+                self.doubted = false;
+                News::Nothing
+            }
+            Some(cut) => News::Found(cut),
+            None => News::Nothing,
+        }
+    }
+
+    /// Takes a datagram that is not too long; what it adds to a chunk. `lacking` is told what the chunk before lacks.
+    pub fn take(&mut self, bytes: &[u8], heard: Heard, around: Around, lacking: &mut Lacking) -> Taken {
+        let pattern = match self.cut {
+            Some(Cut::Pieces(pattern)) => pattern,
+            _ if bytes.len().is_multiple_of(SAMPLE_BYTES) => return Taken::Part(self.whole(bytes.len(), heard)),
+            _ => return Taken::Stranger,
+        };
+        let Some((index, opens)) = self.fit(&pattern, bytes.len(), heard.at, around) else { return Taken::Stranger };
+        if opens {
+            if self.is_copy_of_kept(&pattern, bytes, heard.at) {
+                return Taken::Copy;
+            }
+            *lacking += self.lacks();
+            self.open_chunk(&pattern, heard, around);
+        } else if pattern.group(index).len() > 1 && self.is_copy(&pattern, index, bytes) {
+            return Taken::Copy;
+        }
+        let open = self.open.as_mut().expect("a chunk is open");
+        let interrupted = is_interrupted(open, around, 1);
+        let pause = heard.at - open.newest_at;
+        open.came |= 1 << index;
+        open.last = open.last.max(index);
+        open.newest_at = open.newest_at.max(heard.at);
+        open.elsewhere = around.elsewhere;
+        let came = open.came;
+        if !opens {
+            self.note_pause(&pattern, pause);
+            if self.is_whole(&pattern) && around.others > 0 {
+                self.turns = (self.turns + if interrupted { 1 } else { -1 }).clamp(-2 * TURNS, 2 * TURNS);
+            }
+        }
+        self.hand_on(&pattern, index, came, bytes)
+    }
+
+    /// The samples of a part.
+    pub fn samples<'a>(&'a self, part: &Part, datagram: &'a [u8]) -> &'a [u8] {
+        let len = part.samples as usize * SAMPLE_BYTES;
+        if part.kept { &self.bytes[part.offset as usize * SAMPLE_BYTES..][..len] } else { &datagram[..len] }
+    }
+
+    /// The datagram that opened the newest chunk was a copy: the chunk before goes on.
+    pub fn take_back_opening(&mut self) {
+        self.open = self.previous.take();
+    }
+
+    /// A datagram that is a chunk of its own.
+    fn whole(&mut self, len: usize, heard: Heard) -> Part {
+        self.serial += 1;
+        let samples = (len / SAMPLE_BYTES) as u32;
+        let chunk = Chunk { serial: self.serial, samples };
+        Part { chunk, opens: true, first: heard, offset: 0, samples, kept: false }
+    }
+
+    /// Which piece it is, and whether it opens a chunk; `None` where no piece has its size.
+    fn fit(&self, pattern: &Pattern, len: usize, at: MonoTime, around: Around) -> Option<(usize, bool)> {
+        let of_size = |&index: &usize| usize::from(pattern.sizes()[index]) == len;
+        let first = (0..pattern.sizes().len()).find(of_size)?;
+        let Some(open) = &self.open else { return Some((first, true)) };
+        let free = |&index: &usize| open.came & 1 << index == 0;
+        let next = (open.last + 1..pattern.sizes().len()).find(|index| of_size(index) && free(index));
+        if let Some(next) = next.filter(|&next| self.goes_on(pattern, open, next, at, around)) {
+            return Some((next, false));
+        }
+        let overtaken = (0..open.last).find(|index| of_size(index) && free(index));
+        let soon = at - open.newest_at < self.period(pattern).mul_ratio(1, OVERTAKES);
+        let sets = if self.turns >= TURNS { 1 } else { 2 };
+        match overtaken.filter(|_| soon && open.rested && !is_interrupted(open, around, sets)) {
+            Some(index) => Some((index, false)),
+            None => Some((first, true)),
+        }
+    }
+
+    /// Whether a piece that may be the open chunk's is.
+    fn goes_on(&self, pattern: &Pattern, open: &Open, index: usize, at: MonoTime, around: Around) -> bool {
+        let pause = at - open.newest_at;
+        let soon = pause < self.period(pattern).mul_ratio(1, SOON);
+        // In turn, a datagram of each of the others stands between two pieces. What is overtaken, outside a backlog, lets some more by.
+        let sets = 1 + u64::from(self.turns >= TURNS) + 2 * u64::from(soon && open.rested);
+        let known = self.turns.abs() >= TURNS || !(soon && open.rested);
+        if is_interrupted(open, around, sets) && known {
+            return false;
+        }
+        soon || !self.is_of_later_chunk(pattern, open, index, pause, around)
+    }
+
+    /// After a long pause inside a chunk: was what stood between lost, so that this piece is of a later chunk and on time, or was it
+    /// delayed? The likelihoods of both, with delays that fall off exponentially, as the pauses inside chunks show them.
+    fn is_of_later_chunk(&self, pattern: &Pattern, open: &Open, index: usize, pause: Span, around: Around) -> bool {
+        let period = self.period(pattern);
+        let (usual, spread) = self.pause.unwrap_or_default();
+        let late = pause - usual;
+        let periods = (late + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos().max(1));
+        if periods < 1 {
+            return false;
+        }
+        let mean = spread.mul_ratio(5, 3).max(LEAST_DELAY).as_nanos() as f64;
+        let off = (late - period.mul_ratio(periods, 1)).abs().as_nanos() as f64;
+        let pieces = pattern.sizes().len();
+        // Of pieces of one size, it may be the first as well.
+        let between = (pieces - 1 - open.last)
+            + pattern.group(index).start
+            + (periods as usize - 1 + around.others as usize) * pieces;
+        let later = self.loss.powi(between as i32) * (-off / mean).exp();
+        let stalled = STALL * 2.0 * mean / STALL_TIME.as_nanos() as f64;
+        later > (-late.as_nanos() as f64 / mean).exp() + stalled
+    }
+
+    fn open_chunk(&mut self, pattern: &Pattern, heard: Heard, around: Around) {
+        let rested = self.open.is_none_or(|o| heard.at - o.newest_at >= self.period(pattern).mul_ratio(1, SOON));
+        if let Some(open) = &self.open {
+            self.broken = if self.is_whole(pattern) { 0 } else { self.broken + 1 };
+            let pieces = pattern.sizes().len() as f64;
+            let lost = 1.0 - f64::from(open.came.count_ones()) / pieces;
+            self.loss = (self.loss + (lost - self.loss) * pieces / LOSS.1).max(LOSS.0);
+            self.previous = Some(*open);
+        }
+        self.serial += 1;
+        self.open = Some(Open {
+            serial: self.serial,
+            came: 0,
+            last: 0,
+            first: heard,
+            newest_at: heard.at,
+            told: false,
+            rested,
+            fresh: self.open.is_none(),
+            elsewhere: around.elsewhere,
+        });
+    }
+
+    /// What can be handed on now that piece `index` is there: its group, once that is whole, with the samples that its boundaries
+    /// cut, where both halves are there.
+    fn hand_on(&mut self, pattern: &Pattern, index: usize, came: u16, bytes: &[u8]) -> Taken {
+        let group = pattern.group(index);
+        let range = pattern.offset(group.start)..pattern.offset(group.end);
+        let aligned = |byte: usize| byte.is_multiple_of(SAMPLE_BYTES);
+        let kept = group.len() > 1 || pattern.cuts_samples();
+        if kept {
+            self.bytes.resize(pattern.bytes(), 0);
+            self.bytes[pattern.offset(index)..][..bytes.len()].copy_from_slice(bytes);
+        }
+        if !group.clone().all(|piece| came & 1 << piece != 0) {
+            return Taken::Waits;
+        }
+        let has = |piece: Option<usize>| piece.is_some_and(|piece| came & 1 << piece != 0);
+        let (mut from, mut to) = (range.start / SAMPLE_BYTES, range.end / SAMPLE_BYTES);
+        from += usize::from(!aligned(range.start) && !has(group.start.checked_sub(1)));
+        to += usize::from(!aligned(range.end) && has(Some(group.end)));
+        let open = self.open.as_mut().expect("a chunk is open");
+        let chunk = Chunk { serial: open.serial, samples: pattern.samples() };
+        let opens = !std::mem::replace(&mut open.told, true);
+        let samples = to.saturating_sub(from) as u32;
+        Taken::Part(Part { chunk, opens, first: open.first, offset: from as u32, samples, kept })
+    }
+
+    /// Of pieces of one size, the bytes of the one before, where the sound is not known to repeat.
+    fn is_copy(&mut self, pattern: &Pattern, index: usize, bytes: &[u8]) -> bool {
+        let Some(before) = index.checked_sub(1).filter(|&i| pattern.sizes()[i] == pattern.sizes()[index]) else {
+            return false;
+        };
+        let equal = self.keeps(pattern.offset(before), bytes);
+        let known = std::mem::replace(&mut self.repeats, equal);
+        equal && !is_constant(bytes) && !known
+    }
+
+    /// Right behind a chunk that has it: the bytes of one of its pieces of this size, where those are kept.
+    fn is_copy_of_kept(&self, pattern: &Pattern, bytes: &[u8], at: MonoTime) -> bool {
+        let soon = |open: &Open| open.rested && at - open.newest_at < self.period(pattern).mul_ratio(1, SOON);
+        let Some(open) = self.open.as_ref().filter(|open| soon(open)) else { return false };
+        let mut came = (0..pattern.sizes().len()).filter(|index| open.came & 1 << index != 0);
+        let equal = came.any(|index| {
+            let same = usize::from(pattern.sizes()[index]) == bytes.len();
+            same && pattern.group(index).len() > 1 && self.keeps(pattern.offset(index), bytes)
+        });
+        equal && !is_constant(bytes)
+    }
+
+    /// Whether these bytes stand in the open chunk's buffer.
+    fn keeps(&self, offset: usize, bytes: &[u8]) -> bool {
+        self.bytes.get(offset..).and_then(|kept| kept.get(..bytes.len())) == Some(bytes)
+    }
+
+    fn note_pause(&mut self, pattern: &Pattern, pause: Span) {
+        if pause >= Span::ZERO && pause < self.period(pattern).mul_ratio(1, 2) {
+            let (usual, spread) = self.pause.unwrap_or((pause, Span::ZERO));
+            let off = (pause - usual).abs();
+            let usual = usual + (pause - usual).mul_ratio(1, PAUSES);
+            self.pause = Some((usual, spread + (off - spread).mul_ratio(1, PAUSES)));
+        }
+    }
+
+    /// What the open chunk lacks.
+    fn lacks(&self) -> Lacking {
+        match (self.cut, &self.open) {
+            (Some(Cut::Pieces(pattern)), Some(open)) => {
+                let before = if open.fresh { open.came.trailing_zeros() } else { 0 };
+                let pieces = pattern.sizes().len() as u64 - u64::from(open.came.count_ones() + before);
+                Lacking { pieces, unplaced: u64::from(!open.told) }
+            }
+            _ => Lacking::default(),
+        }
+    }
+
+    fn is_whole(&self, pattern: &Pattern) -> bool {
+        self.open.is_some_and(|open| open.came.count_ones() as usize == pattern.sizes().len())
+    }
+
+    fn period(&self, pattern: &Pattern) -> Span {
+        Span::of_frames(pattern.samples().into(), self.sample_rate)
+    }
+}
+
+/// Silence, or a stuck line: equal bytes say nothing.
+fn is_constant(bytes: &[u8]) -> bool {
+    bytes.chunks_exact(SAMPLE_BYTES).all(|sample| *sample == bytes[..SAMPLE_BYTES])
+}
+
+/// The rest of the board has sent so many datagrams each since the open chunk's newest piece.
+fn is_interrupted(open: &Open, around: Around, sets: u64) -> bool {
+    around.others > 0 && around.elsewhere - open.elsewhere >= sets * around.others
+}

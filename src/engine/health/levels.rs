@@ -1,0 +1,309 @@
+//! How loud a microphone is, and whether it is one at all.
+//!
+//! Level, peak, offset, flat tops and range of windows of about a second. Not each packet is looked at: one in [`EVERY`] and at most
+//! [`MOST_SAMPLES`] of it, so that no flood makes it dear. Whether two channels are the same is
+//! seen at their packets' beginnings. Samples are read, never changed.
+
+use crate::MICS;
+use crate::engine::figures::PAIRS;
+use crate::engine::packet::SAMPLE_BYTES;
+use crate::time::{MonoTime, Span};
+
+/// From one packet that is looked at to the next.
+const EVERY: Span = Span::from_millis(30);
+const MOST_SAMPLES: usize = 1024;
+/// A window, and the packets of it at least.
+const WINDOW: Span = Span::from_secs(1);
+const FEWEST_PACKETS: u32 = 10;
+/// Full scale.
+const FULL: f64 = 2_147_483_648.0;
+/// A microphone's own noise moves more than this (an INMP441 at rest some 30 000): below, nothing is connected.
+const DEAD_RANGE: i64 = 512;
+/// Flat tops count from a quarter of full scale (-12 dBFS) on.
+const LEAST_TOP: i64 = 1 << 29;
+/// So many equal samples in a row are a flat top.
+const FLAT: u32 = 3;
+/// So many samples of a window in flat tops, in so many packets, are clipping.
+const CLIPPED_SAMPLES: u64 = 8;
+const CLIPPED_PACKETS: u32 = 2;
+/// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
+const COMPARED: usize = 16;
+const HEADS: usize = 8;
+const EQUAL_LOOKS: u32 = 3;
+
+/// What a window of one microphone was like. Values are shares of full scale.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Level {
+    /// Root mean square of the samples as they are, offset included.
+    pub rms: f64,
+    pub peak: f64,
+    /// Mean.
+    pub offset: f64,
+    /// Samples in flat tops, of all.
+    pub clipped: f64,
+    /// Largest minus smallest, in sample units.
+    pub range: i64,
+    /// From the window's first packet that was looked at to its last.
+    pub span: Span,
+}
+
+impl Level {
+    /// Hardly a bit moves.
+    pub fn is_dead(&self) -> bool {
+        self.range < DEAD_RANGE
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    from: MonoTime,
+    to: MonoTime,
+    packets: u32,
+    samples: u64,
+    sum: i128,
+    squares: f64,
+    min: i32,
+    max: i32,
+    flat: u64,
+    flat_packets: u32,
+}
+
+/// One microphone.
+#[derive(Debug, Default)]
+pub struct LevelMeter {
+    due: Option<MonoTime>,
+    window: Option<Window>,
+    level: Option<Level>,
+}
+
+impl LevelMeter {
+    pub fn restart(&mut self) {
+        *self = LevelMeter::default();
+    }
+
+    /// The newest whole window.
+    pub fn level(&self) -> Option<Level> {
+        self.level
+    }
+
+    /// An accepted datagram; looked at now and then. True when a window ended.
+    pub fn on_packet(&mut self, at: MonoTime, samples: &[u8]) -> bool {
+        if self.due.is_some_and(|due| at < due) {
+            return false;
+        }
+        self.due = Some(at + EVERY);
+        let ended = self.window.is_some_and(|window| at - window.from >= WINDOW && window.packets >= FEWEST_PACKETS);
+        if ended {
+            self.level = self.window.take().map(|window| window.level());
+        }
+        let (samples, _) = samples.as_chunks::<SAMPLE_BYTES>();
+        let window = self.window.get_or_insert(Window::new(at));
+        window.add(at, &samples[..samples.len().min(MOST_SAMPLES)]);
+        ended
+    }
+}
+
+impl Window {
+    fn new(from: MonoTime) -> Window {
+        let (min, max) = (i32::MAX, i32::MIN);
+        Window { from, to: from, packets: 0, samples: 0, sum: 0, squares: 0.0, min, max, flat: 0, flat_packets: 0 }
+    }
+
+    fn add(&mut self, at: MonoTime, samples: &[[u8; SAMPLE_BYTES]]) {
+        let of = |sample: &[u8; SAMPLE_BYTES]| i32::from_le_bytes(*sample);
+        let (mut sum, mut min, mut max) = (0_i64, i32::MAX, i32::MIN);
+        // Eight sums side by side: one alone waits for each addition before the next.
+        let mut squares = [0.0; 8];
+        for eight in samples.chunks(8) {
+            for (square, sample) in squares.iter_mut().zip(eight) {
+                let value = of(sample);
+                *square += f64::from(value).powi(2);
+                sum += i64::from(value);
+                min = min.min(value);
+                max = max.max(value);
+            }
+        }
+        self.to = at;
+        self.packets += 1;
+        self.samples += samples.len() as u64;
+        self.sum += i128::from(sum);
+        self.squares += squares.iter().sum::<f64>();
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
+        let mut flat = 0;
+        for top in [min, max] {
+            if i64::from(top).abs() >= LEAST_TOP && min != max {
+                flat += in_flat_tops(samples.iter().map(of), top);
+            }
+        }
+        self.flat += flat;
+        self.flat_packets += u32::from(flat > 0);
+    }
+
+    fn level(&self) -> Level {
+        let count = self.samples as f64;
+        let clips = self.flat >= CLIPPED_SAMPLES && self.flat_packets >= CLIPPED_PACKETS;
+        Level {
+            rms: (self.squares / count).sqrt() / FULL,
+            peak: f64::from(self.max).abs().max(f64::from(self.min).abs()) / FULL,
+            offset: self.sum as f64 / count / FULL,
+            clipped: if clips { self.flat as f64 / count } else { 0.0 },
+            range: i64::from(self.max) - i64::from(self.min),
+            span: self.to - self.from,
+        }
+    }
+}
+
+/// Samples that are equal to `top` and stand in a row of them.
+fn in_flat_tops(samples: impl Iterator<Item = i32>, top: i32) -> u64 {
+    let (mut all, mut row) = (0, 0);
+    for sample in samples {
+        row = if sample == top { row + 1 } else { 0 };
+        all += match row {
+            0..FLAT => 0,
+            FLAT => u64::from(FLAT),
+            _ => 1,
+        };
+    }
+    all
+}
+
+/// Which channels carry the same signal: packets of two microphones begin with the same bytes, look after look.
+#[derive(Debug, Default)]
+pub struct Twins {
+    /// The newest packets' beginnings, as one number each, and how many there were.
+    heads: [([u64; HEADS], usize); MICS],
+    due: Option<MonoTime>,
+    /// Looks in a row at which the two of a pair were equal.
+    equal: [u32; PAIRS.len()],
+}
+
+impl Twins {
+    /// An accepted packet; true when it was time for a look.
+    pub fn on_packet(&mut self, mic: usize, at: MonoTime, payload: &[u8]) -> bool {
+        if let Some(head) = head(payload) {
+            let (heads, count) = &mut self.heads[mic];
+            heads[*count % HEADS] = head;
+            *count += 1;
+        }
+        if self.due.is_some_and(|due| at < due) {
+            return false;
+        }
+        self.due = Some(at + WINDOW);
+        for (equal, (a, b)) in self.equal.iter_mut().zip(PAIRS) {
+            let heads = &self.heads;
+            // The newest of one may be newer than all of the other.
+            let newest = |mic: usize| heads[mic].1.checked_sub(1).map(|newest| heads[mic].0[newest % HEADS]);
+            let among = |head: Option<u64>, mic: usize| head.is_some_and(|head| heads[mic].0.contains(&head));
+            *equal = if among(newest(a), b) || among(newest(b), a) { *equal + 1 } else { 0 };
+        }
+        self.heads = Default::default();
+        true
+    }
+
+    /// The first other microphone with the same signal.
+    pub fn of(&self, mic: usize) -> Option<usize> {
+        (0..MICS).find(|&other| {
+            let pair = (mic.min(other), mic.max(other));
+            self.equal.iter().zip(PAIRS).any(|(&looks, twins)| twins == pair && looks >= EQUAL_LOOKS)
+        })
+    }
+}
+
+/// The first samples as one number (FNV-1a, by words); none where they do not move.
+fn head(payload: &[u8]) -> Option<u64> {
+    let (samples, _) = payload.as_chunks::<SAMPLE_BYTES>();
+    let samples = &samples[..samples.len().min(COMPARED)];
+    let moves = samples.iter().any(|sample| sample != &samples[0]);
+    moves.then(|| {
+        samples.iter().fold(0xcbf2_9ce4_8422_2325, |hash, sample| {
+            (hash ^ u64::from(u32::from_le_bytes(*sample))).wrapping_mul(0x100_0000_01b3)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_ms(ms: i64) -> MonoTime {
+        MonoTime::from_nanos(ms * 1_000_000)
+    }
+
+    /// Two seconds of packets, every 10 ms.
+    fn level(of: impl Fn(i64) -> i32) -> Level {
+        let mut meter = LevelMeter::default();
+        for packet in 0..200 {
+            let bytes: Vec<u8> = (0..480).flat_map(|i| of(packet * 480 + i).to_le_bytes()).collect();
+            meter.on_packet(at_ms(packet * 10), &bytes);
+        }
+        meter.level().expect("a second has passed")
+    }
+
+    fn sine(amplitude: f64, offset: f64) -> impl Fn(i64) -> i32 {
+        move |i| ((amplitude * (i as f64 * std::f64::consts::TAU / 48.0).sin() + offset) * FULL) as i32
+    }
+
+    #[test]
+    fn a_sine_has_its_level_peak_and_offset_and_is_not_clipped() {
+        let level = level(sine(0.5, 0.01));
+        assert!((level.rms - (0.125_f64 + 0.0001).sqrt()).abs() < 1e-6, "{level:?}");
+        assert!((level.peak - 0.51).abs() < 1e-6 && (level.offset - 0.01).abs() < 1e-6, "{level:?}");
+        assert_eq!((level.clipped, level.is_dead()), (0.0, false));
+    }
+
+    #[test]
+    fn flat_tops_are_clipping_at_full_scale_and_below_but_quiet_ones_are_not() {
+        // A sine of twice the limit is beyond it for two thirds of the time; of 48 samples, 16 above and 16 below.
+        let clipped = |limit: f64| {
+            let sine = sine(2.0 * limit, 0.0);
+            level(move |i| {
+                let limit = (limit * FULL) as i64 - 1;
+                i64::from(sine(i)).clamp(-limit, limit) as i32
+            })
+            .clipped
+        };
+        for limit in [0.49, 0.3] {
+            assert!((clipped(limit) - 2.0 / 3.0).abs() < 0.05, "{limit}: {}", clipped(limit));
+        }
+        assert_eq!(clipped(0.2), 0.0);
+    }
+
+    #[test]
+    fn zeros_and_a_stuck_value_are_dead_and_the_quietest_noise_is_not() {
+        assert!(level(|_| 0).is_dead());
+        assert!(level(|_| -1).is_dead());
+        let stuck = level(|_| 1 << 30);
+        assert!(stuck.is_dead() && stuck.clipped == 0.0);
+        // Self-noise of -87 dBFS is an rms of 96 000; a hundredth of that would do.
+        assert!(!level(|i| ((i * 7919) % 2001 - 1000) as i32).is_dead());
+    }
+
+    #[test]
+    fn a_flood_does_not_make_it_look_more_often() {
+        let mut meter = LevelMeter::default();
+        for packet in 0..100_000 {
+            meter.on_packet(MonoTime::from_nanos(packet * 5_000), &[1; 8192]);
+        }
+        let window = meter.window.expect("half a second");
+        assert!(window.packets <= 17 && window.samples <= 17 * 1024, "{window:?}");
+    }
+
+    #[test]
+    fn two_ports_with_one_signal_are_twins_and_silent_ones_are_not() {
+        let twins = |of: fn(usize, i64) -> i32| {
+            let mut twins = Twins::default();
+            for packet in 0..500_i64 {
+                for mic in 0..MICS {
+                    let bytes: Vec<u8> = (0..64).flat_map(|i| of(mic, packet * 64 + i).to_le_bytes()).collect();
+                    twins.on_packet(mic, at_ms(packet * 10), &bytes);
+                }
+            }
+            [0, 1, 2].map(|mic| twins.of(mic))
+        };
+        assert_eq!(twins(|_, i| (i * i) as i32), [Some(1), Some(0), Some(0)]);
+        assert_eq!(twins(|mic, i| if mic == 1 { -i } else { i } as i32), [Some(2), None, Some(0)]);
+        assert_eq!(twins(|mic, i| (i + mic as i64) as i32), [None; MICS], "the same a sample later is a copy no more");
+        assert_eq!(twins(|_, _| 0), [None; MICS]);
+    }
+}

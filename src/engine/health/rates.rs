@@ -1,0 +1,301 @@
+//! Samples a second of one microphone, counted apart from any clock model.
+//!
+//! Problem: what came in a second is the rate less the losses. A clock model cannot be asked which of the two a shortfall is: it may have
+//! locked on a wrong rate, and then takes the difference for losses.
+//!
+//! Idea: packets of one size leave at one spacing, so arrivals folded by that spacing pile up, whatever was lost between them; folded by
+//! another they spread. The count of the last ten seconds says where to look: the rate is at least that, and so much more as was
+//! lost. The slowest rate at which the arrivals pile up is the answer. Its phase, second by second, says how well it is known; and since a
+//! path may grow longer all the while (that cannot be seen from one side), an allowance for that comes on top.
+//!
+//! The work is cut in slices of some ten microseconds, one a packet. See [`Fold`] for the folding itself.
+
+use std::collections::VecDeque;
+
+use super::fold::{Fit, Fold, fit};
+use crate::engine::figures::Known;
+use crate::engine::window::WINDOW;
+use crate::time::{MonoTime, Span};
+
+/// Datagrams closer together count as one: pieces of a chunk, a backlog. It bounds what is kept of ten seconds, too.
+const TOGETHER: Span = Span::from_micros(2_500);
+const MOST_KEPT: usize = (WINDOW.as_nanos() / TOGETHER.as_nanos()) as usize + 1;
+/// After so long a silence counting begins anew, once a backlog had this much time again to pass.
+const OUTAGE: Span = Span::from_millis(500);
+/// Less than this tells no rate.
+const SHORTEST: Span = Span::from_millis(2_500);
+const FEWEST: usize = 24;
+/// From one look to the next.
+const EVERY: Span = Span::from_secs(3);
+/// How fast a path may grow longer or shorter, in seconds a second, and by how much at most: the `ramp` of the delay study climbs by 15 ms
+/// in 30 s.
+const PATH_SLOPE: f64 = 500e-6;
+const PATH_MOST_S: f64 = 20e-3;
+/// More cannot be lost: half of it would look like half the rate.
+const MOST_LOST: f64 = 0.26;
+/// The count may be ahead of the rate by so much: a backlog at the end of the window.
+const COUNT_AHEAD: f64 = 0.015;
+/// The share of packets that are of one size, at least, where there is a spacing to fold by.
+const OF_ONE_SIZE: f64 = 0.6;
+
+/// How fast a microphone samples, as its packets' arrivals tell.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rate {
+    pub hz: f64,
+    /// Half-width of the 95 % interval.
+    pub uncertainty_hz: f64,
+    /// Samples that came, by the time that they came in: less than `hz` by what was lost.
+    pub received_hz: f64,
+    pub span: Span,
+}
+
+/// Some datagrams that came together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub at: MonoTime,
+    pub samples: u32,
+}
+
+/// What the count alone says.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    rate: Fit,
+    received_hz: f64,
+    span_s: f64,
+}
+
+/// What is being looked at; arrivals are not dropped meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    arrivals: usize,
+    count: Count,
+    /// Samples of the packets that are folded.
+    size: u32,
+}
+
+/// The mean of looks that do not overlap.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    hz_s: f64,
+    spread_hz_s_squared: f64,
+    span_s: f64,
+    taken: Option<MonoTime>,
+}
+
+/// See the top of the file.
+#[derive(Debug)]
+pub struct RateMeter {
+    nominal_hz: f64,
+    arrivals: VecDeque<Arrival>,
+    /// Nothing is kept of what comes before.
+    settled: MonoTime,
+    due: Option<MonoTime>,
+    look: Option<Look>,
+    fold: Box<Fold>,
+    window: Known<Rate>,
+    mean: Mean,
+    /// Of all that came: the first, the last, and the samples after the first.
+    first: Option<MonoTime>,
+    last: MonoTime,
+    samples: u64,
+    looks: u64,
+}
+
+const TOO_EARLY: &str = "not heard for long enough yet";
+
+impl RateMeter {
+    pub fn new(nominal_hz: u32) -> RateMeter {
+        RateMeter {
+            nominal_hz: f64::from(nominal_hz),
+            arrivals: VecDeque::with_capacity(MOST_KEPT + 1),
+            settled: MonoTime::from_nanos(i64::MIN),
+            due: None,
+            look: None,
+            fold: Box::default(),
+            window: Err(TOO_EARLY),
+            mean: Mean::default(),
+            first: None,
+            last: MonoTime::from_nanos(0),
+            samples: 0,
+            looks: 0,
+        }
+    }
+
+    /// Another board: nothing of the old one counts.
+    pub fn restart(&mut self) {
+        self.arrivals.clear();
+        self.settled = MonoTime::from_nanos(i64::MIN);
+        (self.due, self.look, self.first, self.samples) = (None, None, None, 0);
+        self.window = Err(TOO_EARLY);
+        self.mean = Mean::default();
+    }
+
+    /// An accepted datagram. True when a look was finished with it.
+    pub fn on_packet(&mut self, at: MonoTime, samples: u32) -> bool {
+        if self.first.is_none() {
+            (self.first, self.last) = (Some(at), at);
+            self.due = Some(at + SHORTEST);
+        } else {
+            self.samples += u64::from(samples);
+        }
+        if at - self.last > OUTAGE {
+            self.arrivals.clear();
+            self.look = None;
+            self.settled = at + OUTAGE;
+        }
+        self.last = self.last.max(at);
+        if at >= self.settled {
+            match self.arrivals.back_mut() {
+                Some(newest) if at - newest.at < TOGETHER => newest.samples += samples,
+                _ => self.keep(Arrival { at, samples }),
+            }
+        }
+        self.step(at)
+    }
+
+    /// Of the last ten seconds.
+    pub fn window(&self) -> Known<Rate> {
+        self.window
+    }
+
+    /// Since the first packet of this sender.
+    pub fn since_start(&self) -> Known<Rate> {
+        let Mean { hz_s, spread_hz_s_squared, span_s, taken } = self.mean;
+        if taken.is_none() {
+            return self.window;
+        }
+        let hz = hz_s / span_s;
+        let passed_s = (self.last - self.first.unwrap_or(self.last)).as_secs_f64();
+        Ok(Rate {
+            hz,
+            uncertainty_hz: spread_hz_s_squared.sqrt() / span_s + hz * path_allowance(span_s),
+            received_hz: self.samples as f64 / passed_s,
+            span: Span::from_secs_f64(passed_s),
+        })
+    }
+
+    /// How often it was looked.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    fn keep(&mut self, arrival: Arrival) {
+        while self.look.is_none() && self.arrivals.front().is_some_and(|oldest| arrival.at - oldest.at > WINDOW) {
+            self.arrivals.pop_front();
+        }
+        if self.arrivals.len() < MOST_KEPT {
+            self.arrivals.push_back(arrival);
+        }
+    }
+
+    /// One slice of work, where there is any.
+    fn step(&mut self, now: MonoTime) -> bool {
+        let found = match self.look {
+            Some(look) => {
+                let arrivals = self.arrivals.range(..look.arrivals);
+                match self.fold.step(arrivals, look.size) {
+                    None => return false,
+                    Some(folded) => self.judge(&look, folded),
+                }
+            }
+            None if self.due.is_some_and(|due| now >= due) => match self.begin() {
+                Some(early) => early,
+                None => return false,
+            },
+            None => return false,
+        };
+        self.look = None;
+        self.due = Some(now + EVERY);
+        self.looks += 1;
+        self.window = found;
+        self.remember(now);
+        true
+    }
+
+    /// Counts, and where to look; the answer, where that is all.
+    fn begin(&mut self) -> Option<Known<Rate>> {
+        let (first, last) = (self.arrivals.front()?, self.arrivals.back()?);
+        // The newest may still grow.
+        let arrivals = self.arrivals.len() - 1;
+        let span = last.at - first.at;
+        if span < SHORTEST || arrivals < FEWEST {
+            return Some(Err(TOO_EARLY));
+        }
+        let count = self.count(arrivals, first.at, span);
+        let (size, share) = usual_size(self.arrivals.range(..arrivals));
+        let look = Look { arrivals, count, size };
+        if share < OF_ONE_SIZE {
+            return Some(self.judge(&look, None));
+        }
+        let lowest = count.received_hz.min(count.rate.slope) * (1.0 - COUNT_AHEAD) / f64::from(size);
+        let highest = count.received_hz.max(count.rate.slope) / (1.0 - MOST_LOST) / f64::from(size);
+        self.fold.begin(first.at, span, lowest..highest);
+        self.look = Some(look);
+        None
+    }
+
+    fn count(&self, arrivals: usize, from: MonoTime, span: Span) -> Count {
+        let span_s = span.as_secs_f64();
+        let total: u64 = self.arrivals.range(..arrivals).map(|arrival| u64::from(arrival.samples)).sum();
+        let received_hz = total as f64 / span_s;
+        let mut before = 0.0;
+        // Around the mean rate, so that the numbers stay small.
+        let points = self.arrivals.range(..arrivals).map(|arrival| {
+            let at = (arrival.at - from).as_secs_f64();
+            let point = (at, before - received_hz * at);
+            before += f64::from(arrival.samples);
+            point
+        });
+        let around = fit(points, span_s);
+        Count { rate: Fit { slope: received_hz + around.slope, ..around }, received_hz, span_s }
+    }
+
+    /// The rate: of the folding where that found one, else of the count where nothing can be missing in it.
+    fn judge(&self, look: &Look, folded: Option<Fit>) -> Known<Rate> {
+        let Count { rate, received_hz, span_s } = look.count;
+        let size = f64::from(look.size);
+        let of_phase = folded.map(|fit| (fit.slope * size, fit.uncertainty * size));
+        // A count below the nominal rate may be a slower clock or losses; one above is at least so much, and may have losses too.
+        let expected = rate.slope + rate.uncertainty > self.nominal_hz * (1.0 - PATH_SLOPE);
+        let above = rate.slope - rate.uncertainty > self.nominal_hz * (1.0 + PATH_SLOPE);
+        let hidden = if above { rate.slope * MOST_LOST / (1.0 - MOST_LOST) } else { 0.0 };
+        let of_count = expected.then_some((rate.slope, rate.uncertainty + hidden));
+        let (hz, spread) = of_phase.or(of_count).ok_or(
+            "the arrivals do not tell a slower clock from losses: sizes vary, or the jitter is longer than a packet",
+        )?;
+        let uncertainty_hz = spread + hz * path_allowance(span_s);
+        Ok(Rate { hz, uncertainty_hz, received_hz, span: Span::from_secs_f64(span_s) })
+    }
+
+    fn remember(&mut self, now: MonoTime) {
+        let Ok(rate) = self.window else { return };
+        if self.mean.taken.is_some_and(|taken| now - taken < WINDOW) || rate.span < WINDOW - OUTAGE {
+            return;
+        }
+        let span_s = rate.span.as_secs_f64();
+        let spread = rate.uncertainty_hz - rate.hz * path_allowance(span_s);
+        self.mean.taken = Some(now);
+        self.mean.hz_s += rate.hz * span_s;
+        self.mean.spread_hz_s_squared += (spread * span_s).powi(2);
+        self.mean.span_s += span_s;
+    }
+}
+
+/// What a path that grows longer may add to a rate over so long a time.
+fn path_allowance(span_s: f64) -> f64 {
+    (PATH_SLOPE * span_s).min(PATH_MOST_S) / span_s
+}
+
+/// The most common size, and its share. Of more than a few sizes, the later ones are not told apart.
+fn usual_size<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> (u32, f64) {
+    let mut seen = [(0_u32, 0_u32); 8];
+    let mut all = 0;
+    for arrival in arrivals {
+        all += 1;
+        if let Some((size, count)) = seen.iter_mut().find(|(size, count)| *size == arrival.samples || *count == 0) {
+            (*size, *count) = (arrival.samples, *count + 1);
+        }
+    }
+    let (size, count) = seen.into_iter().max_by_key(|(_, count)| *count).unwrap_or_default();
+    (size, f64::from(count) / f64::from(all.max(1)))
+}

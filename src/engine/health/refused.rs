@@ -1,0 +1,103 @@
+//! A port most of whose valid input is refused.
+//!
+//! While the sender that is followed lives, all others are foreign. If they are the most, the one that is followed is hardly the
+//! microphone: a stray packet now and then keeps the board itself out for ever. Nobody can decide for the user which of two that both
+//! live is right; but it can be said.
+
+use std::net::SocketAddr;
+
+use crate::time::{MonoTime, Span};
+
+/// Slices of a second; the look-back is ten of them.
+const SLICE: Span = Span::from_secs(1);
+const SLICES: usize = 10;
+/// So many refused are worth a word: about two seconds of a microphone.
+const FEWEST: u64 = 200;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    second: i64,
+    taken: u64,
+    refused: u64,
+}
+
+/// What was refused in the last ten seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    pub refused: u64,
+    pub valid: u64,
+    /// The newest that was refused.
+    pub from: Option<SocketAddr>,
+}
+
+/// One microphone.
+#[derive(Debug, Default)]
+pub struct RefusalMeter {
+    slices: [Slice; SLICES],
+    from: Option<SocketAddr>,
+    newest: Option<MonoTime>,
+}
+
+impl RefusalMeter {
+    /// A packet of the sender that is followed.
+    pub fn taken(&mut self, at: MonoTime) {
+        self.slice(at).taken += 1;
+    }
+
+    /// A valid packet of another.
+    pub fn refused(&mut self, at: MonoTime, from: SocketAddr) {
+        self.slice(at).refused += 1;
+        (self.from, self.newest) = (Some(from), Some(at));
+    }
+
+    fn slice(&mut self, at: MonoTime) -> &mut Slice {
+        let second = at.as_nanos().div_euclid(SLICE.as_nanos());
+        let slice = &mut self.slices[second.rem_euclid(SLICES as i64) as usize];
+        if slice.second != second {
+            *slice = Slice { second, ..Slice::default() };
+        }
+        slice
+    }
+
+    /// If it was most of what came.
+    pub fn most(&self, at: MonoTime) -> Option<Refused> {
+        let of = self.of(at);
+        (of.refused >= FEWEST && of.refused > of.valid - of.refused).then_some(of)
+    }
+
+    /// As of the newest that was refused.
+    pub fn newest(&self) -> Option<Refused> {
+        self.newest.map(|at| self.of(at))
+    }
+
+    fn of(&self, at: MonoTime) -> Refused {
+        let second = at.as_nanos().div_euclid(SLICE.as_nanos());
+        let recent = self.slices.iter().filter(|slice| second - slice.second < SLICES as i64);
+        let (taken, refused) = recent.fold((0, 0), |(taken, refused), s| (taken + s.taken, refused + s.refused));
+        Refused { refused, valid: taken + refused, from: self.from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_most_of_the_last_ten_seconds_and_ends_with_them() {
+        let from = SocketAddr::from(([10, 0, 0, 2], 9));
+        let mut meter = RefusalMeter::default();
+        let ms = |ms: i64| MonoTime::from_nanos(ms * 1_000_000);
+        for t in 0..300 {
+            meter.refused(ms(t * 10), from);
+            if t % 40 == 0 {
+                meter.taken(ms(t * 10));
+            }
+        }
+        assert_eq!(meter.most(ms(3_000)), Some(Refused { refused: 300, valid: 308, from: Some(from) }));
+        assert_eq!(meter.most(ms(13_500)), None, "they are too old");
+        for t in 300..700 {
+            meter.taken(ms(t * 10));
+        }
+        assert_eq!(meter.most(ms(7_000)), None, "no longer the most");
+    }
+}

@@ -1,0 +1,200 @@
+//! What is told of the microphones themselves: rate, level, faults; in the diagnostics, in `/metrics` and in `/healthz`.
+
+use serde::Serialize;
+
+use super::diagnostics::{PerMic, millionths, thousandths};
+use super::metrics::Text;
+use crate::MICS;
+use crate::engine::figures::Known;
+use crate::engine::health::levels::Level;
+use crate::engine::health::rates::Rate;
+use crate::engine::health::{Fault, Health};
+use crate::time::MonoTime;
+
+const NO_LEVEL: &str = "not heard for a second yet";
+const SILENT: &str = "all samples are 0: silence has no decibels";
+
+/// A copy of what the engine's [`Health`] knows.
+#[derive(Clone, Debug)]
+pub struct HealthFigures {
+    pub rates: [Known<Rate>; MICS],
+    /// Of the last ten seconds.
+    pub window_rates: [Known<Rate>; MICS],
+    pub levels: [Known<Level>; MICS],
+    pub twins: [Option<usize>; MICS],
+    pub faults: [Vec<Fault>; MICS],
+    /// Why no loss and no drift can be told.
+    pub disagreements: [Option<String>; MICS],
+}
+
+impl HealthFigures {
+    pub fn of(health: &Health, now: MonoTime) -> HealthFigures {
+        HealthFigures {
+            rates: std::array::from_fn(|mic| health.rate_since_start(mic)),
+            window_rates: std::array::from_fn(|mic| health.rate(mic)),
+            levels: std::array::from_fn(|mic| health.level(mic).ok_or(NO_LEVEL)),
+            twins: std::array::from_fn(|mic| health.twin(mic)),
+            faults: std::array::from_fn(|mic| health.faults(mic, now)),
+            disagreements: std::array::from_fn(|mic| health.disagreement(mic)),
+        }
+    }
+
+    /// Without what the samples told: they are not all there.
+    pub fn without_sound(mut self, reason: &'static str) -> HealthFigures {
+        self.levels = [Err(reason); MICS];
+        self.twins = [None; MICS];
+        self.faults.iter_mut().for_each(|faults| faults.retain(|fault| !fault.kind.is_heard()));
+        self
+    }
+}
+
+/// For `/healthz`: what was found before, and the faults that make audio unusable, at most one a microphone.
+pub fn usable(found: Result<(), String>, health: &Health, now: MonoTime) -> Result<(), String> {
+    let faults = (0..MICS).filter_map(|mic| {
+        let fault = health.faults(mic, now).into_iter().find(|fault| fault.kind.is_unusable())?;
+        Some(format!("mic {mic}: {}: {}", fault.evidence, fault.next_step))
+    });
+    let reasons: Vec<String> = found.err().into_iter().chain(faults).collect();
+    if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
+}
+
+#[derive(Serialize)]
+pub(super) struct RateHz {
+    hz: Option<f64>,
+    uncertainty_hz: Option<f64>,
+    received_hz: Option<f64>,
+    span_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+pub(super) fn rates(rates: &[Known<Rate>; MICS]) -> PerMic<RateHz> {
+    PerMic::from(rates.map(|rate| {
+        let known = |of: fn(&Rate) -> f64| rate.as_ref().ok().map(|rate| thousandths(of(rate)));
+        RateHz {
+            hz: known(|rate| rate.hz),
+            uncertainty_hz: known(|rate| rate.uncertainty_hz),
+            received_hz: known(|rate| rate.received_hz),
+            span_s: known(|rate| rate.span.as_secs_f64()),
+            reason: rate.err(),
+        }
+    }))
+}
+
+#[derive(Serialize)]
+pub(super) struct LevelOf {
+    rms_dbfs: Option<f64>,
+    peak_dbfs: Option<f64>,
+    peak: Option<f64>,
+    offset: Option<f64>,
+    clipped_share: Option<f64>,
+    equal_to: Vec<usize>,
+    span_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+pub(super) fn levels(figures: &HealthFigures) -> PerMic<LevelOf> {
+    PerMic::from(std::array::from_fn(|mic| {
+        let level = figures.levels[mic];
+        let known = |of: fn(&Level) -> f64| level.ok().map(|level| millionths(of(&level)));
+        let decibels = |of: fn(&Level) -> f64| level.ok().and_then(|level| dbfs(of(&level))).map(thousandths);
+        LevelOf {
+            rms_dbfs: decibels(|level| level.rms),
+            peak_dbfs: decibels(|level| level.peak),
+            peak: known(|level| level.peak),
+            offset: known(|level| level.offset),
+            clipped_share: known(|level| level.clipped),
+            equal_to: figures.twins[mic].into_iter().collect(),
+            span_s: known(|level| level.span.as_secs_f64()),
+            reason: match level {
+                Err(reason) => Some(reason),
+                Ok(level) if level.peak == 0.0 => Some(SILENT),
+                Ok(_) => None,
+            },
+        }
+    }))
+}
+
+/// Of a share of full scale; silence has none.
+fn dbfs(share: f64) -> Option<f64> {
+    (share > 0.0).then(|| 20.0 * share.log10())
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum HealthOf<'a> {
+    Ok(&'static str),
+    Faults(Vec<FaultOf<'a>>),
+}
+
+#[derive(Serialize)]
+pub(super) struct FaultOf<'a> {
+    fault: &'static str,
+    /// Microseconds since the Unix epoch.
+    since: i64,
+    evidence: &'a str,
+    next_step: &'a str,
+}
+
+pub(super) fn faults(figures: &HealthFigures) -> PerMic<HealthOf<'_>> {
+    PerMic::from(figures.faults.each_ref().map(|faults| {
+        if faults.is_empty() {
+            return HealthOf::Ok("ok");
+        }
+        let told = faults.iter().map(|fault| FaultOf {
+            fault: fault.kind.name(),
+            since: fault.since.as_micros(),
+            evidence: &fault.evidence,
+            next_step: &fault.next_step,
+        });
+        HealthOf::Faults(told.collect())
+    }))
+}
+
+pub(super) fn metrics(text: &mut Text, figures: &HealthFigures) {
+    let gauge = |text: &mut Text, name, help, values: [Option<f64>; MICS]| text.per_mic(name, "gauge", help, values);
+    gauge(
+        text,
+        "micring_mic_rate_hertz",
+        "Samples a second that the microphone sends, from its arrivals of the last ten seconds.",
+        figures.window_rates.map(|rate| rate.ok().map(|rate| rate.hz)),
+    );
+    gauge(
+        text,
+        "micring_mic_rate_uncertainty_hertz",
+        "Half-width of the 95 % interval of micring_mic_rate_hertz.",
+        figures.window_rates.map(|rate| rate.ok().map(|rate| rate.uncertainty_hz)),
+    );
+    let level = |of: fn(&Level) -> Option<f64>| figures.levels.map(|level| level.ok().as_ref().and_then(of));
+    gauge(
+        text,
+        "micring_level_rms_dbfs",
+        "Root mean square of the last second, in decibels of full scale.",
+        level(|level| dbfs(level.rms)),
+    );
+    gauge(
+        text,
+        "micring_level_peak_ratio",
+        "Largest sample of the last second, of full scale.",
+        level(|level| Some(level.peak)),
+    );
+    gauge(
+        text,
+        "micring_level_offset_ratio",
+        "Mean of the last second's samples, of full scale.",
+        level(|level| Some(level.offset)),
+    );
+    gauge(
+        text,
+        "micring_level_clipped_ratio",
+        "Share of the last second's samples in flat tops.",
+        level(|level| Some(level.clipped)),
+    );
+    text.family("micring_fault", "gauge", "1 for each fault that a microphone has.");
+    for (mic, faults) in figures.faults.iter().enumerate() {
+        for fault in faults {
+            text.sample("micring_fault", format_args!("mic=\"{mic}\",fault=\"{}\"", fault.kind.name()), 1);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Completions to plain values: what came back, of whom, and why a multishot ended.
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use io_uring::cqueue;
+use io_uring::types::RecvMsgOut;
+
+use super::super::cmsg;
+use super::super::tcp;
+use super::super::token::{Handle, Token};
+use super::{Completion, End, HTTP_GROUP, MicDatagram, Ring};
+
+impl Ring {
+    /// Moves all completions into `out`, as plain values.
+    pub fn reap(&mut self, out: &mut Vec<Completion>) {
+        while let Some(entry) = { self.ring.completion().next() } {
+            self.counters.completions += 1;
+            let (result, flags) = (entry.result(), entry.flags());
+            match Token::unpack(entry.user_data()) {
+                Some(Token::Mic(mic)) => self.reap_mic(mic, result, flags, out),
+                Some(Token::Accept) => self.reap_accept(result, flags, out),
+                Some(Token::Recv(handle)) => self.reap_recv(handle, result, flags, out),
+                Some(Token::Send(handle)) => self.reap_send(handle, result, out),
+                Some(Token::Signal) => {
+                    out.push(Completion::Signal);
+                    if !cqueue::more(flags)
+                        && let Some(signals) = self.signals.take()
+                    {
+                        self.watch(signals);
+                    }
+                }
+                Some(Token::Log) => {
+                    self.log = None;
+                    out.push(Completion::LogWritten(usize::try_from(result).map_err(|_| -result)));
+                }
+                Some(Token::File) => {
+                    let (op, result) = self.file.complete(result);
+                    out.push(Completion::FileDone { op, result });
+                }
+                Some(Token::Cancel) => {}
+                None => panic!("every submission carries a token: {:#x}", entry.user_data()),
+            }
+        }
+    }
+
+    fn reap_mic(&mut self, index: usize, result: i32, flags: u32, out: &mut Vec<Completion>) {
+        let more = cqueue::more(flags);
+        let mut empty = false;
+        if result >= 0
+            && let Some(id) = cqueue::buffer_select(flags)
+        {
+            let lease = self.pools[index].lease(id, result as u32);
+            let (mic, bytes) = (&self.mics[index], self.pools[index].bytes(&lease));
+            let out_header =
+                RecvMsgOut::parse(bytes, &mic.header).expect("a buffer holds the header areas: result >= head");
+            let control = cmsg::parse(out_header.control_data());
+            let payload = out_header.payload_data();
+            let datagram = MicDatagram {
+                mic: index,
+                stamp: control.stamp,
+                sender: cmsg::parse_address(out_header.name_data()),
+                len: out_header.incoming_payload_len() as usize,
+                dropped: control.dropped,
+                control_cut: out_header.is_control_data_truncated()
+                    || out_header.flags() & libc::MSG_CTRUNC as u32 != 0,
+                payload: (bytes.len() - payload.len(), payload.len()),
+                lease,
+            };
+            empty = datagram.len == 0;
+            out.push(Completion::Datagram(datagram));
+        }
+        if !more {
+            self.mics[index].armed = false;
+            let end = if empty { End::EmptyDatagram } else { self.end_of(result) };
+            self.count_end(end);
+            out.push(Completion::MicEnded { mic: index, end });
+        }
+    }
+
+    fn reap_accept(&mut self, result: i32, flags: u32, out: &mut Vec<Completion>) {
+        if result >= 0 {
+            // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
+            let fd = unsafe { OwnedFd::from_raw_fd(result as RawFd) };
+            // A peer that is already gone has no address; its descriptor closes here.
+            if let Ok(peer) = tcp::peer(&fd) {
+                let handle = self.adopt(fd);
+                out.push(Completion::Accepted { handle, peer });
+            }
+        }
+        if !cqueue::more(flags) {
+            self.accept_armed = false;
+            if self.listener.is_some() {
+                let end = self.end_of(result);
+                self.count_end(end);
+                out.push(Completion::AcceptEnded(end));
+            }
+        }
+    }
+
+    fn reap_recv(&mut self, handle: Handle, result: i32, flags: u32, out: &mut Vec<Completion>) {
+        let pool = &mut self.pools[usize::from(HTTP_GROUP)];
+        let lease = cqueue::buffer_select(flags).map(|id| pool.lease(id, result.max(0) as u32));
+        let (live, closing) = match self.conn(handle) {
+            Some(conn) => {
+                conn.receiving = false;
+                (!conn.closing, conn.closing)
+            }
+            None => (false, false),
+        };
+        match lease {
+            Some(lease) if live && result > 0 => return out.push(Completion::Received { handle, lease }),
+            Some(lease) => self.recycle_received(lease),
+            None => {}
+        }
+        self.counters.stale += u64::from(!live);
+        match -result {
+            _ if closing => self.release(handle),
+            _ if !live => {}
+            0 => out.push(Completion::Finished(handle)),
+            libc::ENOBUFS => out.push(Completion::Starved(handle)),
+            errno => out.push(Completion::Failed { handle, errno }),
+        }
+    }
+
+    fn reap_send(&mut self, handle: Handle, result: i32, out: &mut Vec<Completion>) {
+        let Some(conn) = self.conn(handle) else {
+            self.counters.stale += 1;
+            return;
+        };
+        conn.sending = None;
+        if conn.closing {
+            self.counters.stale += 1;
+            return self.release(handle);
+        }
+        out.push(match usize::try_from(result) {
+            Ok(count) => Completion::Sent { handle, count },
+            Err(_) => Completion::Failed { handle, errno: -result },
+        });
+    }
+
+    fn end_of(&self, result: i32) -> End {
+        match -result {
+            libc::ENOBUFS => End::NoBuffers,
+            libc::EMFILE | libc::ENFILE => End::NoDescriptors,
+            errno if errno > 0 => End::Error(errno),
+            _ => End::CompletionsFull,
+        }
+    }
+
+    fn count_end(&mut self, end: End) {
+        let counters = &mut self.counters;
+        *match end {
+            End::NoBuffers => &mut counters.ended_no_buffers,
+            End::CompletionsFull => &mut counters.ended_completions_full,
+            End::EmptyDatagram => &mut counters.ended_empty_datagram,
+            End::NoDescriptors => &mut counters.ended_no_descriptors,
+            End::Error(_) => &mut counters.ended_error,
+        } += 1;
+    }
+}
