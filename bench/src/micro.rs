@@ -29,6 +29,8 @@ pub fn all(c: &mut Criterion) {
     let mut fed = Fed::new();
     c.bench_function("engine, a cycle of three packets", |b| b.iter(|| fed.cycle()));
     let mut fed = Fed::new();
+    c.bench_function("engine, a cycle of six pieces", |b| b.iter(|| fed.cycle_in(1460)));
+    let mut fed = Fed::new();
     for _ in 0..100 {
         fed.cycle();
     }

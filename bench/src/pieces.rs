@@ -1,6 +1,7 @@
 //! The program's pieces on the bench, without sockets: an engine that is fed cycles in virtual time, and the HTTP machine
 //! with subscribers, for `micro` and for counting allocations.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -22,6 +23,8 @@ pub struct Fed {
     packets: [Vec<u8>; MICS],
     cycle: i64,
     flooded: i64,
+    /// Cycles that left and were not told yet.
+    left: VecDeque<Cycle>,
 }
 
 impl Default for Fed {
@@ -40,7 +43,13 @@ impl Fed {
             history: Span::from_secs(5),
             max_datagram: 8192,
         };
-        Fed { engine: Engine::new(config), packets: [const { Vec::new() }; MICS], cycle: 0, flooded: 0 }
+        Fed {
+            engine: Engine::new(config),
+            packets: [const { Vec::new() }; MICS],
+            cycle: 0,
+            flooded: 0,
+            left: VecDeque::with_capacity(4),
+        }
     }
 
     pub fn clocks(&self) -> Clocks {
@@ -48,29 +57,34 @@ impl Fed {
         Clocks { mono: MonoTime::from_nanos(0) + passed, wall: KernelTime::from_nanos(START_NS) + passed }
     }
 
-    /// One cycle; the one that left, when one did.
+    /// One cycle; the oldest one that left and was not told yet. The first leaves with the second: until then it may be in pieces.
     pub fn cycle(&mut self) -> Option<Cycle> {
+        self.cycle_in(2048)
+    }
+
+    /// The same of a board that cuts each chunk into datagrams of so many bytes and a rest: 1460, as Arduino's library does.
+    pub fn cycle_in(&mut self, piece_bytes: usize) -> Option<Cycle> {
         for (mic, packet) in self.packets.iter_mut().enumerate() {
             packet.resize(2048, 0);
             fill(packet, mic, self.cycle * 512);
         }
         let clocks = self.clocks();
         self.engine.begin_turn(clocks);
-        let mut left = None;
         for mic in 0..MICS {
-            let stamp = clocks.wall - Span::from_micros(300 - 100 * mic as i64);
-            let sender = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let bytes = &self.packets[mic];
-            self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
-            while let Some(output) = self.engine.poll_output() {
-                if let Output::Cycle(cycle) = output {
-                    left = Some(cycle);
+            for (k, bytes) in self.packets[mic].chunks(piece_bytes).enumerate() {
+                let stamp = clocks.wall - Span::from_micros(300 - 100 * mic as i64 - 30 * k as i64);
+                let sender = SocketAddr::from(([127, 0, 0, 1], 4000));
+                self.engine.handle_datagram(&Datagram { mic, stamp, sender, bytes, len: bytes.len() });
+                while let Some(output) = self.engine.poll_output() {
+                    if let Output::Cycle(cycle) = output {
+                        self.left.push_back(cycle);
+                    }
                 }
             }
         }
         self.engine.handle_timeout();
         self.cycle += 1;
-        left
+        self.left.pop_front()
     }
 
     /// What a flood with segmentation offload brings at once: 31 packets of one microphone with one stamp, 20 us after those of

@@ -114,7 +114,7 @@ PROFILES = [
     ),
     Profile(
         "fragments",
-        "2 % of the second fragments are lost (2048 bytes are two fragments at MTU 1500): their datagrams are",
+        "2 % of the second fragments are lost (2048 bytes in one datagram are two at MTU 1500): their datagrams are",
         [ALIGNED, WHOLE, LOSSES, "true.lost > 10"],
         fragments=0.02,
     ),

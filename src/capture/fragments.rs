@@ -1,6 +1,6 @@
 //! Reassembler: fragments of a datagram -> the datagram, stamped by its last fragment.
 //!
-//! A packet of 2048 bytes travels as two IP fragments, and the kernel stamps the datagram with the time of the one that
+//! A datagram of 2048 bytes travels as two IP fragments, and the kernel stamps the datagram with the time of the one that
 //! completes it (net/ipv4/ip_fragment.c). A capture shows the fragments; to measure what the kernel measured, they are put together
 //! here by the same rules: 30 s of patience, overlapping fragments spoil their datagram (RFC 5722). The capture may have cut each
 //! fragment to its head: lengths decide what is complete, and only the unbroken captured part from the start is handed on.

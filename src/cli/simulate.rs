@@ -122,7 +122,8 @@ pub struct SimulateArgs {
     /// Share of packets that are held up, by up to a time (20ms), while those behind them pass.
     #[arg(long, value_name = "P[,BY]", value_parser = parse_reorder)]
     pub reorder: Option<Reorder>,
-    /// Packets above 1472 bytes travel as fragments, and losing one loses the packet.
+    /// Packets above 1472 bytes travel as fragments, and losing one loses the packet: a board that sends each chunk as one
+    /// datagram (`--pieces none`; ESP-IDF, ESPHome).
     #[arg(long)]
     pub fragments: bool,
     /// Delay, loss, duplication and the like act only within this time (what is given with its own time aside).

@@ -53,6 +53,8 @@ pub(super) struct Arrival<'a> {
     pub again: Again,
     /// Its source cuts its chunks in another way than before.
     pub recut: bool,
+    /// It was taken for a chunk's of its own, and may have been the last chunk's, long delayed.
+    pub split: bool,
 }
 
 impl Arrival<'_> {

@@ -382,6 +382,7 @@ impl Engine {
                     samples: self.chunks.samples(mic, &part, bytes),
                     again,
                     recut: self.recut[mic],
+                    split: part.split,
                 };
                 match &mut self.aligner {
                     Aligner::Shared(shared) if part.opens => shared.offer(&arrival, &mut sink),

@@ -174,6 +174,10 @@ impl Stream {
         self.offset_since.get_or_insert(at);
         let frames = i64::from(a.chunk.samples);
         self.nominal.note(a.chunk.samples);
+        if a.split {
+            // If it was the last chunk's, all that follows is early by a chunk, and this is taken back as a skip is.
+            self.skips.push(at, frames, [0]);
+        }
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
             self.clock.renumber(since, lost * self.nominal());
@@ -214,7 +218,10 @@ impl Stream {
 
     fn keep_newest(&mut self, a: &Arrival<'_>) {
         let from = a.offset as usize * SAMPLE_BYTES;
-        self.newest[from..from + a.samples.len()].copy_from_slice(a.samples);
+        // A part of a chunk that was not the last to be opened may be longer than that.
+        if let Some(place) = self.newest.get_mut(from..from + a.samples.len()) {
+            place.copy_from_slice(a.samples);
+        }
     }
 
     /// What stood behind a loss is judged again: a second loss may hide among it.

@@ -288,11 +288,11 @@ impl Tail {
         self.lacking[mic] -= 1;
         if entry.has_left() && slot.doubtful && entry.is_mixed() {
             let mut chunk = vec![0; fits as usize * SAMPLE_BYTES];
-            chunk[offset as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
+            chunk[offset.min(fits) as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
             self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: chunk });
             return false;
         }
-        sink.history.write(mic, entry.first + i64::from(offset), samples);
+        sink.history.write(mic, entry.first + i64::from(offset.min(fits)), samples);
         let own_end = entry.own_end(fits);
         let late = match &mut entry.left {
             None => false,
@@ -326,6 +326,10 @@ impl Tail {
         let slot = entry.slots[mic].as_mut().expect("its cycle holds the chunk");
         let room = slot.samples.saturating_sub(a.offset) as usize * SAMPLE_BYTES;
         let samples = &a.samples[..a.samples.len().min(room)];
+        if samples.is_empty() {
+            // Its cycle is shorter than its chunk: what follows has its place already.
+            return false;
+        }
         slot.present += (samples.len() / SAMPLE_BYTES) as u32;
         (slot.newest_at, slot.newest_stamp) = (a.newest_at, a.newest_stamp);
         if let Some(aside) = self.aside.iter_mut().find(|x| (x.ordinal, x.mic) == (entry.ordinal, mic)) {

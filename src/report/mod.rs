@@ -3,6 +3,7 @@
 //! Whoever runs the loop fills these structs from what it owns; nothing here looks anything up. The bodies are rendered
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
+mod chunk;
 mod diagnostics;
 mod faults;
 mod health;

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use micring::capture::{Writer, clock_offset_comment, clock_step_comment};
-use micring::sim::{DropCycles, HostClock, Network, Packet, Rate, Scenario, Sim, Truth};
+use micring::sim::{DropCycles, HostClock, Loss, MicTruth, Network, Packet, Rate, Scenario, Sending, Sim, Truth};
 use micring::time::Span;
 use serde_json::Value;
 use support::{Scratch, altered, analyze, assert_counts, json, recording, scenario, sockets, tcpdump};
@@ -72,7 +72,34 @@ fn the_head_of_each_packet_says_the_same_as_all_of_it() {
     assert_counts(&whole, &truth);
     let mut heads = json(&analyze(&["--json", &scratch.file("b.pcapng", &heads)]));
     heads["recording"] = whole["recording"].clone();
-    assert_eq!(heads, whole);
+    // How loud it was, only whole packets tell.
+    let level = |of: &Value| of["level"]["mic0"]["rms_dbfs"].clone();
+    assert!(level(&heads).is_null() && level(&whole).is_number());
+    for sheet in [heads.clone(), heads["window"].clone()] {
+        assert!(sheet["level"]["mic0"]["reason"].is_string(), "{}", sheet["level"]);
+    }
+    heads["level"] = whole["level"].clone();
+    heads["window"]["level"] = whole["window"]["level"].clone();
+    for (key, value) in whole.as_object().unwrap() {
+        assert_eq!(&heads[key], value, "{key}");
+    }
+}
+
+#[test]
+fn of_a_board_that_cuts_its_chunks_lost_pieces_are_told_from_heads_of_packets_too() {
+    let scratch = Scratch::new("pieces");
+    let scenario = Scenario { sending: Sending::in_pieces(1_460), clean_cycles: 100, ..scenario(40) };
+    for snap in [None, Some(64)] {
+        let (file, truth) = recording(&scenario, snap);
+        let seen = json(&analyze(&["--json", &scratch.file("a.pcapng", &file)]));
+        for (mic, truth) in truth.mics.iter().enumerate() {
+            let loss = &seen["loss"][format!("mic{mic}")];
+            assert!(truth.lost_pieces > 100);
+            assert_eq!(loss["lost_pieces"].as_u64(), Some(truth.lost_pieces), "snap {snap:?}, mic {mic}");
+            assert_eq!(loss["lost"].as_u64(), Some(truth.lost_chunks), "snap {snap:?}, mic {mic}");
+        }
+        assert_eq!(seen["server"]["chunk"]["mic0"]["pieces"], serde_json::json!([365, 147]));
+    }
 }
 
 #[test]
@@ -375,6 +402,38 @@ fn the_page_stands_alone_and_the_table_is_for_people() {
     for outside in ["http:", "https:", "<script", "<link", "url(", "NaN", "Minf", "Linf", " inf"] {
         assert!(!page.contains(outside), "{outside} in the page");
     }
+}
+
+/// The cells of a row of the table.
+fn cells(table: &str, name: &str) -> Vec<String> {
+    let row = table.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {table}"));
+    row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+}
+
+/// Arduino's library makes two datagrams of a chunk, 365 and 147 samples.
+#[test]
+fn the_table_and_the_page_tell_lost_pieces_beside_lost_chunks() {
+    let scratch = Scratch::new("pieces");
+    let scenario = Scenario {
+        sending: Sending { pieces: Some(1460), ..Sending::default() },
+        network: Network { loss: Loss::Independent(0.05), ..Network::default() },
+        ..scenario(20)
+    };
+    let (file, truth) = recording(&scenario, None);
+    let file = scratch.file("a.pcapng", &file);
+    let report = scratch.0.join("report.html");
+    let table = String::from_utf8(analyze(&["--html", report.to_str().unwrap(), &file]).stdout).unwrap();
+    let of = |count: fn(&MicTruth) -> u64| truth.mics.each_ref().map(|mic| count(mic).to_string()).to_vec();
+    assert_eq!(cells(&table, "lost (inferred)"), of(|mic| mic.lost_chunks));
+    assert_eq!(cells(&table, "lost pieces (inferred)"), of(|mic| mic.lost_pieces));
+    assert_eq!(cells(&table, "a chunk, in samples as sent"), ["365+147", "365+147", "365+147"]);
+    assert!(truth.mics.iter().any(|mic| mic.lost_chunks > 0));
+    let share = |mic: &MicTruth| format!("{:.4} %", 100.0 * mic.lost_chunks as f64 / mic.chunks as f64);
+    assert_eq!(cells(&table, "  of all"), truth.mics.each_ref().map(share));
+    let page = std::fs::read_to_string(report).unwrap();
+    let (lost, pieces) =
+        truth.mics.iter().fold((0, 0), |(lost, pieces), mic| (lost + mic.lost_chunks, pieces + mic.lost_pieces));
+    assert!(page.contains(&format!("{lost} of ")) && page.contains(&format!("{pieces} pieces of others")), "{page}");
 }
 
 #[test]

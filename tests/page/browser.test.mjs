@@ -257,6 +257,24 @@ for (const [name, kind, before, options] of FAULTS) {
   });
 }
 
+test("chunks that leave in pieces: how they are cut, and pieces lost beside chunks lost", async () => {
+  const server = await serve();
+  const microphones = simulate(server, "--signal", "tone", "--pieces", "1460", "--loss", "5%");
+  const page = await openPage(server.url);
+  const row = (name) => page.locator("#mic-table tr", { has: page.locator(`th:text-is("${name}")`) }).locator("td:not(.normal)").allTextContents();
+  await until("the pieces are known", async () => (await row("a chunk, samples")).every((text) => text === "365 + 147"));
+  const number = (text) => Number(text.replaceAll("\u202f", ""));
+  await until("lost pieces", async () => (await row("lost pieces (inferred)")).every((text) => number(text) > 0));
+  assert.equal((await row("lost (inferred)")).length, 3);
+  await until("the verdict tells both", async () => /of [\d\u202f]+ pieces \([\d.]+ %\)/.test((await verdict(page)).text));
+  assert.ok((await page.locator(".mic [data-of=loss]").allTextContents()).every((text) => /pieces? lost in 10 s/.test(text)));
+  assert.match(await page.locator("#tiles dd").nth(2).textContent(), /pieces/);
+  await screenshot(page, "dashboard-pieces.png", { fullPage: true });
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+});
+
 test("the page outlives its server, and goes on by itself when that is back", async () => {
   let server = await serve();
   let microphones = simulate(server, "--signal", "tone");

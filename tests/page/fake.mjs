@@ -31,10 +31,11 @@ export function cycleEvent(id, { lag = [0, 0, 0], missing = [] } = {}) {
 }
 
 /** The figures after `cycles` cycles. */
-export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.004, 0.004], clock = "shared", ppm = (a, b) => 0.01 * (a - b) } = {}) {
+export function figures(cycles, uptime, { lost = [0, 0, 0], lostPieces = [0, 0, 0], pieces = [FRAMES], silent = [0.004, 0.004, 0.004], clock = "shared", ppm = (a, b) => 0.01 * (a - b) } = {}) {
   const perMic = (of) => ({ mic0: of(0), mic1: of(1), mic2: of(2) });
   const perPair = (of) => ({ mic0_vs_mic1: of(0, 1), mic0_vs_mic2: of(0, 2), mic1_vs_mic2: of(1, 2) });
-  const received = [0, 1, 2].map((mic) => cycles - lost[mic]);
+  // Packets are datagrams, cycles and what is lost chunks.
+  const received = [0, 1, 2].map((mic) => (cycles - lost[mic]) * pieces.length - lostPieces[mic]);
   const delay = (p50) => ({ p50, p99: p50 * 2.5, p999: p50 * 4, max: p50 * 9, count: cycles });
   const sheet = {
     synchronization_status: {
@@ -44,8 +45,8 @@ export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.0
         mic01_offset_us: 100, mic01_offset_samples: 4, mic01_offset_ms: 0.1, mic02_offset_us: 200, mic02_offset_samples: 9, mic02_offset_ms: 0.2,
       },
     },
-    packet_stats: { packets_received: received, packet_errors: [0, 0, 0], total_samples: received.map((n) => n * FRAMES) },
-    server: { version: "0.0.0", uptime_s: uptime, core: 1, clock, hold_us: 40000, sample_rate: 48000, kernel: "6.18" },
+    packet_stats: { packets_received: received, packet_errors: [0, 0, 0], total_samples: lost.map((n) => (cycles - n) * FRAMES) },
+    server: { version: "0.0.0", uptime_s: uptime, core: 1, clock, hold_us: 40000, sample_rate: 48000, kernel: "6.18", chunk: perMic(() => ({ samples: FRAMES, pieces })) },
     arrival_skew_us: perPair((a, b) => ({
       last: (b - a) * 100, min: (b - a) * 80, p50: (b - a) * 100, p90: (b - a) * 110, p99: (b - a) * 130, p999: (b - a) * 150, max: (b - a) * 300,
       mean: (b - a) * 100, count: cycles, trend_us_per_min: 0.4, trend_uncertainty_us_per_min: 1.1,
@@ -62,7 +63,7 @@ export function figures(cycles, uptime, { lost = [0, 0, 0], silent = [0.004, 0.0
       offset_us: (b - a) * 4, uncertainty_us: 3, offset_samples: (b - a) * 0.2, uncertainty_samples: 0.14, leaves_out: "the paths",
     })),
     loss: perMic((mic) => ({
-      lost: lost[mic], late: 0, duplicate: 0, foreign: 0, truncated: 0, malformed: 0, kernel_dropped: 0, sender_changes: 0, slips: 0, corrected: 0, unstamped: 0,
+      lost: lost[mic], lost_pieces: lostPieces[mic], late: 0, duplicate: 0, foreign: 0, truncated: 0, malformed: 0, kernel_dropped: 0, sender_changes: 0, slips: 0, corrected: 0, unstamped: 0,
     })),
     cycles: { emitted: cycles, complete: cycles, incomplete: 0, skipped: 0 },
     stream: { subscribers: 1, events_sent: cycles, events_dropped: 0, bytes_sent: cycles * 8600, resumed: 0 },

@@ -1,6 +1,6 @@
 import test from "node:test";
 import assert from "node:assert/strict";
-import { age, bytes, count, decibels, duration, mics, packetDifference, ppm, share, trend } from "../../src/http/page/format.js";
+import { age, bytes, chunk, count, decibels, duration, mics, packetDifference, ppm, share, trend } from "../../src/http/page/format.js";
 
 test("durations have the unit that fits", () => {
   const expected = [
@@ -30,6 +30,20 @@ test("counts, shares, bytes, ages, levels", () => {
 test("microphones by name, and the old guide's words", () => {
   assert.deepEqual([[1], [0, 2], [0, 1, 2]].map(mics), ["mic 1", "mics 0 and 2", "all microphones"]);
   assert.deepEqual([0, 1, -2, 3, 5, -6].map(packetDifference), ["perfect", "expected", "expected", "minor", "minor", "significant"]);
+});
+
+test("how a chunk is cut: a few figures, and unknown while it is not known", () => {
+  const cases = [
+    [{ samples: 512, pieces: [365, 147] }, "365 + 147"],
+    [{ samples: 1024, pieces: [365, 365, 294] }, "2 × 365 + 294"],
+    [{ samples: 730, pieces: [365, 365] }, "2 × 365"],
+    [{ samples: 512, pieces: [364.5, 147.5] }, "364.5 + 147.5"],
+    [{ samples: 512, pieces: [512] }, "512"],
+    [{ samples: null, pieces: null, reason: "too few packets heard" }, "unknown"],
+    [null, "unknown"],
+    [undefined, "unknown"],
+  ];
+  for (const [cut, text] of cases) assert.equal(chunk(cut), text);
 });
 
 test("a trend counts when it is sure and large", () => {

@@ -90,6 +90,34 @@ test("a loss burst and a silent microphone show", () => {
   assert.equal(silent.verdict(now).headline, "Mic 1 has been silent for 3 s");
 });
 
+test("chunks in pieces: what is received and lost is told in packets and in chunks", () => {
+  const model = new Model();
+  // Two pieces a chunk; in the last second of mic 1 nothing of 4 chunks came, and one piece less of 6 others.
+  const cut = { pieces: [365, 147] };
+  const now = run(model, 12, (s) => (s < 11 ? cut : { ...cut, lost: [0, 4, 0], lostPieces: [0, 6, 0] }));
+  const told = model.facts(now);
+  assert.deepEqual([told.pieces, told.lost10, told.lostPieces10], [[2, 2, 2], [0, 4, 0], [0, 6, 0]]);
+  const chunks = told.received10[0] / 2;
+  assert.deepEqual(told.received10, [2 * chunks, 2 * (chunks - 4) - 6, 2 * chunks], "packets are datagrams");
+  assert.deepEqual(told.chunks10, [chunks, chunks - 4, chunks]);
+  assert.equal(told.expected10, 6 * chunks, "packets that should have come");
+  assert.deepEqual(told.losing, [false, true, false]);
+  assert.match(model.verdict(now).headline, /^Mic 1 is losing packets|^Mic 1 lost 4 chunks and 6 pieces/);
+  assert.equal(model.toJSON(null).packets_age_s_and_count.mic1.lost_pieces.reduce((sum, [, n]) => sum + n, 0), 6);
+});
+
+test("a server that says nothing of pieces sends whole packets", () => {
+  const model = new Model();
+  for (let now = 0; now < 3000; now += 250) {
+    const old = figures(Math.floor(now / PERIOD_MS), now / 1000);
+    delete old.server.chunk;
+    for (const loss of Object.values(old.loss)) delete loss.lost_pieces;
+    model.figures(old, now);
+  }
+  const told = model.facts(2750);
+  assert.deepEqual([told.pieces, told.lostPieces10, told.chunks10], [[1, 1, 1], [0, 0, 0], told.received10]);
+});
+
 test("events that did not reach the page are counted by their id", () => {
   const model = new Model();
   const now = run(model, 5, (s) => ({ unsent: s > 3 && s < 4 }));

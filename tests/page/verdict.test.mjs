@@ -8,7 +8,7 @@ function facts(changes = {}) {
   return {
     connected: true, refusal: null, offlineS: 0.1, everConnected: true, stalledS: 0, uptimeS: 100, clock: "shared", holdUs: 40_000,
     silentS: [0.005, 0.005, 0.005], never: [false, false, false], received10: [937, 937, 937], lost10: [0, 0, 0], losing: [false, false, false],
-    late10: [0, 0, 0], dropped10: [0, 0, 0], expected10: 2811, missed10: 0, bad10: { malformed: 0, truncated: 0, foreign: 0, duplicate: 0 },
+    pieces: [1, 1, 1], lostPieces10: [0, 0, 0], chunks10: [937, 937, 937], late10: [0, 0, 0], dropped10: [0, 0, 0], expected10: 2811, missed10: 0, bad10: { malformed: 0, truncated: 0, foreign: 0, duplicate: 0 },
     spreadUs: 210, offsets: { mic: 2, us: 210, trend: "steady" }, drifts: [null, null, null], loopP99Us: 80, ...changes,
   };
 }
@@ -42,14 +42,41 @@ test("nothing has come yet, or nothing from one", () => {
 });
 
 test("losses by their size, in the tense that fits", () => {
-  const one = judge(facts({ lost10: [0, 0, 1], losing: [false, false, true], received10: [937, 937, 936] }));
+  const one = judge(facts({ lost10: [0, 0, 1], losing: [false, false, true], received10: [937, 937, 936], chunks10: [937, 937, 936] }));
   assert.deepEqual([one.level, one.headline], ["note", "Mic 2 lost 1 packet"]);
-  const burst = judge(facts({ lost10: [0, 30, 0], losing: [false, true, false], received10: [937, 907, 937] }));
+  const burst = judge(facts({ lost10: [0, 30, 0], losing: [false, true, false], received10: [937, 907, 937], chunks10: [937, 907, 937] }));
   assert.deepEqual([burst.level, burst.headline], ["warn", "Mic 1 is losing packets"]);
   assert.match(burst.figure, /30 of 937 \(3\.2 %\)/);
-  const over = judge(facts({ lost10: [20, 20, 20], received10: [917, 917, 917] }));
+  const over = judge(facts({ lost10: [20, 20, 20], received10: [917, 917, 917], chunks10: [917, 917, 917] }));
   assert.equal(over.headline, "All microphones lost 20 packets each");
   assert.match(over.figure, /^20 of 937 \(2\.1 %\) of each lost/);
+});
+
+test("of chunks that are cut, lost pieces are told beside lost chunks", () => {
+  // 937 chunks of two pieces: of 3 nothing came, of 12 one piece each is missing.
+  const cut = { pieces: [2, 2, 2], received10: [1874, 1856, 1874], chunks10: [937, 934, 937] };
+  const both = judge(facts({ ...cut, lost10: [0, 3, 0], lostPieces10: [0, 12, 0] }));
+  assert.deepEqual([both.kind, both.level, both.headline], ["loss", "warn", "Mic 1 lost 3 chunks and 12 pieces"]);
+  assert.match(both.figure, /^3 of 937 chunks \(0\.3 %\) and 12 of 1\u202f868 pieces \(0\.6 %\) lost in the last 10 s/);
+  const one = judge(facts({ ...cut, received10: [1874, 1873, 1874], chunks10: [937, 937, 937], lostPieces10: [0, 1, 0] }));
+  assert.deepEqual([one.level, one.headline], ["note", "Mic 1 lost 1 piece"]);
+  assert.match(one.normal, /360 samples a chunk leave as one packet/);
+  assert.match(one.figure, /^1 of 1\u202f874 pieces \(0\.05 %\) lost/);
+  const whole = judge(facts({ ...cut, received10: [1874, 1872, 1874], chunks10: [937, 936, 937], lost10: [0, 1, 0] }));
+  assert.equal(whole.headline, "Mic 1 lost 1 chunk");
+  assert.match(whole.figure, /^1 of 937 chunks \(0\.1 %\) lost/);
+  const losing = judge(facts({ ...cut, lostPieces10: [0, 40, 0], received10: [1874, 1834, 1874], losing: [false, true, false] }));
+  assert.deepEqual([losing.level, losing.headline], ["warn", "Mic 1 is losing packets"]);
+  const two = judge(facts({ ...cut, lost10: [0, 0, 3], lostPieces10: [0, 4, 12], received10: [1874, 1870, 1856], chunks10: [937, 937, 934] }));
+  assert.match(two.figure, /^mic 1 4 of 1\u202f874 pieces \(0\.2 %\), mic 2 3 of 937 chunks/);
+  const all = judge(facts({ ...cut, lost10: [1, 1, 1], lostPieces10: [9, 9, 9], received10: [1863, 1863, 1863], chunks10: [936, 936, 936] }));
+  assert.equal(all.headline, "All microphones lost 1 chunk and 9 pieces each");
+  assert.match(all.figure, /^1 of 937 chunks \(0\.1 %\) and 9 of 1\u202f872 pieces \(0\.5 %\) of each lost/);
+});
+
+test("late is told of chunks, whatever they are cut into", () => {
+  const late = judge(facts({ pieces: [2, 2, 2], received10: [1874, 1874, 1874], chunks10: [937, 937, 937], late10: [0, 5, 0] }));
+  assert.match(late.figure, /^5 of 937 /);
 });
 
 test("the worst comes first, the rest is listed", () => {
@@ -67,7 +94,7 @@ test("free boards say how well they are aligned, one board needs not", () => {
 });
 
 test("late packets, drifting clocks, a late loop, a slow page, a stopped stream", () => {
-  assert.equal(judge(facts({ late10: [0, 400, 0], received10: [937, 537, 937] })).level, "bad");
+  assert.equal(judge(facts({ late10: [0, 400, 0], received10: [937, 537, 937], chunks10: [937, 537, 937] })).level, "bad");
   assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 2 }, null, null] })).kind, "drift");
   assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 60 }, null, null] })).kind, "healthy", "not sure enough");
   assert.equal(judge(facts({ loopP99Us: 9000 })).kind, "loop");
@@ -125,7 +152,7 @@ test("news is another kind, another level or another microphone, and no other se
     { never: [false, true, true] },
     { lost10: [0, 0, 9], received10: [937, 937, 928] },
     { lost10: [0, 0, 400], received10: [937, 937, 537] },
-    { lost10: [0, 400, 0], received10: [937, 537, 937] },
+    { lost10: [0, 400, 0], received10: [937, 537, 937], chunks10: [937, 537, 937] },
     { dropped10: [0, 0, 4] },
     { dropped10: [4, 0, 4] },
     { late10: [3, 0, 0] },

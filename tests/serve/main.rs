@@ -13,6 +13,7 @@ mod host;
 mod microphones;
 mod multicast;
 mod peers;
+mod pieces;
 mod rig;
 mod runs;
 mod storms;

@@ -19,7 +19,12 @@ pub fn subscribe(address: SocketAddr) -> Result<TcpStream> {
     stream.write_all(format!("GET /api/stream_3ch HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut seen = Vec::new();
     let mut piece = [0; 1024];
-    while !seen.windows(13).any(|window| window == b"retry: 1000\n\n") {
+    // A comment may stand behind it.
+    let started = |seen: &[u8]| {
+        let retry = seen.windows(12).position(|window| window == b"retry: 1000\n");
+        retry.is_some_and(|at| seen[at + 11..].windows(2).any(|window| window == b"\n\n"))
+    };
+    while !started(&seen) {
         let count = stream.read(&mut piece).context("the head of a stream")?;
         anyhow::ensure!(count > 0, "the stream ends at once: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&piece[..count]);

@@ -45,16 +45,20 @@ fn summary(out: &mut String, findings: &Findings) {
     let engine = &snapshot.totals.engine;
     let cycles = &engine.cycles;
     let lost: u64 = engine.mics.iter().map(|mic| mic.lost).sum();
-    let received: u64 = engine.mics.iter().map(|mic| mic.received).sum();
+    let pieces: u64 = engine.mics.iter().map(|mic| mic.lost_pieces).sum();
+    let heard: u64 = (0..MICS).map(|mic| findings.chunks_heard(mic)).sum();
+    let cut = pieces > 0 || snapshot.server.chunks.iter().flatten().any(|(_, pieces)| pieces.len() > 1);
     *out += &format!(
-        "<p>{:.1} s; {} of {} cycles left complete, {} with a gap, {} were lost whole. {lost} of {} packets were lost ({:.3} %).</p>",
+        "<p>{:.1} s; {} of {} cycles left complete, {} with a gap, {} were lost whole. {lost} of {} {} were lost ({:.3} %){}.</p>",
         snapshot.server.uptime.as_secs_f64(),
         cycles.complete,
         cycles.emitted,
         cycles.incomplete,
         cycles.skipped,
-        lost + received,
-        100.0 * lost as f64 / (lost + received).max(1) as f64
+        lost + heard,
+        if cut { "chunks" } else { "packets" },
+        100.0 * lost as f64 / (lost + heard).max(1) as f64,
+        if cut { format!(", and {pieces} pieces of others") } else { String::new() }
     );
     *out += &aligned(findings).unwrap_or_default();
     for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {

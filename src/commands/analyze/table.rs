@@ -78,7 +78,10 @@ fn mics(out: &mut String, findings: &Findings) {
         std::array::from_fn(|mic| if told(mic) { show(&counters[mic]) } else { "-".to_owned() })
     };
     row("lost (inferred)", lost(|mic| mic.lost.to_string()));
-    row("  of all", lost(|mic| share(mic.lost, mic.lost + mic.received)));
+    let of_all = |mic: usize| share(counters[mic].lost, counters[mic].lost + findings.chunks_heard(mic));
+    row("  of all", std::array::from_fn(|mic| if told(mic) { of_all(mic) } else { "-".to_owned() }));
+    row("lost pieces (inferred)", lost(|mic| mic.lost_pieces.to_string()));
+    row("a chunk, in samples as sent", snapshot.server.chunks.each_ref().map(cut));
     row("dropped by the kernel", counters.map(|mic| mic.kernel_dropped.to_string()));
     row("late", counters.map(|mic| mic.late.to_string()));
     row("duplicate", counters.map(|mic| mic.duplicate.to_string()));
@@ -178,6 +181,17 @@ fn gaps(out: &mut String, findings: &Findings) {
     }
 }
 
+/// "365+147", "2x365+294", "512"; a dash while it is not known.
+fn cut(chunk: &Option<(u32, Vec<f64>)>) -> String {
+    let Some((_, pieces)) = chunk else { return "-".to_owned() };
+    let runs = pieces.chunk_by(|a, b| a == b).map(|run| {
+        // A boundary may lie inside a sample.
+        let samples = (run[0] * 100.0).round() / 100.0;
+        if run.len() > 1 { format!("{}x{samples}", run.len()) } else { samples.to_string() }
+    });
+    runs.collect::<Vec<_>>().join("+")
+}
+
 fn us(span: Span) -> String {
     format!("{:.1}", span.as_micros_f64())
 }
@@ -191,4 +205,21 @@ fn drift(drift: &Drift) -> String {
 
 fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.4} %", 100.0 * part as f64 / whole as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_told_in_one_cell() {
+        let told = |pieces: &[f64]| cut(&Some((pieces.iter().sum::<f64>() as u32, pieces.to_vec())));
+        assert_eq!(told(&[365.0, 147.0]), "365+147");
+        // 4096 bytes as Arduino sends them, 730 samples without a rest, one datagram, and a boundary inside a sample.
+        assert_eq!(told(&[365.0, 365.0, 294.0]), "2x365+294");
+        assert_eq!(told(&[365.0, 365.0]), "2x365");
+        assert_eq!(told(&[512.0]), "512");
+        assert_eq!(told(&[364.5, 147.5]), "364.5+147.5");
+        assert_eq!(cut(&None), "-");
+    }
 }

@@ -13,6 +13,8 @@ pub struct Host {
 
 /// IP and UDP headers (RFC 791, RFC 768): what a datagram needs of the MTU beside its payload.
 const HEADERS: u64 = 28;
+/// Arduino's WiFiUDP (NetworkUDP) sends a datagram whenever so many bytes were written (arduino-esp32, libraries/WiFi/src/WiFiUdp.cpp).
+const ARDUINO_BUFFER: u64 = 1460;
 
 impl Host {
     pub fn new(root: impl Into<PathBuf>) -> Host {
@@ -161,16 +163,20 @@ impl Host {
         // Every fragment but the last carries a multiple of 8 bytes (RFC 791, 3.2); 20 of the frame are the IP header.
         let share = mtu.saturating_sub(20) / 8 * 8;
         let fragments = (packet + 8).div_ceil(share.max(8));
+        let cut = if packet > ARDUINO_BUFFER {
+            format!("; Arduino's WiFiUDP sends it as datagrams of {} bytes", arduino_pieces(packet))
+        } else {
+            String::new()
+        };
+        // A round number of samples.
+        let samples = mtu.saturating_sub(HEADERS).min(ARDUINO_BUFFER) / 4 / 8 * 8;
         Check::warn(
             name,
             format!(
-                "{mtu} bytes on {interface}: a packet of {packet} bytes is {fragments} fragments, and losing one loses all"
+                "{mtu} bytes on {interface}: a packet of {packet} bytes, sent as one datagram (ESP-IDF, ESPHome), is \
+                 {fragments} fragments, and losing one loses all{cut}"
             ),
-            format!(
-                "send at most {} samples a packet ({} bytes)",
-                mtu.saturating_sub(HEADERS) / 4,
-                mtu.saturating_sub(HEADERS) / 4 * 4
-            ),
+            format!("send {samples} samples a packet ({} bytes): one datagram, one frame", samples * 4),
         )
     }
 
@@ -240,6 +246,14 @@ impl Host {
         };
         [reassembly, sockets]
     }
+}
+
+/// What Arduino's library makes of a packet, in bytes: "1460 + 588".
+fn arduino_pieces(packet: u64) -> String {
+    let full = (0..packet / ARDUINO_BUFFER).map(|_| ARDUINO_BUFFER);
+    let rest = Some(packet % ARDUINO_BUFFER).filter(|rest| *rest > 0);
+    let pieces: Vec<String> = full.chain(rest).map(|bytes| bytes.to_string()).collect();
+    pieces.join(" + ")
 }
 
 /// CPUs of a list as the kernel writes it: `0-3,8,10-11`; nothing for an empty one.
@@ -318,12 +332,21 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_beyond_the_mtu_is_a_warning_with_its_fragments() {
-        let fake = Fake::of("mtu", &[("sys/class/net/eth0/mtu", "1500")]);
+    fn a_packet_beyond_the_mtu_is_a_warning_that_says_what_each_kind_of_sender_makes_of_it() {
+        let fake = Fake::of("mtu", &[("sys/class/net/eth0/mtu", "1500"), ("sys/class/net/tun0/mtu", "1280")]);
         let check = fake.host().mtu("eth0", 2048);
         assert_eq!(check.state, State::Warn);
-        assert!(check.found.contains("2 fragments"), "{check:?}");
-        assert_eq!(check.mend.as_deref(), Some("send at most 368 samples a packet (1472 bytes)"));
+        // lwIP hands IP the datagram whole; Arduino's WiFiUDP sends whenever its buffer of 1460 bytes is full.
+        for told in ["2 fragments", "losing one loses all", "WiFiUDP", "1460 + 588"] {
+            assert!(check.found.contains(told), "{told}: {check:?}");
+        }
+        // One datagram by either: within 1460 bytes.
+        assert_eq!(check.mend.as_deref(), Some("send 360 samples a packet (1440 bytes): one datagram, one frame"));
+        assert!(fake.host().mtu("eth0", 4096).found.contains("1460 + 1460 + 1176"));
+        // 1280 less 28 bytes of headers are 313 samples.
+        assert!(fake.host().mtu("tun0", 2048).mend.is_some_and(|mend| mend.starts_with("send 312 samples")));
+        let short = fake.host().mtu("tun0", 1440);
+        assert!(short.state == State::Warn && !short.found.contains("WiFiUDP"), "{short:?}");
         // 1472 bytes and 28 of headers are 1500 (RFC 791, RFC 768).
         assert_eq!(fake.host().mtu("eth0", 1472).state, State::Ok);
         assert_eq!(fake.host().mtu("eth0", 1473).state, State::Warn);

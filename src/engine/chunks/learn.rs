@@ -79,6 +79,15 @@ impl Learner {
         (alike >= enough).then(|| self.cut_of(pattern))
     }
 
+    /// Another datagram that is only kept. True when there are enough to decide.
+    pub fn note(&mut self, len: usize, at: MonoTime, in_turn: bool) -> bool {
+        if self.deadline().is_some_and(|end| at >= end) || self.seen.len() == KEPT {
+            return true;
+        }
+        self.seen.push(Seen { len: len as u16, at, in_turn });
+        false
+    }
+
     /// The best guess at the end of the time.
     pub fn decide(&self, sample_rate: u32) -> Cut {
         let clusters = self.clusters(sample_rate);
@@ -184,13 +193,13 @@ mod tests {
     #[test]
     fn the_patterns_of_real_senders_are_found_within_some_chunks() {
         for pattern in [&[365, 147][..], &[365, 365, 294], &[360, 152]] {
-            let (_, cut, heard) = learn(&vec![pattern; 8]);
+            let (_, cut, heard) = learn(&[pattern; 8]);
             assert_eq!(cut, pieces(pattern), "{pattern:?}");
             assert!(heard <= 3 * pattern.len() + 1, "{pattern:?} after {heard}");
         }
-        assert_eq!(learn(&vec![&[512, 512][..]; 12]).1, pieces(&[512, 512]));
-        assert_eq!(learn(&vec![&[365, 365][..]; 12]).1, pieces(&[365, 365]));
-        assert_eq!(learn(&vec![&[512][..]; 5]).1, Some(Cut::Whole));
+        assert_eq!(learn(&[&[512, 512][..]; 12]).1, pieces(&[512, 512]));
+        assert_eq!(learn(&[&[365, 365][..]; 12]).1, pieces(&[365, 365]));
+        assert_eq!(learn(&[&[512][..]; 5]).1, Some(Cut::Whole));
     }
 
     #[test]

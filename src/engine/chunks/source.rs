@@ -23,6 +23,8 @@ const LEAST_DELAY: Span = Span::from_micros(50);
 const STALL: f64 = 1e-4;
 /// ... and ends somewhere within this.
 const STALL_TIME: Span = Span::from_millis(100);
+/// How much worse it is to split a chunk in two than to join a piece to the wrong one.
+const SPLIT_COST: f64 = 10.0;
 /// The loss that is expected of any path at least, and the pieces after which it is known.
 const LOSS: (f64, f64) = (5e-4, 1000.0);
 /// Chunks after which the pauses inside of them are known.
@@ -35,6 +37,8 @@ const USUAL: u32 = 8;
 const BUNCH: u32 = 64;
 /// ... as many close behind another, and single datagrams may be pieces.
 const BUNCHED: u32 = 26;
+/// Found to be none, so many are not looked at again: a minute and a half of one microphone, and next to nothing of a flood.
+const TRUSTED: u32 = 8192;
 /// So many chunks tell whether the pieces of the microphones come in turn.
 const TURNS: i32 = 4;
 
@@ -60,6 +64,8 @@ struct Open {
     rested: bool,
     /// The first since nothing was known: its board may have begun inside of it.
     fresh: bool,
+    /// Its first piece may have been the last chunk's, long delayed.
+    split: bool,
     /// Datagrams of other sources until its newest piece came.
     elsewhere: u64,
 }
@@ -110,6 +116,8 @@ pub struct Part {
     pub chunk: Chunk,
     /// The first of its chunk that is handed on.
     pub opens: bool,
+    /// It was taken for a chunk's of its own, and may have been the last chunk's.
+    pub split: bool,
     /// The first of the chunk's datagrams.
     pub first: Heard,
     /// Where it begins in its chunk, in samples.
@@ -156,6 +164,8 @@ pub struct Source {
     bunch: (u32, u32),
     /// They are learnt beside.
     doubted: bool,
+    /// So many more are taken as they come, since the last ones were found to be no pieces.
+    trusted: u32,
     /// Chunks in a row that did not come whole.
     broken: u32,
     /// Mean pause between two pieces of a chunk, and its mean deviation.
@@ -183,6 +193,7 @@ impl Source {
             newest_at: None,
             bunch: (0, 0),
             doubted: false,
+            trusted: 0,
             broken: 0,
             pause: None,
             loss: LOSS.0,
@@ -280,23 +291,29 @@ impl Source {
 
     /// Single datagrams that come in bunches may be pieces of one size: they are learnt beside.
     fn doubt(&mut self, len: usize, at: MonoTime, soon: bool, in_turn: bool) -> News {
+        if self.doubted {
+            if !self.learner.note(len, at, in_turn) {
+                return News::Nothing;
+            }
+            self.doubted = false;
+            self.bunch = (0, 0);
+            self.trusted = TRUSTED;
+            return match self.learnt() {
+                Cut::Whole => News::Nothing,
+                cut => News::Found(cut),
+            };
+        }
+        if self.trusted > 0 {
+            self.trusted -= 1;
+            return News::Nothing;
+        }
         self.bunch = (self.bunch.0 + 1, self.bunch.1 + u32::from(soon));
         if self.bunch.0 == BUNCH {
             self.doubted = self.bunch.1 >= BUNCHED;
             self.bunch = (0, 0);
             self.learner.start_over();
         }
-        if !self.doubted {
-            return News::Nothing;
-        }
-        match self.learner.hear(len, at, in_turn, self.sample_rate) {
-            Some(Cut::Whole) => {
-                self.doubted = false;
-                News::Nothing
-            }
-            Some(cut) => News::Found(cut),
-            None => News::Nothing,
-        }
+        News::Nothing
     }
 
     /// Takes a datagram that is not too long; what it adds to a chunk. `lacking` is told what the chunk before lacks.
@@ -312,7 +329,8 @@ impl Source {
                 return Taken::Copy;
             }
             *lacking += self.lacks();
-            self.open_chunk(&pattern, heard, around);
+            let split = self.open.is_some_and(|open| index > open.last && open.came & 1 << index == 0);
+            self.open_chunk(&pattern, heard, around, split);
         } else if pattern.group(index).len() > 1 && self.is_copy(&pattern, index, bytes) {
             return Taken::Copy;
         }
@@ -349,7 +367,7 @@ impl Source {
         self.serial += 1;
         let samples = (len / SAMPLE_BYTES) as u32;
         let chunk = Chunk { serial: self.serial, samples };
-        Part { chunk, opens: true, first: heard, offset: 0, samples, kept: false }
+        Part { chunk, opens: true, split: false, first: heard, offset: 0, samples, kept: false }
     }
 
     /// Which piece it is, and whether it opens a chunk; `None` where no piece has its size.
@@ -403,10 +421,14 @@ impl Source {
             + (periods as usize - 1 + around.others as usize) * pieces;
         let later = self.loss.powi(between as i32) * (-off / mean).exp();
         let stalled = STALL * 2.0 * mean / STALL_TIME.as_nanos() as f64;
-        later > (-late.as_nanos() as f64 / mean).exp() + stalled
+        let delayed = (-late.as_nanos() as f64 / mean).exp() + stalled;
+        // A piece that is taken for a later chunk's moves all that follows; one that joins the wrong chunk only itself. Of pieces of
+        // one size, what is split is left out, and what joins wrongly is heard.
+        let cost = if pattern.sizes()[open.last] == pattern.sizes()[index] { 0.1 } else { SPLIT_COST };
+        later > cost * delayed
     }
 
-    fn open_chunk(&mut self, pattern: &Pattern, heard: Heard, around: Around) {
+    fn open_chunk(&mut self, pattern: &Pattern, heard: Heard, around: Around, split: bool) {
         let rested = self.open.is_none_or(|o| heard.at - o.newest_at >= self.period(pattern).mul_ratio(1, SOON));
         if let Some(open) = &self.open {
             self.broken = if self.is_whole(pattern) { 0 } else { self.broken + 1 };
@@ -425,6 +447,7 @@ impl Source {
             told: false,
             rested,
             fresh: self.open.is_none(),
+            split,
             elsewhere: around.elsewhere,
         });
     }
@@ -451,7 +474,7 @@ impl Source {
         let chunk = Chunk { serial: open.serial, samples: pattern.samples() };
         let opens = !std::mem::replace(&mut open.told, true);
         let samples = to.saturating_sub(from) as u32;
-        Taken::Part(Part { chunk, opens, first: open.first, offset: from as u32, samples, kept })
+        Taken::Part(Part { chunk, opens, split: open.split, first: open.first, offset: from as u32, samples, kept })
     }
 
     /// Of pieces of one size, the bytes of the one before, where the sound is not known to repeat.

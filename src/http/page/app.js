@@ -84,7 +84,7 @@ const cards = [...Array(MICS).keys()].map((mic) => {
     loss: part("loss"),
     wave: new Picture(part("wave"), (picture, shown) => drawWave(picture, colours, shown.wave, mic, close)),
     meter: new Picture(part("meter"), (picture, shown) => drawMeter(picture, colours, shown.levels[mic], mic)),
-    strip: new Picture(part("strip"), (picture, shown) => drawStrip(picture, colours, shown.fates, mic)),
+    strip: new Picture(part("strip"), (picture, shown) => drawStrip(picture, colours, shown.fates, mic, shown.pieces(mic))),
   };
   $("mics").append(card);
   return parts;

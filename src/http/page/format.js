@@ -53,6 +53,18 @@ export function bytes(n) {
   return `${unit === 0 || n >= 99.5 ? n.toFixed(0) : n.toFixed(1)} ${units[unit]}`;
 }
 
+/** How a source cuts its chunks, in samples: "365 + 147", "2 × 365 + 294", "360". */
+export function chunk(cut) {
+  const pieces = cut?.pieces;
+  if (!pieces) return UNKNOWN_TEXT;
+  const runs = [];
+  for (const size of pieces) {
+    if (runs.at(-1)?.size === size) runs.at(-1).times += 1;
+    else runs.push({ size, times: 1 });
+  }
+  return runs.map(({ size, times }) => `${times > 1 ? `${times} × ` : ""}${Number(size.toFixed(2))}`).join(" + ");
+}
+
 /** A share as per cent. */
 export function share(part, whole) {
   if (!(whole > 0)) return UNKNOWN_TEXT;

@@ -26,7 +26,7 @@ const LOOK_BACK = 10_000 / POLL_MS;
 const JUST_NOW = 1500 / POLL_MS;
 
 /** Lanes of the loss strip, a microphone after the other. */
-export const FATES = ["arrived", "late", "lost", "kernel_dropped"];
+export const FATES = ["arrived", "late", "lost", "lost_pieces", "kernel_dropped"];
 /** Input that is ignored, as the diagnostics call it. */
 const BAD_INPUT = ["malformed", "truncated", "foreign", "duplicate"];
 const HISTOGRAMS = ["micring_loop_delay_seconds", "micring_loop_skew_seconds"];
@@ -142,7 +142,7 @@ export class Model {
         // `lost` may fall, when a packet that was given up shows up after all: then it shows as late.
         FATES.forEach((fate, i) => {
           // Null while losses cannot be told.
-          const [count, before] = [got(diagnostics)[fate], got(since)[fate]];
+          const [count, before] = [got(diagnostics)[fate] ?? null, got(since)[fate] ?? null];
           this.fates.add(now, mic * FATES.length + i, count === null || before === null ? 0 : Math.max(0, count - before));
         });
         BAD_INPUT.forEach((kind, i) => this.bad.add(now, i, diagnostics.loss[key][kind] - since.loss[key][kind]));
@@ -191,7 +191,12 @@ export class Model {
     });
   }
 
-  /** What the verdict is made from. */
+  /** Packets that a chunk of a microphone leaves as: 1 while that is not known. */
+  pieces(mic) {
+    return this.diagnostics?.server.chunk?.[`mic${mic}`].pieces?.length ?? 1;
+  }
+
+  /** What the verdict is made from. Packets received are datagrams; late, lost and in time are chunks. */
   facts(now) {
     const d = this.diagnostics;
     const sinceFigures = this.diagnosticsTime === null ? Infinity : (now - this.diagnosticsTime) / 1000;
@@ -202,6 +207,9 @@ export class Model {
     const fate = (name) => perMic((mic) => this.fates.total(LOOK_BACK, mic * FATES.length + FATES.indexOf(name)));
     const received10 = fate("arrived");
     const lost10 = fate("lost");
+    const lostPieces10 = fate("lost_pieces");
+    const pieces = perMic((mic) => this.pieces(mic));
+    const justLost = (name, mic) => this.fates.total(JUST_NOW, mic * FATES.length + FATES.indexOf(name)) > 0;
     const sum = (list) => list.reduce((a, b) => a + b, 0);
     // As of the answer: what has come since then is not known, and a page that asks late must not call it silence.
     const silentS = perMic((mic) => d.silent_s[`mic${mic}`]);
@@ -219,11 +227,15 @@ export class Model {
       silentS,
       never: perMic((mic) => d.packet_stats.packets_received[mic] === 0),
       received10,
+      pieces,
       lost10,
-      losing: perMic((mic) => this.fates.total(JUST_NOW, mic * FATES.length + FATES.indexOf("lost")) > 0),
+      lostPieces10,
+      // Of which something came.
+      chunks10: perMic((mic) => Math.round((received10[mic] + lostPieces10[mic]) / pieces[mic])),
+      losing: perMic((mic) => justLost("lost", mic) || justLost("lost_pieces", mic)),
       late10: fate("late"),
       dropped10: fate("kernel_dropped"),
-      expected10: sum(received10) + sum(lost10),
+      expected10: sum(perMic((mic) => received10[mic] + lostPieces10[mic] + lost10[mic] * pieces[mic])),
       missed10: this.missed.total(LOOK_BACK, 0),
       bad10: Object.fromEntries(BAD_INPUT.map((kind, i) => [kind, this.bad.total(LOOK_BACK, i)])),
       spreadUs: spans.length === 0 ? null : Math.max(...spans),

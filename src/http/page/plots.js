@@ -77,7 +77,7 @@ export function palette() {
     tint: colour("--tint"),
     mics: Array.from({ length: MICS }, (_, mic) => colour(`--mic${mic}`)),
     pairs: PAIRS.map((_, pair) => colour(`--pair${pair}`)),
-    fates: { arrived: colour("--arrived"), late: colour("--late"), lost: colour("--lost"), kernel_dropped: colour("--dropped") },
+    fates: { arrived: colour("--arrived"), late: colour("--late"), lost: colour("--lost"), lost_pieces: colour("--part"), kernel_dropped: colour("--dropped") },
   };
   probe.remove();
   return colours;
@@ -154,7 +154,7 @@ export function drawMeter({ ctx, width, height }, colours, level, mic) {
 }
 
 /** What became of the packets of one microphone, the last 60 s; a column is what was asked at once. */
-export function drawStrip({ ctx, width, height }, colours, fates, mic) {
+export function drawStrip({ ctx, width, height }, colours, fates, mic, pieces) {
   const columns = 240;
   const step = width / columns;
   const lane = mic * FATES.length;
@@ -167,7 +167,8 @@ export function drawStrip({ ctx, width, height }, colours, fates, mic) {
     if (fates.at(age, lane) >= 0) from = age;
     else if (age - from > 8) continue;
     if (fates.at(from, lane) < 0) continue;
-    const counts = FATES.map((_, i) => fates.sum[fates.at(from, lane + i)]);
+    // Late and lost are counted in chunks, each of so many packets.
+    const counts = FATES.map((fate, i) => fates.sum[fates.at(from, lane + i)] * (fate === "late" || fate === "lost" ? pieces : 1));
     const whole = counts.reduce((a, b) => a + b, 0);
     if (whole === 0) continue;
     // Whole pixels: seams between columns would look like losses.

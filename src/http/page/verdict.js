@@ -152,27 +152,45 @@ function faults({ faults: list = [] }) {
   });
 }
 
-function loss({ lost10, received10, losing, silentS }) {
+function loss({ lost10, lostPieces10, received10, chunks10, pieces, losing, silentS }) {
   // What is silent has been said; that its packets are missing is the same news.
-  const who = losers(lost10).filter((mic) => !(silentS[mic] >= SILENT_S));
+  const who = losers(lost10.map((lost, mic) => lost + lostPieces10[mic])).filter((mic) => !(silentS[mic] >= SILENT_S));
   if (who.length === 0) return null;
-  const worst = Math.max(...who.map((mic) => lost10[mic] / (lost10[mic] + received10[mic])));
-  const each = who.map((mic) => {
-    const all = lost10[mic] + received10[mic];
-    return `${count(lost10[mic])} of ${count(all)} (${share(lost10[mic], all)})`;
-  });
+  // Of the audio: a piece is one packet of its chunk.
+  const missing = (mic) => lost10[mic] * pieces[mic] + lostPieces10[mic];
+  const worst = Math.max(...who.map((mic) => missing(mic) / (missing(mic) + received10[mic])));
+  const each = who.map((mic) => lostOf(mic, { lost10, lostPieces10, received10, chunks10, pieces }));
   const same = each.length > 1 && each.every((text) => text === each[0]);
-  const most = Math.max(...who.map((mic) => lost10[mic]));
   const now = worst >= 0.005 && who.some((mic) => losing[mic]);
-  const lost = `lost ${who.length > 1 && !same ? "up to " : ""}${count(most)} ${most === 1 ? "packet" : "packets"}${who.length > 1 ? " each" : ""}`;
+  const most = (counts) => Math.max(...who.map((mic) => counts[mic]));
+  const cut = who.some((mic) => pieces[mic] > 1);
+  const named = cut && each.length > 1 ? each.map((text, k) => `mic ${who[k]} ${text}`) : each;
+  const lost = lostWords(most(lost10), most(lostPieces10), cut, who.length > 1 && !same ? "up to " : "");
   return {
     level: worst >= 0.1 ? "bad" : worst >= 0.005 ? "warn" : "note",
     kind: "loss",
     mics: who,
-    headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : lost}`,
-    figure: `${same ? `${each[0]} of each` : each.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
-    normal: "Normal: none on a cable, below 0.5 % on Wi-Fi.",
+    headline: `${capital(mics(who))} ${now ? `${who.length === 1 ? "is" : "are"} losing packets` : `lost ${lost}${who.length > 1 ? " each" : ""}`}`,
+    figure: `${same ? `${each[0]} of each` : named.join(", ")} lost in the last 10 s; the gaps are flagged, the channels stay aligned.`,
+    normal: `Normal: none on a cable, below 0.5 % on Wi-Fi.${cut ? " 360 samples a chunk leave as one packet." : ""}`,
   };
+}
+
+/** "3 of 937 chunks (0.3 %) and 12 of 1868 pieces (0.6 %)"; where a chunk is one packet, "3 of 937 (0.3 %)". */
+function lostOf(mic, { lost10, lostPieces10, received10, chunks10, pieces }) {
+  const of = (part, whole, what) => `${count(part)} of ${count(whole)}${what} (${share(part, whole)})`;
+  const chunks = of(lost10[mic], lost10[mic] + chunks10[mic], pieces[mic] > 1 ? " chunks" : "");
+  if (lostPieces10[mic] === 0) return chunks;
+  const rest = of(lostPieces10[mic], received10[mic] + lostPieces10[mic], " pieces");
+  return lost10[mic] === 0 ? rest : `${chunks} and ${rest}`;
+}
+
+/** "3 chunks and 12 pieces", "1 piece", "30 packets". `cut`: chunks leave in pieces. */
+export function lostWords(chunks, pieces, cut, upTo = "") {
+  const some = (n, what) => `${upTo}${count(n)} ${what}${n === 1 ? "" : "s"}`;
+  const whole = some(chunks, cut || pieces > 0 ? "chunk" : "packet");
+  if (pieces === 0) return whole;
+  return chunks === 0 ? some(pieces, "piece") : `${whole} and ${some(pieces, "piece")}`;
 }
 
 function kernelDrops({ dropped10 }) {
@@ -189,12 +207,12 @@ function kernelDrops({ dropped10 }) {
   };
 }
 
-function lateness({ late10, received10, holdUs }) {
+function lateness({ late10, chunks10, holdUs }) {
   const who = losers(late10);
   if (who.length === 0) return null;
-  const each = who.map((mic) => `${count(late10[mic])} of ${count(late10[mic] + received10[mic])}`);
+  const each = who.map((mic) => `${count(late10[mic])} of ${count(chunks10[mic])}`);
   return {
-    level: who.some((mic) => late10[mic] > 0.1 * received10[mic]) ? "bad" : "note",
+    level: who.some((mic) => late10[mic] > 0.1 * chunks10[mic]) ? "bad" : "note",
     kind: "late",
     mics: who,
     headline: `Packets of ${mics(who)} come too late`,

@@ -1,7 +1,7 @@
 // The words and figures of the page: tiles, legends, tables. Built once; afterwards only text that changed is written.
 
-import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, age, bytes, count, decibels, duration, packetDifference, ppm, share, trend } from "./format.js";
-import { DRIFT_LIMIT_PPM, OFFSET_LIMIT_US } from "./verdict.js";
+import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, age, bytes, chunk, count, decibels, duration, packetDifference, ppm, share, trend } from "./format.js";
+import { DRIFT_LIMIT_PPM, OFFSET_LIMIT_US, lostWords } from "./verdict.js";
 
 const MIC_KEYS = Array.from({ length: MICS }, (_, mic) => `mic${mic}`);
 
@@ -29,8 +29,10 @@ const TILES = [
     name: "Lost, last 10 s",
     normal: "normal: 0",
     of: ({ facts }) => {
-      const lost = facts.lost10.reduce((a, b) => a + b, 0);
-      return [`${count(lost)} of ${count(facts.expected10)}`, lost, 0];
+      const sum = (list) => list.reduce((a, b) => a + b, 0);
+      const [lost, pieces] = [sum(facts.lost10), sum(facts.lostPieces10)];
+      const text = pieces > 0 ? lostWords(lost, pieces, true) : `${count(lost)} of ${count(lost + sum(facts.chunks10))}`;
+      return [text, lost + pieces, 0];
     },
   },
   { name: "Jitter, worst", normal: "normal: below 1 ms by cable, 5 ms on Wi-Fi", of: ({ d }) => worst(largest(MIC_KEYS.map((key) => d.jitter_us[key])), 5000) },
@@ -120,14 +122,16 @@ function raisedCount(n) {
   return n > 0 ? `!${count(n)}` : count(n);
 }
 
-const lossRow = (name, key, normal) => ({ name, normal, of: (d) => MIC_KEYS.map((mic) => raisedCount(d.loss[mic][key])) });
+const lossRow = (name, key, normal) => ({ name, normal, of: (d) => MIC_KEYS.map((mic) => raisedCount(d.loss[mic][key] ?? null)) });
 const delayRow = (name, key, of) => ({ name, normal: key === "max" ? "below 10 ms" : "below 0.5 ms", of: (d) => MIC_KEYS.map((mic) => duration(of(d)[mic]?.[key])) });
 
 export function micTable(table) {
   return new Table(table, "Packets since start; times in the last 10 s where it says so.", ["", "mic 0", "mic 1", "mic 2", "normal"], [
-    { name: "received", normal: "93.75 a second", of: (d) => d.packet_stats.packets_received.map(count) },
+    { name: "received", normal: "93.75 chunks/s", of: (d) => d.packet_stats.packets_received.map(count) },
+    { name: "a chunk, samples", normal: "one packet", of: (d) => MIC_KEYS.map((mic) => chunk(d.server.chunk?.[mic])) },
     { name: "held in the history", normal: "within 2", of: (d) => MIC_KEYS.map((mic) => count(d.synchronization_status.buffer_packets[mic])) },
     lossRow("lost (inferred)", "lost", "0"),
+    lossRow("lost pieces (inferred)", "lost_pieces", "0"),
     lossRow("late", "late", "0"),
     lossRow("dropped by the kernel", "kernel_dropped", "0"),
     lossRow("repeated", "duplicate", "0"),
@@ -252,8 +256,9 @@ export function skewText(d, key, us) {
 
 /** What a microphone's strip says in words. */
 export function fateText(facts, mic) {
-  const all = facts.received10[mic] + facts.lost10[mic];
-  return facts.lost10[mic] > 0 ? `${count(facts.lost10[mic])} lost in 10 s (${share(facts.lost10[mic], all)})` : `${count(facts.received10[mic])} arrived in 10 s`;
+  const [lost, pieces] = [facts.lost10[mic], facts.lostPieces10[mic]];
+  if (pieces > 0) return `${lostWords(lost, pieces, true)} lost in 10 s`;
+  return lost > 0 ? `${count(lost)} lost in 10 s (${share(lost, lost + facts.chunks10[mic])})` : `${count(facts.received10[mic])} arrived in 10 s`;
 }
 
 export function levelText(level) {
