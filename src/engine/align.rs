@@ -112,6 +112,8 @@ pub(super) struct SharedAligner {
     floor_since: Option<(MonoTime, FramePos)>,
     last_heard: Option<MonoTime>,
     skips: Skips<MICS>,
+    /// When the newest packets came that were too early for the next cycle, newest first.
+    early: [Option<MonoTime>; 2],
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
@@ -133,6 +135,7 @@ impl SharedAligner {
             floor_since: None,
             last_heard: None,
             skips: Skips::default(),
+            early: [None; 2],
             max_open,
         }
     }
@@ -173,6 +176,9 @@ impl SharedAligner {
         let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
+        }
+        if matches!(place, Place::Tentative | Place::Contested) {
+            self.early = [Some(a.at), self.early[0]];
         }
         if matches!(place, Place::Next)
             && let Some((cycles, since)) = self.late.take_standing(a.at, self.period())
@@ -334,17 +340,17 @@ impl SharedAligner {
     /// What stood behind a loss stands anew: a second loss may hide among it.
     fn judge_again(&mut self, sink: &mut Sink<'_>) {
         let mut pending = self.tail.doubtful();
-        let mut next = 0;
-        while let Some(&(at, mic)) = pending.get(next) {
+        let (mut next, mut settled) = (0, 0);
+        while let Some(&(at, mic, i)) = pending.get(next) {
             next += 1;
-            let i = self.tail.find(at, mic);
             let own_end = self.tail.get(i).own_end(0);
             let r = self.residual(own_end, at);
             let since = self.late.doubt_since().unwrap_or(at);
             match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
-                    self.tail.settle_until(at);
+                    pending[settled..next].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
+                    settled = next;
                     self.learn(mic, own_end, at, r, sink);
                 }
                 Judgement::Lost(cycles) => {

@@ -167,6 +167,8 @@ pub struct Engine {
     chunks: Chunks,
     /// The next chunk of a source is the first that is cut in another way.
     recut: [bool; MICS],
+    /// Who sends a source's next chunk, beside the sender of its newest one.
+    again: [Again; MICS],
     /// Chunks that will be counted lost though something of them came.
     unplaced: [u64; MICS],
     /// Bytes of a sample that were counted as none yet: a boundary cut it.
@@ -223,6 +225,7 @@ impl Engine {
             follow: Default::default(),
             chunks: Chunks::new(rate),
             recut: [false; MICS],
+            again: [Again::TheSame; MICS],
             unplaced: [0; MICS],
             carry: [0; MICS],
             latest: [None; MICS],
@@ -354,6 +357,8 @@ impl Engine {
     fn place(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) -> Result<Placed, Reason> {
         let in_order = self.is_shared();
         let mut lacking = Lacking::default();
+        // The first datagram of a sender may be no part yet (it waits for others of its size), or none at all.
+        self.again[mic] = self.again[mic].max(again);
         let taken = self.chunks.take(mic, bytes, heard, in_order, &mut lacking);
         let mut sink = Sink {
             history: &mut self.history,
@@ -380,7 +385,7 @@ impl Engine {
                     chunk: part.chunk,
                     offset: part.offset,
                     samples: self.chunks.samples(mic, &part, bytes),
-                    again,
+                    again: self.again[mic],
                     recut: self.recut[mic],
                     split: part.split,
                 };
@@ -401,6 +406,9 @@ impl Engine {
             return Err(Reason::Duplicate);
         }
         self.recut[mic] = false;
+        if matches!(taken, Taken::Part(_)) {
+            self.again[mic] = Again::TheSame;
+        }
         self.note_lacking(mic, lacking);
         Ok(placed)
     }

@@ -7,10 +7,11 @@
 use serde::Serialize;
 
 use super::chunk::ChunkOf;
+use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
 use super::{Drift, RecordingFigures, Snapshot, Totals};
 use crate::MICS;
-use crate::engine::figures::{Alignment, Counters, Distribution, Known, MicCounters, PAIRS, SkewFigures, Trend};
+use crate::engine::figures::{Counters, Distribution, Known, MicCounters, PAIRS, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
 use crate::engine::window::WINDOW;
 use crate::time::Span;
@@ -385,55 +386,6 @@ struct ClockDrift<'a> {
 }
 
 #[derive(Serialize)]
-struct DriftOf<'a> {
-    ppm: Option<f64>,
-    uncertainty_ppm: Option<f64>,
-    span_s: Option<f64>,
-    age_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
-impl DriftOf<'_> {
-    fn new(drift: &Drift) -> DriftOf<'_> {
-        let known = drift.as_ref().ok();
-        DriftOf {
-            ppm: known.map(|d| millionths(d.ppm)),
-            uncertainty_ppm: known.map(|d| millionths(d.uncertainty_ppm)),
-            span_s: known.and_then(|d| d.span).map(seconds),
-            age_s: known.and_then(|d| d.age).map(seconds),
-            reason: drift.as_ref().map_or_else(|why| Some(why.as_str()), |d| d.reason),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct AlignmentOf {
-    offset_us: Option<f64>,
-    uncertainty_us: Option<f64>,
-    offset_samples: Option<f64>,
-    uncertainty_samples: Option<f64>,
-    leaves_out: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-}
-
-impl AlignmentOf {
-    fn new(alignment: Known<Alignment>, sample_rate: u32) -> AlignmentOf {
-        let known = alignment.ok();
-        let samples = |span: Span| millionths(span.as_secs_f64() * f64::from(sample_rate));
-        AlignmentOf {
-            offset_us: known.map(|a| a.offset.as_micros_f64()),
-            uncertainty_us: known.map(|a| a.uncertainty.as_micros_f64()),
-            offset_samples: known.map(|a| samples(a.offset)),
-            uncertainty_samples: known.map(|a| samples(a.uncertainty)),
-            leaves_out: known.and_then(|a| a.leaves_out),
-            reason: alignment.map_or_else(Some, |a| a.reason),
-        }
-    }
-}
-
-#[derive(Serialize)]
 struct Loss<'a> {
     lost: Option<u64>,
     lost_pieces: Option<u64>,
@@ -526,7 +478,7 @@ pub(super) fn packet_errors(counters: &Counters) -> [u64; MICS] {
 }
 
 /// Seconds with three digits behind the point.
-fn seconds(span: Span) -> f64 {
+pub(super) fn seconds(span: Span) -> f64 {
     thousandths(span.as_secs_f64())
 }
 

@@ -4,6 +4,7 @@
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
 mod chunk;
+mod clocks;
 mod diagnostics;
 mod faults;
 mod health;

@@ -30,6 +30,7 @@ pub(super) fn page(findings: &Findings) -> String {
     summary(&mut out, findings);
     delays(&mut out, findings);
     skews(&mut out, findings);
+    alignment(&mut out, findings);
     variation(&mut out, findings);
     stability(&mut out, findings);
     losses(&mut out, findings);
@@ -183,6 +184,33 @@ fn skews(out: &mut String, findings: &Findings) {
     let caption =
         format!("line, mean; band, smallest to largest; what lies beyond is drawn at the edge{}", key(pair_names()));
     figure(out, &plot.svg("Arrival skew of the pairs over time"), &caption);
+}
+
+/// Where clocks decide how the channels stand.
+fn alignment(out: &mut String, findings: &Findings) {
+    let cells = cells(findings);
+    let ranges = || cells.iter().flat_map(|(_, _, cell)| cell.aligned.iter().filter(|range| range.count > 0));
+    if ranges().next().is_none() {
+        return;
+    }
+    *out += "<h2>Alignment of the channels</h2>";
+    *out += "<p>How much later the samples of one channel stand than those of the other that were taken at the same moment, in samples. \
+             Within one sample is what slips of whole samples leave; a band that widens is a path whose least delay moves.</p>";
+    // What is known at first is hardly known.
+    let low = quantile(ranges().map(|range| range.min), 0.05).unwrap_or(0.0).min(-1.0);
+    let high = quantile(ranges().map(|range| range.max), 0.95).unwrap_or(0.0).max(1.0);
+    let room = (high - low) * 0.08;
+    let mut plot = Plot::new(time_axis(&cells), Axis::linear("samples", low - room, high + room));
+    for (pair, colour) in COLOURS.into_iter().enumerate() {
+        let known = cells.iter().filter(|(_, _, cell)| cell.aligned[pair].count > 0);
+        plot.band(colour, known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)));
+    }
+    for (pair, colour) in COLOURS.into_iter().enumerate() {
+        plot.line(colour, cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.aligned[pair].mean())));
+    }
+    let names = PAIRS.map(|(first, second)| format!("{first} behind {second}"));
+    let caption = format!("line, the offset; band, its 95 % interval{}", key(names));
+    figure(out, &plot.svg("Alignment of the channels over time"), &caption);
 }
 
 fn variation(out: &mut String, findings: &Findings) {

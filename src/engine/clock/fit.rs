@@ -50,7 +50,7 @@ const TOUCH_US: f64 = 1.0;
 const DEVIATION: f64 = 1.0 / 5.6;
 const DEVIATION_PER_SHAPE: f64 = 0.5;
 /// Of lines that few points carry: a factor, and the same for shape.
-const WIDE: (f64, f64) = (1.4, 3.2);
+const WIDE: (f64, f64) = (1.7, 4.5);
 /// What stamps and their conversion resolve at best, in microseconds.
 const STAMPS_US: f64 = 0.3;
 /// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of

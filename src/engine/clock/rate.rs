@@ -67,7 +67,7 @@ const STRETCH_95: f64 = 0.005;
 /// The height of a line's lowest points to a 95 % half-width of its own: the lowest of some exponential delays lies above their
 /// floor by more than three times its mean in 5 % of cases, and the mean of the four lowest above it by 1.5 times that; the
 /// rest is calibrated on simulated delays.
-const LEVELS_95: f64 = 2.6;
+const LEVELS_95: f64 = 3.0;
 /// A random walk of the rate bends a line's end away from it by this share of the cube of its length.
 const BENT: f64 = 0.002;
 /// (1.96)^2: from a variance to the square of a 95 % half-width.
