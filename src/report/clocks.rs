@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Drift;
+use super::channels::ONE_SOURCE;
 use super::diagnostics::{millionths, seconds};
 use crate::engine::figures::{Alignment, Known};
 use crate::time::Span;
@@ -18,6 +19,10 @@ pub(super) struct DriftOf<'a> {
 }
 
 impl DriftOf<'_> {
+    /// Of two channels with one clock.
+    pub const NONE: DriftOf<'static> =
+        DriftOf { ppm: Some(0.0), uncertainty_ppm: Some(0.0), span_s: None, age_s: None, reason: Some(ONE_SOURCE) };
+
     pub fn new(drift: &Drift) -> DriftOf<'_> {
         let known = drift.as_ref().ok();
         DriftOf {
@@ -42,6 +47,16 @@ pub(super) struct AlignmentOf {
 }
 
 impl AlignmentOf {
+    /// Of two channels in one packet.
+    pub const NONE: AlignmentOf = AlignmentOf {
+        offset_us: Some(0.0),
+        uncertainty_us: Some(0.0),
+        offset_samples: Some(0.0),
+        uncertainty_samples: Some(0.0),
+        leaves_out: None,
+        reason: Some(ONE_SOURCE),
+    };
+
     pub fn new(alignment: Known<Alignment>, sample_rate: u32) -> AlignmentOf {
         let known = alignment.ok();
         let samples = |span: Span| millionths(span.as_secs_f64() * f64::from(sample_rate));

@@ -4,7 +4,6 @@
 //! `cargo test --release --test virtual_time alignment:: -- --nocapture`
 
 use micring::MICS;
-use micring::engine::figures::PAIRS;
 use micring::engine::{Config, Datagram, Output};
 use micring::sim::{Network, Rate, Scenario, Signal, Sim};
 use micring::time::{MonoTime, Span};
@@ -19,6 +18,8 @@ const SECONDS: i64 = if cfg!(debug_assertions) { 200 } else { 900 };
 const SEEDS: std::ops::Range<u64> = if cfg!(debug_assertions) { 301..307 } else { 301..317 };
 /// Between two questions.
 const EVERY: Span = Span::from_secs(7);
+
+const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 /// What was said of each pair, in samples: offset and half-width.
 type Said = [Option<(f64, f64)>; PAIRS.len()];
@@ -50,7 +51,8 @@ impl Answers {
 
 fn said(rig: &Rig, now: MonoTime) -> Said {
     let samples = |span: Span| span.as_secs_f64() * 48_000.0;
-    rig.engine.alignment(now).map(|a| a.ok().map(|a| (samples(a.offset), samples(a.uncertainty))))
+    let said = rig.engine.alignment(now);
+    std::array::from_fn(|pair| said[pair].ok().map(|a| (samples(a.offset), samples(a.uncertainty))))
 }
 
 fn scenario(model: &str, seed: u64) -> Scenario {
@@ -73,7 +75,7 @@ fn ask(answers: &mut Answers, scenario: &Scenario, config: Config) {
     let mut due: Option<MonoTime> = None;
     let (rig, _) = Rig::run_with(scenario, config, |rig, _, packet| {
         captures.note(packet);
-        let slips = rig.engine.counters().mics.map(|m| m.slips);
+        let slips = std::array::from_fn(|mic| rig.engine.counters().mics[mic].slips);
         // Whose channel has slipped within a quarter of a second of the answer has two answers.
         if let Some(last) = asked.last()
             && rig.seen.len() < last.seen + 25

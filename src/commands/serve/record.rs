@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::inlet::Inlet;
 use super::log::Log;
 use super::plain;
 use super::recorder::{Recorder, Settings};
@@ -11,11 +12,11 @@ use crate::MICS;
 use crate::cli::RecordArgs;
 use crate::commands::Failure;
 use crate::cycle::Clocks;
-use crate::engine::Engine;
+use crate::engine::hostclock::HostClock;
 use crate::report::RecordingFigures;
 use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
-use crate::sys::ring::{MicDatagram, Ring};
+use crate::sys::ring::{Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
 
 /// A recording that is going on.
@@ -32,7 +33,7 @@ impl Recording {
     ///
     /// # Errors
     /// A folder that cannot be made, read or written.
-    pub fn begin(args: &RecordArgs, mics: [SocketAddr; MICS]) -> Result<Option<Recording>, Failure> {
+    pub fn begin(args: &RecordArgs, mics: &[SocketAddr]) -> Result<Option<Recording>, Failure> {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
@@ -48,6 +49,9 @@ impl Recording {
             rotate_age: args.record_rotate_age,
             max_bytes: args.record_max_bytes,
         };
+        let Ok(mics) = mics.try_into() else {
+            return Err(Failure::new("a recording is of three ports"));
+        };
         let recorder =
             Recorder::new(settings, mics, host::kernel_release(), stored.unwrap_or_default(), host::clocks());
         Ok(Some(Recording { recorder, finishing: false, alone, _folder: held }))
@@ -55,7 +59,7 @@ impl Recording {
 
     pub fn datagram(
         &mut self,
-        datagram: &MicDatagram,
+        datagram: &UdpDatagram,
         stamp: KernelTime,
         from: SocketAddr,
         bytes: &[u8],
@@ -64,7 +68,7 @@ impl Recording {
         if self.finishing {
             return;
         }
-        self.recorder.datagram(datagram.mic, stamp, from, bytes, datagram.len, clocks);
+        self.recorder.datagram(datagram.socket, stamp, from, bytes, datagram.len, clocks);
     }
 
     pub fn unstamped(&mut self, mic: usize) {
@@ -72,8 +76,10 @@ impl Recording {
     }
 
     /// At the start of a round, before its datagrams.
-    pub fn observe(&mut self, engine: &Engine, drops: [u64; MICS], clocks: Clocks) {
-        let host = engine.host_clock();
+    pub fn observe(&mut self, host: &HostClock, inlets: &[Option<Inlet>], clocks: Clocks) {
+        let ports = inlets.iter().flatten().flat_map(|inlet| &inlet.ports);
+        let mut drops = [0; MICS];
+        ports.for_each(|port| drops[port.socket] = port.drops.total());
         self.recorder.observe(drops, host.steps(), host.last_step(), clocks);
         self.recorder.note_offset(host.offset());
     }
@@ -118,7 +124,7 @@ impl Recording {
         self.recorder.next_timeout()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
+    pub fn figures(&mut self) -> &RecordingFigures {
         self.recorder.figures()
     }
 }

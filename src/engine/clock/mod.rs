@@ -72,9 +72,10 @@ impl Envelope {
 pub struct Frozen(Envelope);
 
 /// Who sends after an offset was lost; the later, the less of what was known holds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Again {
     /// The same board: a crystal keeps its rate.
+    #[default]
     TheSame,
     /// The same address from another port: a board that restarted, or another one behind one address. The rate is told until what
     /// comes says another.
