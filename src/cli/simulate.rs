@@ -91,7 +91,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
     pub mute: Vec<Mute>,
 
-    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), pareto, wifi, ramp, queue, mix, sleep (modem
+    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix, sleep (modem
     /// sleep: all leaves in one burst every 102.4 ms; sleep50 every 50 ms).
     #[arg(long, value_name = "MODEL", default_value = "none", conflicts_with = "jitter")]
     pub delay: Delay,

@@ -13,8 +13,8 @@
 //! With resampling nothing slips: see `resample`.
 
 use super::align::{Arrival, Placed};
-use super::clock::ClockModel;
-use super::figures::MicCounters;
+use super::clock::{Again, ClockModel};
+use super::figures::{Alignment, Known, MicCounters};
 use super::grid::Grid;
 use super::late::Unnumbered;
 use super::resample::Resampling;
@@ -31,6 +31,8 @@ const SILENCE: Span = Span::from_millis(500);
 const LEARN: Span = Span::from_secs(1);
 /// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
 const EDGE_SHARE: i64 = 16;
+/// What arrival times cannot tell of an offset.
+const LEFT_OUT: &str = "the least time that each path takes, which differs by a constant";
 /// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
 const HYSTERESIS: f64 = 0.25;
 
@@ -108,6 +110,33 @@ impl Boards {
         self.streams[mic].unnumbered()
     }
 
+    /// How far two channels are apart at `now`, by what their clocks know best: placing follows that, but slowly and by whole
+    /// samples.
+    pub fn alignment(&self, first: usize, second: usize, now: MonoTime) -> Known<Alignment> {
+        let ((a, own), (b, other)) = (self.stands(first, now)?, self.stands(second, now)?);
+        let uncertainty = Span::from_secs_f64(own.as_secs_f64().hypot(other.as_secs_f64()));
+        let offset = Span::from_secs_f64((a - b) / f64::from(self.sample_rate));
+        Ok(Alignment { offset, uncertainty, leaves_out: Some(LEFT_OUT), reason: None })
+    }
+
+    /// The common position of what a microphone takes at `now`, and how well that is known.
+    fn stands(&self, mic: usize, now: MonoTime) -> Known<(f64, Span)> {
+        let stream = &self.streams[mic];
+        if stream.last_heard().is_none_or(|last| now - last >= SILENCE) {
+            return Err("a microphone of the pair is silent");
+        }
+        let tie = self.ties[mic].as_ref().filter(|_| self.grid.is_some()).ok_or("a microphone has no place yet")?;
+        let offset = match &self.resampling {
+            Some(resampling) => resampling.offset(mic).ok_or("a microphone has no place yet")?,
+            None => tie.offset as f64,
+        };
+        let end = stream.end();
+        let known = stream.clock.floor_at(end).zip(stream.clock.floor_95(now));
+        let (at, uncertainty) = known.ok_or("a clock is not known well enough yet")?;
+        let hz = f64::from(self.sample_rate) * (1.0 + stream.clock.rate().map_or(0.0, |rate| rate.ppm.0) * 1e-6);
+        Ok((end.0 as f64 + (now - at).as_secs_f64() * hz + offset, uncertainty))
+    }
+
     pub fn hold(&self) -> Span {
         self.fixed_hold.or(self.grid.as_ref().map(Grid::hold)).unwrap_or(super::LONGEST_HOLD)
     }
@@ -115,7 +144,7 @@ impl Boards {
     /// Takes a packet in, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
-        if silent || a.new_sender {
+        if silent || a.is_of_new_sender() {
             self.end_silence(a, sink);
         } else if self.is_duplicate(a) {
             return Placed::Duplicate;
@@ -152,7 +181,7 @@ impl Boards {
         };
         let (answer, late) = self.carry_out(mic, a.at, sink, hear);
         if answer == Answer::Anew {
-            self.untie(mic, a.at, sink);
+            self.untie(mic, a.again, a.at, sink);
         }
         late
     }
@@ -224,12 +253,12 @@ impl Boards {
     /// A microphone was silent, or another board takes its place. What still waits of before is placed as it stands.
     fn end_silence(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
         self.carry_out(a.mic, a.at, sink, |stream, _, mut place| stream.settle(&mut place));
-        let stands = self.ties[a.mic].is_some() && self.grid.is_some() && !a.new_sender;
+        let stands = self.ties[a.mic].is_some() && self.grid.is_some() && !a.is_of_new_sender();
         if stands && self.streams[a.mic].come_back(a.at) {
             return;
         }
-        self.untie(a.mic, a.at, sink);
-        if a.new_sender {
+        self.untie(a.mic, a.again, a.at, sink);
+        if a.is_of_new_sender() {
             // Another board was not there before.
             self.silent[a.mic] = None;
             self.streams[a.mic].number_anew();
@@ -237,7 +266,7 @@ impl Boards {
     }
 
     /// The offset of a microphone starts anew.
-    fn untie(&mut self, mic: usize, now: MonoTime, sink: &mut Sink<'_>) {
+    fn untie(&mut self, mic: usize, again: Again, now: MonoTime, sink: &mut Sink<'_>) {
         sink.meter.on_restart(mic);
         if let (Some(grid), Some(tie)) = (&mut self.grid, self.ties[mic].take()) {
             if let Some(resampling) = &mut self.resampling {
@@ -245,7 +274,7 @@ impl Boards {
             }
             self.silent[mic] = Some(tie.offset);
         }
-        self.streams[mic].restart();
+        self.streams[mic].restart(again);
     }
 
     /// Ties what has been learnt, and lets slip what has drifted.

@@ -133,12 +133,28 @@ pub struct Trend {
     pub uncertainty_us_per_min: f64,
 }
 
-/// A rate error, with the half-width of its 95 % interval and the time that it was seen over.
+/// A rate error, with the half-width of its 95 % interval, the time that it was seen over, and how long ago that ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DriftFigure {
     pub ppm: f64,
     pub uncertainty_ppm: f64,
-    pub span: Span,
+    /// `None` where it holds by construction.
+    pub span: Option<Span>,
+    pub age: Option<Span>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
+}
+
+/// How far two channels are apart as they are placed: the first's samples stand so much later than those of the second that
+/// were taken at the same moment. With the half-width of the 95 % interval.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Alignment {
+    pub offset: Span,
+    pub uncertainty: Span,
+    /// What the interval says nothing about.
+    pub leaves_out: Option<&'static str>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
 }
 
 /// A figure, or why there is none.

@@ -42,14 +42,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::array::Layout;
+use crate::array::{Layout, pairs};
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
-use clock::ClockModel;
-use figures::Counters;
+use clock::{Again, ClockModel};
+use figures::{Alignment, Counters, Known};
 use health::Health;
 use history::History;
 use hostclock::HostClock;
@@ -174,6 +174,8 @@ struct Mic {
     follow: Follow,
     /// Its next chunk is the first that is cut in another way.
     recut: bool,
+    /// Who sends its next chunk, beside the sender of its newest one.
+    again: Again,
     /// Chunks that will be counted lost though something of them came.
     unplaced: u64,
     /// Bytes of a frame that were counted as none yet: a boundary cut it.
@@ -311,8 +313,13 @@ impl Engine {
             self.note_lacking(d.mic, lacking);
             self.health.restart(d.mic);
         }
-        let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
+        let packet = admitted.packet;
         let len = packet.bytes().len();
+        let again = match admitted.replaced {
+            None => Again::TheSame,
+            Some(old) if old.ip() == d.sender.ip() => Again::AnotherPort,
+            Some(_) => Again::AnotherBoard,
+        };
         self.choose_clock(d, at);
         self.follow_rates(at);
         let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
@@ -323,12 +330,12 @@ impl Engine {
         let mut frames = 0;
         let placed = if waits {
             frames = self.count_accepted(d.mic, len);
-            self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
+            self.chunks.wait(d.mic, heard, again, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
         } else {
             self.note_learnt();
-            self.place(d.mic, heard, new_sender, packet.bytes())
+            self.place(d.mic, heard, again, packet.bytes())
         };
         let late = match placed {
             Ok(placed) => placed == Placed::Late,
@@ -350,7 +357,7 @@ impl Engine {
     fn place_waiting(&mut self) {
         self.note_learnt();
         while let Some(waiting) = self.chunks.next_waiting(self.is_shared()) {
-            let placed = self.place(waiting.mic, waiting.heard, waiting.new_sender, &waiting.bytes);
+            let placed = self.place(waiting.mic, waiting.heard, waiting.again, &waiting.bytes);
             if placed.is_err() {
                 // It was counted as accepted when it came.
                 let counters = &mut self.counters.mics[waiting.mic];
@@ -379,9 +386,11 @@ impl Engine {
     }
 
     /// Places a datagram, as the part of a chunk that it is, and counts it.
-    fn place(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8]) -> Result<Placed, Reason> {
+    fn place(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) -> Result<Placed, Reason> {
         let in_order = self.is_shared();
         let mut lacking = Lacking::default();
+        // The first datagram of a sender may be no part yet (it waits for others of its size), or none at all.
+        self.mics[mic].again = self.mics[mic].again.max(again);
         let taken = self.chunks.take(mic, bytes, heard, in_order, &mut lacking);
         let mut sink = Sink {
             history: &mut self.history,
@@ -409,7 +418,7 @@ impl Engine {
                     offset: part.offset,
                     samples: self.chunks.samples(mic, &part, bytes),
                     frame_bytes: sink.history.frame_bytes(mic),
-                    new_sender,
+                    again: self.mics[mic].again,
                     recut: self.mics[mic].recut,
                     split: part.split,
                 };
@@ -433,6 +442,7 @@ impl Engine {
             let payload = self.chunks.samples(mic, &part, bytes);
             let heard = health::Heard { source: mic, at: heard.at, stamp: heard.stamp, payload };
             self.health.placed(&heard, &mut self.outputs);
+            self.mics[mic].again = Again::TheSame;
         }
         self.mics[mic].recut = false;
         self.note_lacking(mic, lacking);
@@ -610,6 +620,23 @@ impl Engine {
         matches!(self.aligner, Aligner::Shared(_))
     }
 
+    /// How far the channels of each pair are apart as they are placed.
+    pub fn alignment(&self, now: MonoTime) -> Vec<Known<Alignment>> {
+        let of = |(first, second): (usize, usize)| match &self.aligner {
+            Aligner::Independent(boards) => boards.alignment(first, second, now),
+            Aligner::Shared(_) if self.mics[first].latest.is_none() || self.mics[second].latest.is_none() => {
+                Err("a microphone was never heard")
+            }
+            Aligner::Shared(_) => Ok(Alignment {
+                offset: Span::ZERO,
+                uncertainty: Span::ZERO,
+                leaves_out: None,
+                reason: Some("one board sends in order: the order places the samples"),
+            }),
+        };
+        pairs(self.mics.len()).map(of).collect()
+    }
+
     /// The longest wait for a missing packet at present.
     pub fn hold(&self) -> Span {
         match &self.aligner {
@@ -636,7 +663,7 @@ impl Engine {
         self.rates_due = at + Span::from_secs(1);
         for mic in 0..self.mics.len() {
             self.tell_unnumbered(mic);
-            if let Ok(rate) = self.clock(mic).rate() {
+            if let Some(rate) = self.clock(mic).sharp_rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);
             }
         }

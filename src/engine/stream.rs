@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::align::Arrival;
-use super::clock::{ClockModel, Frozen, Rise};
+use super::clock::{Again, ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::grid::Heard;
 use super::late::{Judgement, LateOrLost, Unnumbered};
@@ -192,10 +192,10 @@ impl Stream {
     }
 
     /// The board may have restarted: its offset is learnt anew, from what waits on.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, again: Again) {
         self.silence = None;
         self.late.forget_level();
-        self.clock.restart();
+        self.clock.restart(again);
         self.skips.clear();
         self.review = None;
         self.anchors = [None; 2];

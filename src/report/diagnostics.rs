@@ -9,8 +9,9 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
+use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
-use super::{Drift, DriftFigures, RecordingFigures, Snapshot, Totals};
+use super::{DriftFigures, RecordingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
@@ -74,6 +75,7 @@ struct Sheet<'a> {
     jitter_us: Jitter,
     pdv_us: OfMics<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
+    alignment: OfPairs<AlignmentOf>,
     rate_hz: OfMics<RateHz>,
     level: OfMics<LevelOf>,
     health: OfMics<HealthOf<'a>>,
@@ -121,6 +123,10 @@ impl<'a> Sheet<'a> {
                     couple.sources.map_or(DriftOf::NONE, |pair| DriftOf::new(&drift.pairs[pair]))
                 }),
             },
+            alignment: OfPairs::of(layout, |couple| {
+                let of = |pair: usize| AlignmentOf::new(snapshot.alignment[pair], snapshot.server.sample_rate);
+                couple.sources.map_or(AlignmentOf::NONE, of)
+            }),
             rate_hz: faults::rates(rates),
             level: faults::levels(&snapshot.health),
             health: faults::faults(&snapshot.health),
@@ -363,31 +369,6 @@ struct ClockDrift<'a> {
 }
 
 #[derive(Serialize)]
-struct DriftOf<'a> {
-    ppm: Option<f64>,
-    uncertainty_ppm: Option<f64>,
-    span_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
-impl DriftOf<'_> {
-    /// Of two channels with one clock.
-    const NONE: DriftOf<'static> =
-        DriftOf { ppm: Some(0.0), uncertainty_ppm: Some(0.0), span_s: None, reason: Some(ONE_SOURCE) };
-
-    fn new(drift: &Drift) -> DriftOf<'_> {
-        let known = drift.as_ref().ok();
-        DriftOf {
-            ppm: known.map(|d| millionths(d.ppm)),
-            uncertainty_ppm: known.map(|d| millionths(d.uncertainty_ppm)),
-            span_s: known.map(|d| seconds(d.span)),
-            reason: drift.as_ref().err().map(String::as_str),
-        }
-    }
-}
-
-#[derive(Serialize)]
 struct Loss<'a> {
     lost: Option<u64>,
     lost_pieces: Option<u64>,
@@ -480,7 +461,7 @@ pub(super) fn packet_errors(mic: &MicCounters) -> u64 {
 }
 
 /// Seconds with three digits behind the point.
-fn seconds(span: Span) -> f64 {
+pub(super) fn seconds(span: Span) -> f64 {
     thousandths(span.as_secs_f64())
 }
 
@@ -651,9 +632,17 @@ mod tests {
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["last"], json!(100.5));
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["count"], json!(1));
         assert_eq!(body["loop_delay_us"]["mic2"]["max"], json!(42.0));
-        assert_eq!(body["clock_drift_ppm"]["mic0"], json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0}));
+        assert_eq!(
+            body["clock_drift_ppm"]["mic0"],
+            json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0, "age_s": 1.5})
+        );
         assert_eq!(body["server"]["hold_us"], json!(40_000));
         assert_eq!(body["server"]["uptime_s"], json!(61.5));
+        let pair = &body["alignment"]["mic0_vs_mic2"];
+        // 12.5 us and 5 us are 0.6 and 0.24 samples of 1/48000 s.
+        assert_eq!((&pair["offset_us"], &pair["uncertainty_us"]), (&json!(-12.5), &json!(5.0)));
+        assert_eq!((&pair["offset_samples"], &pair["uncertainty_samples"]), (&json!(-0.6), &json!(0.24)));
+        assert_eq!(pair["leaves_out"], json!("paths"));
         assert_eq!(body["span_s"], json!(61.5));
         assert_eq!(body["window"]["span_s"], json!(10.0));
         assert_eq!(body["packet_stats"]["packet_errors"], json!([7, 7, 7]), "3 malformed and 4 truncated");

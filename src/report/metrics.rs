@@ -207,6 +207,7 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
     );
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
+    let age = |drift: &Drift| drift.as_ref().ok().and_then(|drift| drift.age).map(Span::as_secs_f64);
     let (mics, pairs) = (&snapshot.drift.mics, &snapshot.drift.pairs);
     text.per_mic(
         "micring_clock_drift_ratio",
@@ -220,6 +221,12 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Half-width of the 95 % interval of micring_clock_drift_ratio.",
         by_channel(layout).map(|source| uncertainty(&mics[source])),
     );
+    text.per_mic(
+        "micring_clock_drift_age_seconds",
+        "gauge",
+        "How long ago the stretch ended that micring_clock_drift_ratio was seen over.",
+        by_channel(layout).map(|source| age(&mics[source])),
+    );
     text.per_pair(
         "micring_pair_drift_ratio",
         "Rate of the first microphone's clock minus that of the second.",
@@ -231,6 +238,24 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Half-width of the 95 % interval of micring_pair_drift_ratio.",
         layout,
         |pair| uncertainty(&pairs[pair]),
+    );
+    text.per_pair(
+        "micring_pair_drift_age_seconds",
+        "How long ago the stretch ended that micring_pair_drift_ratio was seen over.",
+        layout,
+        |pair| age(&pairs[pair]),
+    );
+    text.per_pair(
+        "micring_alignment_offset_seconds",
+        "How much later the first channel's samples stand than those of the second that were taken at the same moment.",
+        layout,
+        |pair| snapshot.alignment[pair].ok().map(|pair| pair.offset.as_secs_f64()),
+    );
+    text.per_pair(
+        "micring_alignment_uncertainty_seconds",
+        "Half-width of the 95 % interval of micring_alignment_offset_seconds.",
+        layout,
+        |pair| snapshot.alignment[pair].ok().map(|pair| pair.uncertainty.as_secs_f64()),
     );
 }
 

@@ -92,6 +92,13 @@ test("the worst comes first, the rest is listed", () => {
   assert.match(verdict.others[1], /2 malformed, 7 from another sender/);
 });
 
+test("free boards say how well they are aligned, one board needs not", () => {
+  const free = judge(facts({ clock: "independent", apartSamples: 0.84 }));
+  assert.match(free.figure, /^Aligned within 0\.8 samples\. /);
+  assert.doesNotMatch(judge(facts({ clock: "independent", apartSamples: null })).figure, /Aligned/);
+  assert.doesNotMatch(judge(facts({ clock: "shared", apartSamples: 0 })).figure, /Aligned/);
+});
+
 test("late packets, drifting clocks, a late loop, a slow page, a stopped stream", () => {
   assert.equal(judge(facts({ late10: [0, 400, 0], received10: [937, 537, 937], chunks10: [937, 537, 937] })).level, "bad");
   assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 2 }, null, null] })).kind, "drift");

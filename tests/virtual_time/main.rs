@@ -1,5 +1,6 @@
 //! The engine against simulated truth, in virtual time. Every seed is printed.
 
+mod alignment;
 mod arrays;
 mod boards;
 mod copies;
@@ -18,3 +19,4 @@ mod rig;
 mod shared;
 mod short;
 mod silences;
+mod steep;

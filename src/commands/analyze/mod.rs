@@ -144,7 +144,9 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
+        drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+            .unless_wrong(&health),
+        alignment: engine.alignment(now),
         health,
         silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
         window_totals,

@@ -135,6 +135,11 @@ fn pairs(out: &mut String, findings: &Findings) {
     row(out, "  trend, us a minute", snapshot.skew.arrival_trend.iter().map(trend));
     // Known drift of the first against the second.
     row(out, "drift, first minus second, ppm", snapshot.drift.pairs.iter().map(drift));
+    row(
+        out,
+        "placed apart at the end, us",
+        snapshot.alignment.iter().map(|pair| or_dash(*pair, |a| format!("{} +-{}", us(a.offset), us(a.uncertainty)))),
+    );
     for ((first, second), drift) in pairs().zip(&snapshot.drift.pairs) {
         if let Err(reason) = drift {
             line!(out, "  drift of {first} against {second} unknown: {reason}");
