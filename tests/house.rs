@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may know. A room is a folder or file right under `src`.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "time" => &[],
+        "time" | "wire" => &[],
         "cycle" => &["time"],
-        "engine" | "sim" | "capture" | "stats" | "sys" => &["time", "cycle"],
+        "sim" => &["time", "cycle", "wire"],
+        "engine" | "capture" | "stats" | "sys" => &["time", "cycle"],
         "report" => &["time", "cycle", "engine"],
         "http" => &["time", "cycle", "report"],
         "cli" => &["time", "engine", "http", "sim"],
