@@ -59,7 +59,7 @@ fn check(format: &Format, datagram: &[u8], unit: &Unit<'_>) -> Result<(), TestCa
     if let Some(number) = unit.number {
         prop_assert!(number.modulus == 0 || number.value < number.modulus);
         let frame = unit.samples.coding.bytes() * usize::from(unit.channels);
-        prop_assert!(number.counts == Counts::Samples || unit.samples.bytes.len() % frame == 0);
+        prop_assert!(number.counts == Counts::Samples || unit.samples.bytes.len().is_multiple_of(frame));
     }
     if let Some(stamp) = unit.sampled_at {
         prop_assert!(stamp.bits == 64 || stamp.ticks >> stamp.bits == 0);
