@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::parse_span;
+use crate::array::Layout;
 use crate::engine::{ClockChoice, Config, Hold};
 use crate::time::Span;
 
@@ -29,8 +30,10 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    pub fn config(&self) -> Config {
+    /// For an array of these sources.
+    pub fn config(&self, layout: Layout) -> Config {
         Config {
+            layout,
             sample_rate: self.sample_rate,
             clock: self.clock,
             hold: self.hold,

@@ -5,15 +5,14 @@
 
 use std::fmt::{Display, Write};
 
+use super::channels::{by_channel, couples};
 use super::{Drift, ProcessFigures, Snapshot, faults};
-use crate::MICS;
-use crate::engine::figures::{Buckets, Known, MicCounters, PAIRS, SkewHistograms};
+use crate::array::Layout;
+use crate::engine::figures::{Buckets, MicCounters, SkewHistograms};
 use crate::time::Span;
 
 /// Bytes of a body; more than enough, so that it is written without growing.
 const BODY_BYTES: usize = 32 * 1024;
-
-const PAIR_NAMES: [&str; PAIRS.len()] = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_vs_mic2"];
 
 type OfMic = fn(&MicCounters) -> u64;
 
@@ -43,31 +42,33 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
 /// and as they are while a rate is not the nominal one, for then nothing is known of losses.
 #[derive(Debug, Default)]
 pub struct Exporter {
-    lost: [u64; MICS],
+    /// By source.
+    lost: Vec<u64>,
     skipped: u64,
 }
 
 impl Exporter {
     pub fn render(&mut self, snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {
-        let counters = &snapshot.totals.engine;
-        let told = snapshot.health.disagreements.each_ref().map(Option::is_none);
-        for mic in (0..MICS).filter(|&mic| told[mic]) {
-            self.lost[mic] = self.lost[mic].max(counters.mics[mic].lost);
+        let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
+        let told = |source: &usize| snapshot.health.disagreements[layout.first_of(*source)].is_none();
+        self.lost.resize(layout.sources(), 0);
+        for source in (0..layout.sources()).filter(told) {
+            self.lost[source] = self.lost[source].max(counters.mics[source].lost);
         }
-        if !told.contains(&false) {
+        if (0..layout.sources()).all(|source| told(&source)) {
             self.skipped = self.skipped.max(counters.cycles.skipped);
         }
 
         let mut text = Text(String::with_capacity(BODY_BYTES));
         server(&mut text, snapshot);
         for (name, help, of) in OF_MICS {
-            text.per_mic(name, "counter", help, counters.mics.map(|mic| Some(of(&mic))));
+            text.per_mic(name, "counter", help, by_channel(layout).map(|source| Some(of(&counters.mics[source]))));
         }
         text.per_mic(
             "micring_packets_lost_total",
             "counter",
             "Packets inferred lost; what is taken back shows in the diagnostics only.",
-            self.lost.map(Some),
+            by_channel(layout).map(|source| Some(self.lost[source])),
         );
         let cycles = &counters.cycles;
         text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);
@@ -80,7 +81,7 @@ impl Exporter {
         http(&mut text, snapshot);
         ring(&mut text, snapshot);
         if let Some(recording) = &snapshot.totals.recording {
-            recording.render(&mut text);
+            recording.render(&mut text, layout);
         }
         process_figures(&mut text, process);
         text.0
@@ -97,12 +98,13 @@ fn server(text: &mut Text, snapshot: &Snapshot) {
     text.gauge("micring_uptime_seconds", "Time since start.", Some(server.uptime.as_secs_f64()));
     text.gauge("micring_hold_seconds", "How long an incomplete cycle waits at most.", Some(server.hold.as_secs_f64()));
     text.gauge("micring_sample_rate_hertz", "Nominal sample rate.", Some(server.sample_rate));
-    text.per_mic("micring_buffer_packets", "gauge", "Packets in the history.", snapshot.buffer_packets.map(Some));
+    let held = by_channel(&snapshot.layout).map(|source| Some(snapshot.buffer_packets[source]));
+    text.per_mic("micring_buffer_packets", "gauge", "Packets in the history.", held);
     text.per_mic(
         "micring_silent_seconds",
         "gauge",
         "Time since the newest accepted packet.",
-        snapshot.silent_for.map(|silent| silent.map(Span::as_secs_f64)),
+        by_channel(&snapshot.layout).map(|source| snapshot.silent_for[source].map(Span::as_secs_f64)),
     );
 }
 
@@ -112,13 +114,16 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "histogram",
         "Kernel arrival of the second microphone minus that of the first, inside a cycle.",
     );
-    for (pair, buckets) in PAIR_NAMES.into_iter().zip(&histograms.arrival_skew) {
-        text.histogram("micring_arrival_skew_seconds", &format!("pair=\"{pair}\""), buckets);
+    let layout = &snapshot.layout;
+    for couple in couples(layout) {
+        // Channels of one source do not arrive apart.
+        if let Some(pair) = couple.sources {
+            let label = format!("pair=\"{}\"", couple.name());
+            text.histogram("micring_arrival_skew_seconds", &label, &histograms.arrival_skew[pair]);
+        }
     }
     text.family("micring_loop_delay_seconds", "histogram", "Kernel timestamp until the loop read the packet.");
-    for (mic, buckets) in histograms.loop_delay.iter().enumerate() {
-        text.histogram("micring_loop_delay_seconds", &format!("mic=\"{mic}\""), buckets);
-    }
+    text.histograms("micring_loop_delay_seconds", layout, &histograms.loop_delay);
     text.family("micring_loop_skew_seconds", "histogram", "Spread of the loop delays inside a complete cycle.");
     text.histogram("micring_loop_skew_seconds", "", &histograms.loop_skew);
     text.family(
@@ -132,21 +137,20 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "histogram",
         "Delay above the smallest of the last ten seconds, RFC 5481.",
     );
-    for (mic, buckets) in histograms.delay_variation.iter().enumerate() {
-        text.histogram("micring_packet_delay_variation_seconds", &format!("mic=\"{mic}\""), buckets);
-    }
+    text.histograms("micring_packet_delay_variation_seconds", layout, &histograms.delay_variation);
 
     let figures = &snapshot.skew;
     text.per_pair(
         "micring_arrival_skew_trend_ratio",
         "Lasting change of the arrival skew, in seconds a second.",
-        figures.arrival_trend.map(|trend| trend.ok().map(|trend| trend.us_per_min / 60e6)),
+        layout,
+        |pair| figures.arrival_trend[pair].ok().map(|trend| trend.us_per_min / 60e6),
     );
     text.per_mic(
         "micring_jitter_seconds",
         "gauge",
         "Interarrival jitter, RFC 3550 6.4.1.",
-        figures.jitter.map(|jitter: Known<Span>| jitter.ok().map(Span::as_secs_f64)),
+        by_channel(layout).map(|source| figures.jitter[source].ok().map(Span::as_secs_f64)),
     );
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
@@ -155,23 +159,25 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "micring_clock_drift_ratio",
         "gauge",
         "Rate of the microphone's clock against the host's, minus 1.",
-        mics.each_ref().map(ppm),
+        by_channel(layout).map(|source| ppm(&mics[source])),
     );
     text.per_mic(
         "micring_clock_drift_uncertainty_ratio",
         "gauge",
         "Half-width of the 95 % interval of micring_clock_drift_ratio.",
-        mics.each_ref().map(uncertainty),
+        by_channel(layout).map(|source| uncertainty(&mics[source])),
     );
     text.per_pair(
         "micring_pair_drift_ratio",
         "Rate of the first microphone's clock minus that of the second.",
-        pairs.each_ref().map(ppm),
+        layout,
+        |pair| ppm(&pairs[pair]),
     );
     text.per_pair(
         "micring_pair_drift_uncertainty_ratio",
         "Half-width of the 95 % interval of micring_pair_drift_ratio.",
-        pairs.each_ref().map(uncertainty),
+        layout,
+        |pair| uncertainty(&pairs[pair]),
     );
 }
 
@@ -281,7 +287,14 @@ impl Text {
         }
     }
 
-    pub(super) fn per_mic(&mut self, name: &str, kind: &str, help: &str, values: [Option<impl Display>; MICS]) {
+    /// `values`: of the channels, in order.
+    pub(super) fn per_mic<V: Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        values: impl IntoIterator<Item = Option<V>>,
+    ) {
         self.family(name, kind, help);
         for (mic, value) in values.into_iter().enumerate() {
             if let Some(value) = value {
@@ -290,12 +303,20 @@ impl Text {
         }
     }
 
-    fn per_pair(&mut self, name: &str, help: &str, values: [Option<f64>; PAIRS.len()]) {
+    /// `value`: of a pair of sources; of two channels of one source it is 0.
+    fn per_pair(&mut self, name: &str, help: &str, layout: &Layout, value: impl Fn(usize) -> Option<f64>) {
         self.family(name, "gauge", help);
-        for (pair, value) in PAIR_NAMES.into_iter().zip(values) {
-            if let Some(value) = value {
-                self.sample(name, format_args!("pair=\"{pair}\""), value);
+        for couple in couples(layout) {
+            if let Some(value) = couple.sources.map_or(Some(0.0), &value) {
+                self.sample(name, format_args!("pair=\"{}\"", couple.name()), value);
             }
+        }
+    }
+
+    /// Of each channel that of its source.
+    fn histograms(&mut self, name: &str, layout: &Layout, of: &[Buckets]) {
+        for (mic, source) in by_channel(layout).enumerate() {
+            self.histogram(name, &format!("mic=\"{mic}\""), &of[source]);
         }
     }
 

@@ -69,7 +69,7 @@ fn run(scenario: &Scenario, when: impl Fn(&[Packet], usize, MonoTime) -> MonoTim
 
 impl Minute {
     fn assert_jitter_is_true_and_each_packet_counts(&self) {
-        let (seen, counters) = (self.rig.engine.meter().since_start(), self.rig.engine.counters().mics);
+        let (seen, counters) = (self.rig.engine.meter().since_start(), &self.rig.engine.counters().mics);
         for (mic, truth) in self.jitter_ns.into_iter().enumerate() {
             let jitter = seen.jitter[mic].expect("thousands of packets");
             assert!((jitter.as_nanos() as f64 - truth).abs() <= 1_000.0, "mic {mic}: {jitter:?}, truly {truth} ns");

@@ -67,7 +67,7 @@ fn scenario(pattern: &Pattern, boards: Boards, seed: u64, seconds: i64, network:
 }
 
 fn told(judged: &Judged) -> ([u64; MICS], [u64; MICS]) {
-    (judged.rig.lost(), judged.rig.engine.counters().mics.map(|mic| mic.lost_pieces))
+    (judged.rig.lost(), std::array::from_fn(|mic| judged.rig.engine.counters().mics[mic].lost_pieces))
 }
 
 /// One line of a table, with what was told of pieces.

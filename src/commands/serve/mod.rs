@@ -1,19 +1,24 @@
 //! `micring serve`: binds everything, then runs the loop until a signal ends it.
 //!
-//! [`turn`] is the loop; [`merge`] puts three sockets in one order; [`view`] is what HTTP sees of the program; [`log`] the
-//! way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`standing`] what is asked of the host and
+//! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
+//! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
+//! [`log`] the way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`standing`] what is asked of the host and
 //! given up to it. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
+mod array;
+mod event_loop;
+mod inlet;
 mod log;
 mod merge;
+mod order;
 mod record;
 mod recorder;
 mod shelf;
 mod shortage;
 mod standing;
-mod turn;
 mod view;
+mod web;
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,6 +29,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::MICS;
+use crate::array::{ArrayName, Layout};
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::{ClockChoice, Engine};
 use crate::http::Server;
@@ -31,9 +37,9 @@ use crate::sys::host::{self, Signals};
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
-use crate::sys::udp::{self, MicSocket};
+use crate::sys::udp::{self, StampedSocket};
+use event_loop::Loop;
 use record::Recording;
-use turn::Loop;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
 /// overhead.
@@ -73,17 +79,17 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let options =
         RingOptions { max_datagram: args.engine.max_datagram, files: recording.is_some(), ..RingOptions::default() };
     let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
-    ring.arm_mics();
     ring.listen(listener);
     ring.watch(signals);
 
     // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
     let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-    let engine = Engine::new(args.engine.config()).numbered_from(first_id);
-    let server = Server::new(args.web.config(http, token)).numbered_from(first_id);
+    let engine = Engine::new(args.engine.config(Layout::mono(MICS))).numbered_from(first_id);
+    let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());
-    let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);
+    let mut run = Loop::new(ring, server, core, notify, args.host.busy_poll);
+    run.add_array(ArrayName::default(), engine, &[0, 1, 2]);
     run.probe().map_err(|error| ring_failure(&error))?;
     if let Some(recording) = recording {
         if let Some(folder) = &args.record.record {
@@ -167,7 +173,7 @@ fn once_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     bind()
 }
 
-fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
+fn bind_mics(args: &ServeArgs) -> Result<[StampedSocket; MICS], Failure> {
     let interface = match &args.udp_interface {
         Some(name) => Some(udp::interface_index(name).map_err(|error| {
             Failure::new(format_args!("cannot listen on {name} (--udp-interface): {}: see `ip link`", plain(&error)))
@@ -182,7 +188,7 @@ fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
             }
             other => SocketAddr::new(other, port),
         };
-        let socket = once_free(|| MicSocket::bind(address, RECEIVE_BUFFER)).map_err(|error| {
+        let socket = once_free(|| StampedSocket::bind(address, RECEIVE_BUFFER)).map_err(|error| {
             let next = bind_advice(address, interface, &error);
             Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}{next}", plain(&error)))
         })?;

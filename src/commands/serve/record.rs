@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::inlet::Inlet;
 use super::log::Log;
 use super::plain;
 use super::recorder::{Recorder, Settings};
@@ -11,11 +12,11 @@ use crate::MICS;
 use crate::cli::RecordArgs;
 use crate::commands::Failure;
 use crate::cycle::Clocks;
-use crate::engine::Engine;
+use crate::engine::hostclock::HostClock;
 use crate::report::RecordingFigures;
 use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
-use crate::sys::ring::{MicDatagram, Ring};
+use crate::sys::ring::{Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
 
 /// A recording that is going on.
@@ -55,7 +56,7 @@ impl Recording {
 
     pub fn datagram(
         &mut self,
-        datagram: &MicDatagram,
+        datagram: &UdpDatagram,
         stamp: KernelTime,
         from: SocketAddr,
         bytes: &[u8],
@@ -64,7 +65,7 @@ impl Recording {
         if self.finishing {
             return;
         }
-        self.recorder.datagram(datagram.mic, stamp, from, bytes, datagram.len, clocks);
+        self.recorder.datagram(datagram.socket, stamp, from, bytes, datagram.len, clocks);
     }
 
     pub fn unstamped(&mut self, mic: usize) {
@@ -72,8 +73,10 @@ impl Recording {
     }
 
     /// At the start of a round, before its datagrams.
-    pub fn observe(&mut self, engine: &Engine, drops: [u64; MICS], clocks: Clocks) {
-        let host = engine.host_clock();
+    pub fn observe(&mut self, host: &HostClock, inlets: &[Inlet], clocks: Clocks) {
+        let ports = inlets.iter().flat_map(|inlet| &inlet.ports);
+        let mut drops = [0; MICS];
+        ports.for_each(|port| drops[port.socket] = port.drops.total());
         self.recorder.observe(drops, host.steps(), host.last_step(), clocks);
         self.recorder.note_offset(host.offset());
     }
@@ -118,7 +121,7 @@ impl Recording {
         self.recorder.next_timeout()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
+    pub fn figures(&mut self) -> &RecordingFigures {
         self.recorder.figures()
     }
 }

@@ -145,7 +145,7 @@ impl Recorder {
             untold: [0; MICS],
             trouble: None,
             lines: VecDeque::new(),
-            figures: RecordingFigures::default(),
+            figures: RecordingFigures::new(MICS),
             settings,
         };
         recorder.begin_file(clocks);
@@ -330,8 +330,9 @@ impl Recorder {
         self.lines.pop_front()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
-        RecordingFigures { queued_bytes: self.queued as u64, ..self.figures }
+    pub fn figures(&mut self) -> &RecordingFigures {
+        self.figures.queued_bytes = self.queued as u64;
+        &self.figures
     }
 
     // --- Files ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@
 use std::io;
 use std::path::Path;
 
+use super::event_loop::Loop;
 use super::plain;
-use super::turn::Loop;
 use crate::cli::{HostArgs, LowLatency};
 use crate::sys::host;
 use crate::sys::latency::{self, Locked, WakeUpRequest};
