@@ -83,6 +83,9 @@ pub struct AnalyzeArgs {
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Take numbered packets as if they had no numbers: what would be inferred of them.
+    #[arg(long)]
+    pub forget_numbers: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
 }

@@ -38,6 +38,16 @@ impl Follow {
         self.sender
     }
 
+    /// Whether a valid packet of this sender would make it the followed one in place of another.
+    pub(super) fn would_replace(&self, sender: SocketAddr, at: MonoTime) -> bool {
+        self.is_foreign(sender) && self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT)
+    }
+
+    /// Whether another sender is followed.
+    pub(super) fn is_foreign(&self, sender: SocketAddr) -> bool {
+        self.sender.is_some_and(|followed| followed != sender)
+    }
+
     /// Once, when the board was found to send each packet from another port.
     pub fn begins_to_hop(&mut self) -> bool {
         let before = std::mem::replace(&mut self.hops, self.hopping.follows());

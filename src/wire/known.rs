@@ -151,6 +151,11 @@ impl Known {
         (self.now, self.jump) = (None, None);
     }
 
+    /// Frames of silence after which the numbers may have wrapped unseen.
+    pub fn reach(&self) -> i64 {
+        self.now.map_or(i64::MAX, |now| now.dropout as i64 * i64::from(now.frames))
+    }
+
     /// Places one unit.
     pub fn place(&mut self, unit: &Numbered) -> Place {
         let Some(now) = self.now else {

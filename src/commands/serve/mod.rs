@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::MICS;
-use crate::array::{ArrayName, Layout};
+use crate::array::ArrayName;
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::{ClockChoice, Engine};
 use crate::http::Server;
@@ -75,7 +75,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
-    let recording = Recording::begin(&args.record, addresses)?;
+    let recording = Recording::begin(&args.record, addresses, &args.engine.formats(MICS))?;
     let options =
         RingOptions { max_datagram: args.engine.max_datagram, files: recording.is_some(), ..RingOptions::default() };
     let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
@@ -84,7 +84,8 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
 
     // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
     let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-    let engine = Engine::new(args.engine.config(Layout::mono(MICS))).numbered_from(first_id);
+    let layout = args.engine.layout(MICS).map_err(Failure::new)?;
+    let engine = Engine::new(args.engine.config(layout)).numbered_from(first_id).declared(&args.engine.formats(MICS));
     let server = Server::new(args.web.config(http, token));
     let addresses = Addresses { http, mics: addresses, core };
     let notify = Notify::from_environment(host::mono());

@@ -47,6 +47,8 @@ pub(super) struct Settings {
     pub rotate_age: Span,
     /// Of all recordings that are this one's to keep; the oldest are removed to stay within.
     pub max_bytes: u64,
+    /// What the microphones were declared to send.
+    pub formats: Vec<String>,
 }
 
 /// Blocks that go to the disk together.
@@ -123,7 +125,7 @@ impl Recorder {
         clocks: Clocks,
     ) -> Recorder {
         let mut recorder = Recorder {
-            writer: Writer::new(settings.snap),
+            writer: Writer::new(settings.snap).with_formats(settings.formats.clone()),
             mics,
             kernel,
             ops: VecDeque::with_capacity(2 * QUEUE / CHUNK),
