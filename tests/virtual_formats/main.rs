@@ -6,7 +6,7 @@ mod rig;
 mod told;
 
 use micring::engine::ClockChoice;
-use micring::sim::{Boards, Delay, Loss, Network, Rate, Reorder, Scenario};
+use micring::sim::{Boards, Delay, Length, Loss, Network, Rate, Reorder, Scenario};
 use micring::time::Span;
 
 use rig::{Played, numbered, play};
@@ -81,7 +81,9 @@ fn free_boards_numbered_packets_stand_where_they_were_captured() {
 #[test]
 fn free_boards_that_drift_slip_by_single_samples_and_know_their_losses_all_the_same() {
     let rates = [40.0, -30.0, 5.0].map(Rate::Constant);
-    let scenario = Scenario { rates, ..rough(21, Boards::Three, 480, 48_000) };
+    // All of it stays in the history.
+    let length = Length::Time(Span::from_secs(25));
+    let scenario = Scenario { rates, length, ..rough(21, Boards::Three, 480, 48_000) };
     let played = play(&scenario, "rtp:L24/48000/1", ClockChoice::Auto);
     for (mic, truth) in played.sim.truth().mics.iter().enumerate() {
         let told = &played.engine.counters().mics[mic];
@@ -92,7 +94,8 @@ fn free_boards_that_drift_slip_by_single_samples_and_know_their_losses_all_the_s
         );
         let offsets = played.channel(mic).offsets;
         let (low, high) = (offsets.first().expect("some"), offsets.last().expect("some"));
-        assert_eq!((high - low) as u64, told.slips, "mic {mic}: {offsets:?}");
+        // The newest slip may wait for the next packet.
+        assert!(told.slips > 0 && told.slips - (high - low) as u64 <= 1, "mic {mic}: {low} to {high}: {told:?}");
     }
 }
 
