@@ -95,12 +95,17 @@ impl Engine {
         let at = self.host.to_mono(d.stamp);
         if verdict == Verdict::Rejected(Reason::Malformed) && self.mics[d.mic].wire.may_say(at) {
             let name = self.config.layout.name_of(d.mic);
+            let format = self.format(d.mic);
             let advice = match bad {
                 Bad::Rate { got, .. } => format!(" (--sample-rate {got})"),
+                // It was found out, and the array was made for fewer.
+                Bad::Channels { got, .. } if format.channels().map(u16::from) == Some(*got) => {
+                    format!(" (declare it: --format {}={format})", d.mic)
+                }
                 _ => String::new(),
             };
-            let format = self.format(d.mic).to_string();
-            self.say(format!("{name}: not {format}: {bad}{advice}"));
+            let line = format!("{name}: not {format}: {bad}{advice}");
+            self.say(line);
         }
         verdict
     }

@@ -188,3 +188,19 @@ fn what_a_stream_says_of_itself_must_be_the_array_s() {
     assert_eq!(one.engine.counters().mics[0].malformed, 1);
     assert_eq!(one.said(&line), 1, "{:?}", one.logs);
 }
+
+#[test]
+fn a_format_with_more_channels_than_the_array_was_made_for_is_found_out_and_the_line_says_how_to_declare_it() {
+    let mut one = One::new("auto");
+    let stereo = numbered("vban");
+    for number in 0..20 {
+        let head = Head { number, position: number * 100, micros: 0, rate: 48_000, channels: 2, stream: 1 };
+        let mut bytes = Vec::new();
+        encode(&stereo, &head, &[1; 200], &mut bytes).expect("it fits");
+        one.feed(&bytes, 1);
+    }
+    let counters = &one.engine.counters().mics[0];
+    assert_eq!((counters.malformed, counters.received), (20, 0));
+    let line = "not vban:*2@48000: expected 1 channels, got 2 (declare it: --format 0=vban:*2@48000)";
+    assert_eq!(one.said(line), 1, "{:?}", one.logs);
+}
