@@ -8,7 +8,7 @@ use crate::engine::{ClockChoice, Config, Hold};
 use crate::time::Span;
 use crate::wire::{Format, sdp};
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, PartialEq, Debug)]
 pub struct EngineArgs {
     /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
     #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
@@ -55,8 +55,9 @@ impl EngineArgs {
 /// A format, of one source or of all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceFormat {
-    source: Option<usize>,
-    format: Format,
+    /// `None`: of all that have none of their own.
+    pub source: Option<usize>,
+    pub format: Format,
 }
 
 impl EngineArgs {
@@ -68,6 +69,15 @@ impl EngineArgs {
             own.or(all).map(|declared| declared.format.clone()).or_else(|| self.sdp.clone()).unwrap_or_default()
         };
         (0..sources).map(of).collect()
+    }
+
+    /// Whether sources of such channels can send what was declared.
+    pub fn fits(&self, layout: &Layout) -> bool {
+        let formats = self.formats(layout.sources()).into_iter().enumerate();
+        let told = |(source, format): (usize, Format)| {
+            Some((layout.channels_of(source).len(), usize::from(format.channels()?)))
+        };
+        formats.filter_map(told).all(|(has, told)| has == told)
     }
 
     /// The same, where those that were declared nothing are what `recorded` says.
@@ -107,7 +117,7 @@ fn parse_sdp(path: &str) -> Result<Format, String> {
     sdp::read(&text).map(|(_, rtp)| Format::Rtp(Some(rtp)))
 }
 
-fn parse_clock(text: &str) -> Result<ClockChoice, String> {
+pub fn parse_clock(text: &str) -> Result<ClockChoice, String> {
     match text {
         "auto" => Ok(ClockChoice::Auto),
         "shared" => Ok(ClockChoice::Shared),
@@ -116,7 +126,7 @@ fn parse_clock(text: &str) -> Result<ClockChoice, String> {
     }
 }
 
-fn parse_hold(text: &str) -> Result<Hold, String> {
+pub fn parse_hold(text: &str) -> Result<Hold, String> {
     match text {
         "auto" => Ok(Hold::Auto),
         _ => match parse_span(text)? {
@@ -128,7 +138,7 @@ fn parse_hold(text: &str) -> Result<Hold, String> {
     }
 }
 
-fn parse_history(text: &str) -> Result<Span, String> {
+pub fn parse_history(text: &str) -> Result<Span, String> {
     match parse_span(text)? {
         span if span < Span::from_millis(100) => Err("is too short: 100ms or more".into()),
         span if span > Span::from_secs(600) => Err("is too long: 600s or less (0.6 MB a second)".into()),

@@ -1,6 +1,7 @@
 //! Array: an engine and what stands around it; and the table of all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 
@@ -37,7 +38,12 @@ pub(super) struct Array {
     afterwards: Option<MonoTime>,
     /// What stands in the loop's timers.
     pub timer: Option<MonoTime>,
+    /// Of an array that an address is: the address, and when it is looked at whether it is heard no more.
+    pub host: Option<(IpAddr, MonoTime)>,
 }
+
+/// In which order arrays are listed: that of the configuration, then that in which addresses were heard.
+pub(super) type Rank = (usize, u64);
 
 impl Array {
     pub fn new(name: ArrayName, engine: Engine, inlet: InletId, sources: usize) -> Array {
@@ -54,6 +60,7 @@ impl Array {
             begun: 0,
             afterwards: None,
             timer: None,
+            host: None,
         }
     }
 
@@ -91,6 +98,9 @@ impl Array {
 #[derive(Default)]
 pub(super) struct Arrays {
     all: Vec<Option<Array>>,
+    order: BTreeMap<Rank, ArrayId>,
+    /// Of the one that was added last.
+    newest: u64,
     names: HashMap<ArrayName, ArrayId>,
 }
 
@@ -101,8 +111,10 @@ impl Arrays {
         ArrayId(free as u32)
     }
 
-    /// At a [vacant](Arrays::vacant) place, under a name that no other has.
-    pub fn insert(&mut self, id: ArrayId, array: Array) {
+    /// At a [vacant](Arrays::vacant) place, under a name that no other has; `entry`: of the configuration.
+    pub fn insert(&mut self, id: ArrayId, array: Array, entry: usize) {
+        self.newest += 1;
+        self.order.insert((entry, self.newest), id);
         let place = id.0 as usize;
         if self.all.len() <= place {
             self.all.resize_with(place + 1, || None);
@@ -110,6 +122,20 @@ impl Arrays {
         let taken = self.names.insert(array.name.clone(), id);
         assert!(taken.is_none() && self.all[place].is_none(), "a name and a place are one array's");
         self.all[place] = Some(array);
+    }
+
+    pub fn remove(&mut self, id: ArrayId) -> Option<Array> {
+        let array = self.all.get_mut(id.0 as usize)?.take()?;
+        self.names.remove(&array.name);
+        self.order.retain(|_, there| *there != id);
+        Some(array)
+    }
+
+    /// The configuration's entries stand elsewhere now: where the one with this inlet does.
+    pub fn reorder(&mut self, entry: impl Fn(InletId) -> usize) {
+        let before = std::mem::take(&mut self.order);
+        let now = before.into_iter().map(|((_, nth), id)| ((entry(self.of(id).inlet), nth), id));
+        self.order = now.collect();
     }
 
     pub fn get(&self, id: ArrayId) -> Option<&Array> {
@@ -147,13 +173,8 @@ impl Arrays {
         self.ids().next()
     }
 
-    /// Those that there are, in the order of their places.
+    /// Those that there are, the first of the configuration first.
     pub fn ids(&self) -> impl Iterator<Item = ArrayId> + '_ {
-        let there = self.all.iter().enumerate().filter(|(_, array)| array.is_some());
-        there.map(|(place, _)| ArrayId(place as u32))
-    }
-
-    pub fn len(&self) -> usize {
-        self.names.len()
+        self.order.values().copied()
     }
 }

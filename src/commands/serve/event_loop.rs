@@ -14,21 +14,21 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 
-use super::array::Array;
-use super::inlet::{Inlet, InletId};
+use super::configured::Configured;
+use super::inlet::InletId;
 use super::log::Log;
 use super::order::Order;
 use super::record::Recording;
 use super::view::Plant;
 use super::web::Web;
-use crate::array::{ArrayId, ArrayName};
+use crate::array::ArrayId;
 use crate::cycle::Clocks;
 use crate::engine::hostclock::HostClock;
-use crate::engine::{Datagram, Engine, Output, Verdict, packet};
+use crate::engine::{Datagram, Output, Verdict, packet};
 use crate::http::{PacketEvent, Server};
 use crate::sys::host;
 use crate::sys::notify::Notify;
-use crate::sys::ring::{Completion, End, Ring, RingOptions, SocketId, UdpDatagram};
+use crate::sys::ring::{Completion, End, Ring, SocketId, UdpDatagram};
 use crate::time::{KernelTime, MonoTime, Span};
 
 /// Rounds of arm, enter and reap a turn, at most; what is still uncertain then waits for the next turn.
@@ -46,33 +46,37 @@ const FIRST_FILE: Span = Span::from_secs(2);
 
 /// What is due at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
+pub(super) enum Timer {
     /// An array wants to be looked after.
     Array(ArrayId),
     /// A socket whose receive failed is armed again.
     Socket(SocketId),
+    /// An array that an address is may have been silent for long.
+    Forget(ArrayId),
 }
 
 pub(super) struct Loop {
-    ring: Ring,
-    host: HostClock,
+    pub(super) ring: Ring,
+    pub(super) host: HostClock,
     order: Order,
-    plant: Plant,
+    pub(super) plant: Plant,
     /// Whose a socket is: the inlet, and which of its ports.
-    owner: Vec<(InletId, usize)>,
+    pub(super) owner: Vec<Option<(InletId, usize)>>,
     /// Inlets to be settled in this round: something came, or they are behind.
-    listed: Vec<InletId>,
+    pub(super) listed: Vec<InletId>,
     /// Arrays that something came to, or that were due, in this turn.
     touched: Vec<ArrayId>,
     /// Room for the samples of a datagram that has to be decoded.
     decoded: Vec<u8>,
-    timers: BTreeSet<(MonoTime, Timer)>,
+    pub(super) timers: BTreeSet<(MonoTime, Timer)>,
     /// Sockets whose receive has ended.
     unarmed: Vec<SocketId>,
-    server: Server,
+    pub(super) server: Server,
     web: Web,
-    log: Log,
-    recording: Option<Recording>,
+    pub(super) log: Log,
+    pub(super) recording: Option<Recording>,
+    /// The configuration's entries, and how it is read again.
+    pub(super) configured: Configured,
     completions: Vec<Completion>,
     /// The program's own completions of this turn: signals, log, recording. A few.
     own: Vec<Completion>,
@@ -99,27 +103,13 @@ impl Loop {
             web: Web::default(),
             log: Log::default(),
             recording: None,
+            configured: Configured::default(),
             completions: Vec::with_capacity(8192),
             own: Vec::with_capacity(8),
             stop_at: None,
             notify,
             spin,
         }
-    }
-
-    /// An array whose sources are at these sockets of the ring, one each.
-    pub fn add_array(&mut self, name: ArrayName, engine: Engine, sockets: &[SocketId]) {
-        let (id, inlet) = (self.plant.arrays.vacant(), self.plant.inlets.len());
-        for (port, &socket) in sockets.iter().enumerate() {
-            if self.owner.len() <= socket {
-                self.owner.resize(socket + 1, (inlet, port));
-            }
-            self.owner[socket] = (inlet, port);
-            self.ring.arm_socket(socket);
-        }
-        self.plant.inlets.push(Inlet::new(sockets, id, usize::from(RingOptions::default().socket_buffers)));
-        self.server.add(id, engine.history().first_id());
-        self.plant.arrays.insert(id, Array::new(name, engine, inlet, sockets.len()));
     }
 
     /// Enters once, so that a kernel which cannot receive multishot says so before anyone is told that we are ready.
@@ -280,84 +270,97 @@ impl Loop {
     }
 
     fn received(&mut self, datagram: UdpDatagram) {
-        let (id, port) = self.owner[datagram.socket];
-        let inlet = &mut self.plant.inlets[id];
+        let Some((id, port)) = self.owner[datagram.socket] else { return self.ring.recycle(datagram) };
+        self.plant.shared.control_cut += u64::from(datagram.control_cut);
+        let inlet = self.plant.inlet_mut(id);
         if let Some(dropped) = datagram.dropped {
             inlet.ports[port].drops.observe(dropped);
         }
-        self.plant.shared.control_cut += u64::from(datagram.control_cut);
         match datagram.stamp {
             Some(stamp) => {
                 // The round that this enter's completions are of is only about to end.
                 inlet.push(port, self.order.round() + 1, stamp, datagram);
                 self.list(id);
             }
-            None => {
-                if let Some(recording) = &mut self.recording {
-                    recording.unstamped(datagram.socket);
-                }
-                let (id, whose) = (inlet.array, self.plant.arrays.prefix(inlet.array));
-                let array = self.plant.arrays.of_mut(id);
-                array.engine.note_unstamped(port);
-                if !std::mem::replace(&mut array.warned_unstamped, true) {
-                    self.log.line(&format!(
-                        "{whose}mic {port}: a datagram came without a kernel timestamp; it was not placed (counted)"
-                    ));
-                }
-                self.ring.recycle(datagram);
-            }
+            None => self.unstamped(id, port, datagram),
+        }
+    }
+
+    /// It cannot be placed.
+    fn unstamped(&mut self, inlet: InletId, port: usize, datagram: UdpDatagram) {
+        if let Some(recording) = &mut self.recording {
+            recording.unstamped(datagram.socket);
+        }
+        let whose = datagram.sender.and_then(|sender| self.plant.inlet(inlet).array_of(sender));
+        self.ring.recycle(datagram);
+        let Some(id) = whose else { return };
+        let array = self.plant.arrays.of_mut(id);
+        array.engine.note_unstamped(port);
+        if !std::mem::replace(&mut array.warned_unstamped, true) {
+            let whose = self.plant.arrays.prefix(id);
+            let line =
+                format!("{whose}mic {port}: a datagram came without a kernel timestamp; it was not placed (counted)");
+            self.log.line(&line);
         }
     }
 
     fn socket_ended(&mut self, socket: SocketId, end: End, now: MonoTime) {
-        let (id, port) = self.owner[socket];
-        let inlet = &mut self.plant.inlets[id];
+        let Some((id, port)) = self.owner[socket] else { return };
+        let inlet = self.plant.inlet_mut(id);
         let error = matches!(end, End::Error(_));
-        if error && inlet.ports[port].failing {
+        let again = error && inlet.ports[port].failing;
+        inlet.ports[port].failing |= error;
+        if again {
             self.timers.insert((now + ERROR_PAUSE, Timer::Socket(socket)));
-        } else {
-            self.unarmed.push(socket);
-            inlet.ended(port);
-            self.list(id);
+            return;
         }
-        self.plant.inlets[id].ports[port].failing |= error;
+        self.unarmed.push(socket);
+        inlet.ended(port);
+        self.list(id);
     }
 
     /// It is settled in this round.
     fn list(&mut self, id: InletId) {
-        if !std::mem::replace(&mut self.plant.inlets[id].listed, true) {
+        if !std::mem::replace(&mut self.plant.inlet_mut(id).listed, true) {
             self.listed.push(id);
         }
     }
 
     /// Feeds what may leave an inlet; whether it is behind.
     fn settle(&mut self, id: InletId, clocks: Clocks) -> bool {
-        self.plant.inlets[id].settle(&self.order);
-        while let Some((port, stamp, datagram)) = self.plant.inlets[id].next() {
-            let array = self.plant.inlets[id].array;
-            let accepted = self.feed(array, port, stamp, &datagram, clocks);
-            let done = if accepted {
-                self.plant.inlets[id].ports[port].newest.replace((array, datagram))
-            } else {
-                Some((array, datagram))
-            };
-            if let Some((_, datagram)) = done {
-                self.ring.recycle(datagram);
-            }
-        }
-        for port in 0..self.plant.inlets[id].ports.len() {
-            if let Some((array, datagram)) = self.plant.inlets[id].ports[port].newest.take() {
-                let array = self.plant.arrays.of_mut(array);
-                let samples = array.engine.samples_of(port, self.ring.payload(&datagram), &mut self.decoded);
-                if !samples.is_empty() {
-                    array.rms[port] = packet::rms(samples);
+        self.plant.inlet_mut(id).settle(&self.order);
+        while let Some((port, stamp, datagram)) = self.plant.inlet_mut(id).next() {
+            let array = self.array_for(id, &datagram, clocks.mono);
+            let accepted = array.is_some_and(|array| self.feed(array, port, stamp, &datagram, clocks));
+            let newest = &mut self.plant.inlet_mut(id).ports[port].newest;
+            let done = match array.filter(|_| accepted) {
+                Some(array) => newest.replace((array, datagram)).filter(|(before, _)| *before != array),
+                None => {
+                    self.ring.recycle(datagram);
+                    None
                 }
-                self.ring.recycle(datagram);
-            }
+            };
+            self.measure(port, done);
         }
-        let inlet = &mut self.plant.inlets[id];
+        for port in 0..self.plant.inlet(id).ports.len() {
+            let newest = self.plant.inlet_mut(id).ports[port].newest.take();
+            self.measure(port, newest);
+        }
+        let inlet = self.plant.inlet_mut(id);
         inlet.listed = inlet.is_behind();
         inlet.listed
+    }
+
+    /// The level of a packet that is the newest of its source.
+    fn measure(&mut self, source: usize, newest: Option<(ArrayId, UdpDatagram)>) {
+        if let Some((array, datagram)) = newest {
+            let array = self.plant.arrays.of_mut(array);
+            let samples = array.engine.samples_of(source, self.ring.payload(&datagram), &mut self.decoded);
+            if !samples.is_empty() {
+                array.rms[source] = packet::rms(samples);
+            }
+            self.ring.recycle(datagram);
+        }
     }
 
     /// True when it was a packet of that source.
@@ -425,6 +428,7 @@ impl Loop {
                     self.touch(id);
                 }
                 Timer::Socket(socket) => self.unarmed.push(socket),
+                Timer::Forget(id) => self.forget_silent(id, clocks.mono),
             }
         }
         self.arm();
@@ -437,10 +441,11 @@ impl Loop {
     }
 
     fn look_after(&mut self, id: ArrayId, fed: bool, clocks: Clocks) {
-        let array = self.plant.arrays.of_mut(id);
+        // One that an address was may just have been forgotten.
+        let Some(array) = self.plant.arrays.get_mut(id) else { return };
         array.touched = false;
         array.begin(self.order.round(), &self.host);
-        let inlet = &self.plant.inlets[array.inlet];
+        let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
         if !inlet.listed {
             array.engine.handle_timeout();
         } else if let Some(stamp) = inlet.complete_until() {
@@ -448,8 +453,8 @@ impl Loop {
         }
         self.drain(id, clocks);
         let array = self.plant.arrays.of_mut(id);
-        let (shared, ring, server, inlet) =
-            (&self.plant.shared, &self.ring, &self.server, &self.plant.inlets[array.inlet]);
+        let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
+        let (shared, ring, server) = (&self.plant.shared, &self.ring, &self.server);
         array.observe(clocks.mono, fed, |engine| shared.totals(engine, inlet, ring.counters(), &server.figures(id)));
         let due = array.next_timeout();
         if array.timer != due {
@@ -489,6 +494,9 @@ impl Loop {
 
     fn signalled(&mut self, clocks: Clocks) {
         let Some(signal) = self.ring.signal().filter(|_| self.stop_at.is_none()) else { return };
+        if signal == libc::SIGHUP {
+            return self.read_again();
+        }
         let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
         self.log.line(&format!("{name}: ending streams"));
         self.notify.say("STOPPING=1");

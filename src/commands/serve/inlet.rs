@@ -1,10 +1,14 @@
 //! Inlet: sockets that are read as one, in the order of the kernel's stamps, and whose their datagrams are.
 //!
-//! An array has an inlet of its own, so that nothing that happens at another's sockets holds it up.
+//! An array has an inlet of its own, so that nothing that happens at another's sockets holds it up. Only where each sending address is
+//! an array do they share one, with its order and its receive buffers.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::array::ArrayId;
 use crate::sys::ring::{SocketId, UdpDatagram};
-use crate::time::KernelTime;
+use crate::time::{KernelTime, Span};
 
 use super::merge::Merge;
 use super::order::Order;
@@ -44,10 +48,27 @@ pub(super) struct Port {
     pub newest: Option<(ArrayId, UdpDatagram)>,
 }
 
+/// Whose the datagrams of an inlet are.
+pub(super) enum Feeds {
+    One(ArrayId),
+    EachHost(Hosts),
+}
+
+/// Arrays by the address that sends.
+pub(super) struct Hosts {
+    pub arrays: HashMap<IpAddr, ArrayId>,
+    /// How long one is kept that is heard no more.
+    pub forget: Span,
+    /// There are no more at a time.
+    pub max: usize,
+    /// That there are too many was said.
+    pub warned: bool,
+}
+
 /// See the top of the file.
 pub(super) struct Inlet {
     pub ports: Vec<Port>,
-    pub array: ArrayId,
+    pub feeds: Feeds,
     merge: Merge<UdpDatagram>,
     /// In the loop's list of those to be settled.
     pub listed: bool,
@@ -55,10 +76,23 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// `buffers`: how many datagrams of a socket there can be at a time.
-    pub fn new(sockets: &[SocketId], array: ArrayId, buffers: usize) -> Inlet {
+    pub fn new(sockets: &[SocketId], feeds: Feeds, buffers: usize) -> Inlet {
         let port = |&socket| Port { socket, drops: Drops::default(), failing: false, newest: None };
         let merge = Merge::new(sockets.len(), buffers);
-        Inlet { ports: sockets.iter().map(port).collect(), array, merge, listed: false }
+        Inlet { ports: sockets.iter().map(port).collect(), feeds, merge, listed: false }
+    }
+
+    /// Whose a datagram of this sender is, as far as there is such an array.
+    pub fn array_of(&self, sender: SocketAddr) -> Option<ArrayId> {
+        match &self.feeds {
+            Feeds::One(array) => Some(*array),
+            Feeds::EachHost(hosts) => hosts.arrays.get(&sender.ip().to_canonical()).copied(),
+        }
+    }
+
+    /// All that waits: nobody will ask for it.
+    pub fn drain(&mut self) -> impl Iterator<Item = UdpDatagram> {
+        self.merge.drain()
     }
 
     /// A datagram of a port, in this round.

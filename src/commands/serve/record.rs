@@ -34,11 +34,7 @@ impl Recording {
     ///
     /// # Errors
     /// A folder that cannot be made, read or written.
-    pub fn begin(
-        args: &RecordArgs,
-        mics: [SocketAddr; MICS],
-        formats: &[Format],
-    ) -> Result<Option<Recording>, Failure> {
+    pub fn begin(args: &RecordArgs, mics: &[SocketAddr], formats: &[Format]) -> Result<Option<Recording>, Failure> {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
@@ -54,6 +50,9 @@ impl Recording {
             rotate_age: args.record_rotate_age,
             max_bytes: args.record_max_bytes,
             formats: formats.iter().map(Format::to_string).collect(),
+        };
+        let Ok(mics) = mics.try_into() else {
+            return Err(Failure::new("a recording is of three ports"));
         };
         let recorder =
             Recorder::new(settings, mics, host::kernel_release(), stored.unwrap_or_default(), host::clocks());
@@ -79,8 +78,8 @@ impl Recording {
     }
 
     /// At the start of a round, before its datagrams.
-    pub fn observe(&mut self, host: &HostClock, inlets: &[Inlet], clocks: Clocks) {
-        let ports = inlets.iter().flat_map(|inlet| &inlet.ports);
+    pub fn observe(&mut self, host: &HostClock, inlets: &[Option<Inlet>], clocks: Clocks) {
+        let ports = inlets.iter().flatten().flat_map(|inlet| &inlet.ports);
         let mut drops = [0; MICS];
         ports.for_each(|port| drops[port.socket] = port.drops.total());
         self.recorder.observe(drops, host.steps(), host.last_step(), clocks);

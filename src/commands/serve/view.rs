@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::array::{Array, Arrays};
-use super::inlet::Inlet;
+use super::inlet::{Inlet, InletId};
 use crate::array::ArrayId;
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
@@ -26,13 +26,25 @@ const SHARED_FOR: Span = Span::from_millis(50);
 /// Arrays, the sockets that feed them, and what they share: all that HTTP may see of the program.
 pub(super) struct Plant {
     pub arrays: Arrays,
-    pub inlets: Vec<Inlet>,
+    pub inlets: Vec<Option<Inlet>>,
     pub shared: Shared,
 }
 
 impl Plant {
     pub fn new(core: Option<usize>, started: Clocks) -> Plant {
         Plant { arrays: Arrays::default(), inlets: Vec::new(), shared: Shared::new(core, started) }
+    }
+
+    /// # Panics
+    /// If it was removed.
+    pub fn inlet(&self, id: InletId) -> &Inlet {
+        self.inlets[id].as_ref().expect("an inlet that there is")
+    }
+
+    /// # Panics
+    /// If it was removed.
+    pub fn inlet_mut(&mut self, id: InletId) -> &mut Inlet {
+        self.inlets[id].as_mut().expect("an inlet that there is")
     }
 
     /// The program as HTTP sees it, for the length of one call.
@@ -175,7 +187,7 @@ impl View<'_> {
     /// Reads the sockets' drop counters: a socket that takes nothing in tells no drops in any message.
     fn read_drops(&mut self) {
         let inlet = self.own().inlet;
-        for port in &mut self.plant.inlets[inlet].ports {
+        for port in &mut self.plant.inlet_mut(inlet).ports {
             if let Ok(reading) = self.ring.socket(port.socket).drops() {
                 port.drops.observe(reading);
             }
@@ -185,7 +197,7 @@ impl View<'_> {
     /// What counts up, and how much of it in the window.
     fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
         let array = self.own();
-        let inlet = &self.plant.inlets[array.inlet];
+        let inlet = self.plant.inlet(array.inlet);
         let totals = self.plant.shared.totals(&array.engine, inlet, self.ring.counters(), stream);
         let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
         (totals, window)

@@ -5,15 +5,20 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
+use clap::Parser;
+
 use super::*;
 use crate::MICS;
-use crate::engine::{ClockChoice, Config, Hold};
+use crate::cli::{Cli, Command};
 use crate::http::HttpConfig;
+use crate::sys::ring::RingOptions;
 use crate::sys::tcp;
 use crate::sys::token::Handle;
 use crate::sys::udp::StampedSocket;
 
 const RECEIVE_BUFFER: usize = 2 << 20;
+/// No test waits longer than this for one thing.
+const PATIENCE: Span = Span::from_secs(60);
 
 /// A loop that never sleeps, and what speaks to it.
 struct Rig {
@@ -31,18 +36,12 @@ impl Rig {
         let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let http = listener.local_addr().unwrap();
         ring.listen(listener);
-        let engine = Engine::new(Config {
-            layout: crate::array::Layout::mono(3),
-            sample_rate: 48_000,
-            clock: ClockChoice::Shared,
-            hold: Hold::Auto,
-            resample: false,
-            history: Span::from_secs(1),
-            max_datagram: 8192,
-        });
         let notify = Notify::from_environment(host::mono());
         let mut run = Loop::new(ring, Server::new(HttpConfig::new(http)), None, notify, true);
-        run.add_array(ArrayName::default(), engine, &[0, 1, 2]);
+        run.configured.buffers = usize::from(RingOptions::default().socket_buffers);
+        let args = Cli::parse_from(["micring", "serve", "--clock", "shared", "--history", "1s"]);
+        let Command::Serve(args) = args.command else { unreachable!("it says serve") };
+        run.add(args.array().unwrap(), vec![0, 1, 2]);
         Rig { run, mics, http, board: UdpSocket::bind("127.0.0.1:0").unwrap() }
     }
 
@@ -75,7 +74,7 @@ impl Rig {
 
     /// Turns until a wish is fulfilled.
     fn until(&mut self, wish: impl Fn(&Rig) -> bool) {
-        let give_up = host::mono() + Span::from_secs(20);
+        let give_up = host::mono() + PATIENCE;
         while !wish(self) {
             self.turn();
             assert!(host::mono() < give_up, "it comes");
@@ -138,7 +137,7 @@ fn a_turn_asks_again_for_no_more_starved_connections_than_its_share() {
 fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert_eq!(rig.emitted(), 20);
+    let left = rig.emitted();
     // Mic 1 fails, and the board stops: only the hold can end this cycle. A stranger floods mic 2 all the while, with what is no
     // packet, so that nobody follows it.
     rig.cycle(20, &[0, 2]);
@@ -162,7 +161,7 @@ fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
             return;
         }
         assert!(rig.run.is_behind(), "the flood keeps it behind");
-        if rig.emitted() > 20 {
+        if rig.emitted() > left {
             return;
         }
         sleep(Duration::from_millis(5));
@@ -185,7 +184,7 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
     for _ in 0..10_000 {
         rig.turn();
         read(&mut got);
-        if got.ends_with(b"retry: 1000\n\n\r\n") {
+        if got.ends_with(b"\n\n\r\n") {
             break;
         }
     }
@@ -193,24 +192,35 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
         rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count)
     };
     let events = |got: &[u8]| got.windows(6).filter(|six| six == b"data: ").count() as u64;
-    for n in 0..20 {
+    // Where the machine stalls between two datagrams a cycle leaves in part, and that has no delay.
+    let complete = |rig: &Rig| rig.run.plant.arrays.of(ArrayId(0)).engine.counters().cycles.complete;
+    let give_up = host::mono() + PATIENCE;
+    for n in 0.. {
+        if complete(&rig) >= 20 {
+            break;
+        }
         rig.cycle(n, &[0, 1, 2]);
-        let give_up = host::mono() + Span::from_secs(20);
-        while count(&rig) <= u64::from(n) {
+        let (before, next) = (rig.emitted(), host::mono() + Span::from_millis(100));
+        while count(&rig) < complete(&rig) || (rig.emitted() == before && host::mono() < next) {
             rig.turn();
             read(&mut got);
+            assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
             assert!(count(&rig) <= events(&got), "{} delays told, {} events sent", count(&rig), events(&got));
-            assert!(host::mono() < give_up, "a delay is told of every event");
         }
+        assert!(host::mono() < give_up, "complete cycles leave: {}", complete(&rig));
         sleep(Duration::from_micros(10_667));
     }
-    assert_eq!((rig.emitted(), events(&got), count(&rig)), (20, 20, 20));
+    while events(&got) < rig.emitted() || count(&rig) < complete(&rig) {
+        rig.turn();
+        read(&mut got);
+        assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
+    }
+    assert_eq!((events(&got), count(&rig)), (rig.emitted(), complete(&rig)));
 }
 
 #[test]
 fn without_a_listener_nothing_is_handed_over_and_no_delay_is_told() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert_eq!(rig.emitted(), 20);
     assert!(rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.is_err());
 }
