@@ -88,6 +88,9 @@ pub struct AnalyzeArgs {
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Take numbered packets as if they had no numbers: what would be inferred of them.
+    #[arg(long)]
+    pub forget_numbers: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -163,8 +166,14 @@ impl ServeArgs {
     /// So many channels cannot come from so many ports.
     pub fn array(&self) -> Result<ArraySpec, String> {
         let ports = self.mic_ports.0.clone();
-        let layout = config::layout(ports.len(), self.channels.unwrap_or(ports.len()))?;
         let engine = self.engine.clone();
+        let layout = match self.channels {
+            None => engine.layout(ports.len())?,
+            Some(channels) => config::layout(ports.len(), channels)?,
+        };
+        if !engine.fits(&layout) {
+            return Err("--channels are others than --format says".into());
+        }
         Ok(ArraySpec { name: ArrayName::default(), ports, layout, engine, senders: Senders::One })
     }
 }

@@ -12,6 +12,8 @@
 //!
 //! With resampling nothing slips: see `resample`.
 
+mod numbered;
+
 use super::align::{Arrival, Placed};
 use super::clock::{Again, ClockModel};
 use super::figures::{Alignment, Known, MicCounters};
@@ -60,6 +62,8 @@ struct Tie {
 #[derive(Debug)]
 pub(super) struct Boards {
     sample_rate: u32,
+    /// One clock drives all: nothing slips.
+    one_clock: bool,
     /// `None` follows the spread.
     fixed_hold: Option<Span>,
     streams: Vec<Stream>,
@@ -88,6 +92,7 @@ impl Boards {
     ) -> Boards {
         Boards {
             sample_rate,
+            one_clock: false,
             fixed_hold,
             streams: (0..mics).map(|_| Stream::new(sample_rate)).collect(),
             ties: vec![None; mics],
@@ -305,6 +310,7 @@ impl Boards {
             self.start(now, sink);
         }
         if self.resampling.is_none()
+            && !self.one_clock
             && let Some((mic, slip)) = slip_for(&places)
             && let Some(tie) = self.ties[mic].as_mut().filter(|tie| tie.slip == 0)
         {
@@ -322,7 +328,10 @@ impl Boards {
             None => 0.0,
         };
         self.axis.get_or_insert((now, common));
-        let offset = (common - own).round() as i64;
+        let offset = match self.one_clock {
+            true => self.offset_on_one_clock(mic, common - own),
+            false => (common - own).round() as i64,
+        };
         if let Some(before) = self.silent[mic].take() {
             // The own axis went on without what was lost in the silence.
             let nominal = self.streams[mic].nominal().max(1);

@@ -15,11 +15,14 @@ pub mod chunks;
 pub mod clock;
 mod desync;
 pub mod figures;
+mod formats;
+mod formatted;
 mod grid;
 pub mod health;
 pub mod history;
 mod hopping;
 pub mod hostclock;
+mod inference;
 pub mod intake;
 mod lag;
 mod late;
@@ -50,10 +53,11 @@ use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
 use figures::{Alignment, Counters, Known};
+use formats::Wire;
 use health::Health;
 use history::History;
 use hostclock::HostClock;
-use intake::Follow;
+use intake::{Admitted, Follow};
 use late::Unnumbered;
 use packet::{BadPayload, Packet};
 use resample::Resampling;
@@ -136,6 +140,12 @@ pub enum Reason {
     Truncated,
     Foreign,
     Duplicate,
+    /// Its number is far from all that was expected, or its place is taken.
+    Number,
+    /// No audio, but in its place: RTCP, VBAN's text.
+    Control,
+    /// It waits: the next ones tell what its source sends.
+    Undecided,
 }
 
 /// What the engine hands out, in order.
@@ -172,6 +182,10 @@ enum Queued {
 #[derive(Debug, Default)]
 struct Mic {
     follow: Follow,
+    /// What it sends.
+    wire: Wire,
+    /// Room for a datagram's samples, where they have to be decoded.
+    decoded: Vec<u8>,
     /// Its next chunk is the first that is cut in another way.
     recut: bool,
     /// Who sends its next chunk, beside the sender of its newest one.
@@ -212,6 +226,7 @@ pub struct Engine {
     health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
+    forgets_numbers: bool,
 }
 
 impl Engine {
@@ -241,6 +256,7 @@ impl Engine {
             meter: SkewMeter::new(sources, rate),
             health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
+            forgets_numbers: false,
             aligner,
             fixed_hold: fixed,
             kernel,
@@ -279,7 +295,19 @@ impl Engine {
 
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
+        let whole = d.len == d.bytes.len() && d.len <= self.config.max_datagram;
+        if whole && !self.choose_format(d, self.host.to_mono(d.stamp)) {
+            return Verdict::Rejected(Reason::Undecided);
+        }
+        self.handle_known_format(d)
+    }
+
+    fn handle_known_format(&mut self, d: &Datagram<'_>) -> Verdict {
         let (at, max) = (self.host.to_mono(d.stamp), self.config.max_datagram);
+        let whole = d.len == d.bytes.len() && d.len <= max;
+        if whole && !self.mics[d.mic].wire.is_plain() {
+            return self.handle_formatted(d);
+        }
         let channels = self.config.layout.channels_of(d.mic).len();
         let parsed = match self.chunks.may_be_cut(d.mic, d.len, at) {
             true => Packet::parse_piece(d.bytes, d.len, max, channels),
@@ -291,39 +319,17 @@ impl Engine {
     /// The same of a datagram whose samples were decoded already: `parsed` is what it holds, in as many channels as its source has.
     pub fn handle_packet(&mut self, d: &Datagram<'_>, parsed: Result<Packet<'_>, BadPayload>) -> Verdict {
         let at = self.host.to_mono(d.stamp);
-        let counters = &mut self.counters.mics[d.mic];
-        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
+        let admitted = match self.admit(d, parsed, at) {
             Ok(admitted) => admitted,
-            Err(reason) => {
-                if reason == Reason::Foreign && parsed.is_ok() {
-                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
-                }
-                return Verdict::Rejected(reason);
-            }
+            Err(reason) => return Verdict::Rejected(reason),
         };
-        if self.mics[d.mic].follow.begins_to_hop() {
-            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
-            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
-        }
-        if let Some(old) = admitted.replaced {
-            let mic = self.config.layout.name_of(d.mic);
-            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
-            self.meter.on_restart(d.mic);
-            let lacking = self.chunks.on_new_sender(d.mic);
-            self.note_lacking(d.mic, lacking);
-            self.health.restart(d.mic);
-        }
         let packet = admitted.packet;
         let len = packet.bytes().len();
-        let again = match admitted.replaced {
-            None => Again::TheSame,
-            Some(old) if old.ip() == d.sender.ip() => Again::AnotherPort,
-            Some(_) => Again::AnotherBoard,
-        };
+        let again = admitted.again(d.sender);
         self.choose_clock(d, at);
         self.follow_rates(at);
         let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
-        let in_order = self.is_shared();
+        let in_order = self.is_ordered();
         let mut lacking = Lacking::default();
         let waits = self.chunks.must_wait(d.mic, len, heard, in_order, &mut lacking);
         self.note_lacking(d.mic, lacking);
@@ -353,10 +359,42 @@ impl Engine {
         Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
     }
 
+    /// Whose packet it is, and what it means that it is that one's.
+    fn admit<'a>(
+        &mut self,
+        d: &Datagram<'_>,
+        parsed: Result<Packet<'a>, BadPayload>,
+        at: MonoTime,
+    ) -> Result<Admitted<'a>, Reason> {
+        let counters = &mut self.counters.mics[d.mic];
+        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Err(reason);
+            }
+        };
+        if self.mics[d.mic].follow.begins_to_hop() {
+            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
+            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
+        }
+        if let Some(old) = admitted.replaced {
+            let mic = self.config.layout.name_of(d.mic);
+            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
+            self.meter.on_restart(d.mic);
+            let lacking = self.chunks.on_new_sender(d.mic);
+            self.note_lacking(d.mic, lacking);
+            self.health.restart(d.mic);
+        }
+        Ok(admitted)
+    }
+
     /// What waited until it was known how its source cuts its chunks, and need not any longer.
     fn place_waiting(&mut self) {
         self.note_learnt();
-        while let Some(waiting) = self.chunks.next_waiting(self.is_shared()) {
+        while let Some(waiting) = self.chunks.next_waiting(self.is_ordered()) {
             let placed = self.place(waiting.mic, waiting.heard, waiting.again, &waiting.bytes);
             if placed.is_err() {
                 // It was counted as accepted when it came.
@@ -387,7 +425,7 @@ impl Engine {
 
     /// Places a datagram, as the part of a chunk that it is, and counts it.
     fn place(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) -> Result<Placed, Reason> {
-        let in_order = self.is_shared();
+        let in_order = self.is_ordered();
         let mut lacking = Lacking::default();
         // The first datagram of a sender may be no part yet (it waits for others of its size), or none at all.
         self.mics[mic].again = self.mics[mic].again.max(again);
@@ -617,6 +655,14 @@ impl Engine {
 
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
+        match &self.aligner {
+            Aligner::Shared(_) => true,
+            Aligner::Independent(boards) => boards.is_one_clock(),
+        }
+    }
+
+    /// Whether the order of arrival tells which packets belong together.
+    fn is_ordered(&self) -> bool {
         matches!(self.aligner, Aligner::Shared(_))
     }
 
@@ -685,6 +731,14 @@ impl Engine {
             return;
         }
         self.say("the microphones have several senders: independent clocks".to_owned());
+        match &mut self.aligner {
+            Aligner::Shared(_) => self.set_free(d, at, false),
+            Aligner::Independent(boards) => boards.set_one_clock(false),
+        }
+    }
+
+    /// Each source gets an axis of its own; what has begun to go out goes out.
+    fn set_free(&mut self, d: &Datagram<'_>, at: MonoTime, one_clock: bool) {
         if let Aligner::Shared(shared) = &mut self.aligner {
             let mut sink = Sink {
                 history: &mut self.history,
@@ -697,7 +751,8 @@ impl Engine {
         }
         let (layout, rate) = (&self.config.layout, self.config.sample_rate);
         let resampling = resampling(self.kernel.as_ref(), layout, rate);
-        let boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
+        let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
+        boards.set_one_clock(one_clock);
         self.aligner = Aligner::Independent(Box::new(boards));
         // Each counts its positions from 0 again.
         (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));

@@ -6,8 +6,12 @@
 //! Idea: `late` judges each packet against the stream's own clock. Packets in doubt wait in buffers of this stream (few,
 //! bounded), and are handed on, in order, once their positions are known.
 
+mod known;
+
 use std::collections::VecDeque;
 use std::ops::Range;
+
+pub(super) use known::Numbered;
 
 use super::align::Arrival;
 use super::clock::{Again, ClockModel, Frozen, Rise};
@@ -80,6 +84,8 @@ pub(super) struct Stream {
     late: LateOrLost,
     /// Where the next packet stands if nothing is lost.
     next: FramePos,
+    /// Of a numbered microphone: where the count of its sender began.
+    origin: FramePos,
     nominal: Nominal,
     last_heard: Option<MonoTime>,
     /// The newest chunk's samples, zeros where they are missing, and where it stands once that is decided.
@@ -106,6 +112,7 @@ impl Stream {
             clock: ClockModel::new(sample_rate),
             late: LateOrLost::default(),
             next: FramePos(0),
+            origin: FramePos(0),
             nominal: Nominal::default(),
             last_heard: None,
             newest: Vec::new(),

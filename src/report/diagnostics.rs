@@ -80,6 +80,7 @@ struct Sheet<'a> {
     level: OfMics<LevelOf>,
     health: OfMics<HealthOf<'a>>,
     loss: OfMics<Loss<'a>>,
+    inference: OfMics<InferenceOf>,
     cycles: Cycles,
     stream: Stream,
     http: Http,
@@ -134,6 +135,7 @@ impl<'a> Sheet<'a> {
                 let source = layout.source_of(channel);
                 Loss::new(&engine.mics[source], snapshot.health.loss_unknown(source))
             }),
+            inference: OfMics::of_sources(layout, |source| InferenceOf::new(&engine.mics[source])),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
                 complete: engine.cycles.complete,
@@ -246,6 +248,7 @@ struct Server<'a> {
     hold_us: i64,
     sample_rate: u32,
     chunk: OfMics<ChunkOf>,
+    format: OfMics<&'a str>,
     kernel: &'a str,
     run: Option<u64>,
 }
@@ -261,6 +264,7 @@ impl Server<'_> {
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
             chunk: OfMics::of_sources(&snapshot.layout, |source| ChunkOf::new(&server.chunks[source])),
+            format: OfMics::of_sources(&snapshot.layout, |source| server.formats[source].as_str()),
             kernel: &server.kernel,
             run: server.run,
         }
@@ -370,6 +374,8 @@ struct ClockDrift<'a> {
 
 #[derive(Serialize)]
 struct Loss<'a> {
+    /// Its packets carry numbers: nothing of this is inferred.
+    known: bool,
     lost: Option<u64>,
     lost_pieces: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -384,12 +390,15 @@ struct Loss<'a> {
     slips: u64,
     corrected: u64,
     unstamped: u64,
+    number_jumps: u64,
+    control: u64,
 }
 
 impl Loss<'_> {
     /// `unknown`: why no loss can be told.
     fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
         Loss {
+            known: mic.known,
             lost: unknown.is_none().then_some(mic.lost),
             lost_pieces: unknown.is_none().then_some(mic.lost_pieces),
             reason: unknown,
@@ -403,6 +412,32 @@ impl Loss<'_> {
             slips: mic.slips,
             corrected: mic.corrected,
             unstamped: mic.unstamped,
+            number_jumps: mic.jumps,
+            control: mic.control,
+        }
+    }
+}
+
+/// What arrival times alone would have said of a numbered source.
+#[derive(Serialize)]
+struct InferenceOf {
+    agree: Option<u64>,
+    missed: Option<u64>,
+    invented: Option<u64>,
+    shifted: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl InferenceOf {
+    fn new(mic: &MicCounters) -> InferenceOf {
+        let told = |count: u64| mic.known.then_some(count);
+        InferenceOf {
+            agree: told(mic.inference.agree),
+            missed: told(mic.inference.missed),
+            invented: told(mic.inference.invented),
+            shifted: told(mic.inference.shifted),
+            reason: (!mic.known).then_some("its packets carry no numbers to hold it against"),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::time::Span;
 type OfMic = fn(&MicCounters) -> u64;
 
 /// Counters of a microphone that never fall.
-const OF_MICS: [(&str, &str, OfMic); 13] = [
+const OF_MICS: [(&str, &str, OfMic); 15] = [
     ("micring_packets_received_total", "Accepted packets.", |mic| mic.received),
     ("micring_samples_received_total", "Samples in the accepted packets.", |mic| mic.samples),
     ("micring_pieces_lost_total", "Pieces inferred lost of chunks of which something came.", |mic| mic.lost_pieces),
@@ -27,6 +27,12 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
         mic.kernel_dropped
     }),
     ("micring_packets_unstamped_total", "Packets without a kernel timestamp.", |mic| mic.unstamped),
+    ("micring_number_jumps_total", "Packets not placed, their numbers far from all that was expected.", |mic| {
+        mic.jumps
+    }),
+    ("micring_packets_control_total", "Packets without audio that belong to the format: RTCP, VBAN's text.", |mic| {
+        mic.control
+    }),
     ("micring_sender_changes_total", "Times that another sender was adopted.", |mic| mic.sender_changes),
     ("micring_slips_total", "Whole samples slipped to follow a free-running board.", |mic| mic.slips),
     ("micring_skips_corrected_total", "Skips that proved false and were taken back.", |mic| mic.corrected),

@@ -41,6 +41,8 @@ pub struct ServerInfo {
     pub sample_rate: u32,
     /// Samples of a source's chunk, and of each of its pieces as they are sent; `None` while they are being learnt.
     pub chunks: Vec<Option<(u32, Vec<f64>)>>,
+    /// What each source is read as, as it would be declared.
+    pub formats: Vec<String>,
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -298,6 +300,7 @@ mod tests {
                 hold: Span::from_millis(40),
                 sample_rate: 48_000,
                 chunks: vec![Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
+                formats: vec!["raw:s32le".to_owned(); 3],
                 kernel: "6.18 \"test\"".to_owned(),
             },
             buffer_packets: vec![3, 2, 1],

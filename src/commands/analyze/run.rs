@@ -117,8 +117,9 @@ pub struct Run {
 
 impl Run {
     /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
-    pub fn new(config: Config, ports: Option<[u16; MICS]>) -> Run {
-        let mut engine = Engine::new(config);
+    /// `options`: what else the engine is told.
+    pub fn new(config: Config, ports: Option<[u16; MICS]>, options: impl FnOnce(Engine) -> Engine) -> Run {
+        let mut engine = options(Engine::new(config));
         engine.meter_mut().trace();
         Run {
             engine,

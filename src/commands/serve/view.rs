@@ -225,6 +225,7 @@ impl View<'_> {
                 hold: engine.hold(),
                 sample_rate: engine.config().sample_rate,
                 chunks: sources().map(|source| engine.chunk(source)).collect(),
+                formats: sources().map(|source| engine.format(source).to_string()).collect(),
                 kernel: shared.kernel.clone(),
             },
             buffer_packets: engine.history().buffer_packets().to_vec(),
