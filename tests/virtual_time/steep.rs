@@ -90,7 +90,8 @@ fn boards_far_beyond_what_crystals_do_are_followed_from_the_start() {
                 continue;
             }
             let network = Network { delay: delay(model), loss, ..Network::default() };
-            let scenario = Scenario { rates: rates.map(Rate::Constant).to_vec(), clean_cycles: 900, ..free(seed, 120, network) };
+            let scenario =
+                Scenario { rates: rates.map(Rate::Constant).to_vec(), clean_cycles: 900, ..free(seed, 120, network) };
             let (rig, sim, captures) = run(&scenario);
             let c = rig.engine.counters();
             // What was not followed in the first seconds is mended by 500 ppm at the most.

@@ -34,11 +34,7 @@ impl Recording {
     ///
     /// # Errors
     /// A folder that cannot be made, read or written.
-    pub fn begin(
-        args: &RecordArgs,
-        sources: Vec<Interface>,
-        formats: &[Format],
-    ) -> Result<Option<Recording>, Failure> {
+    pub fn begin(args: &RecordArgs, sources: Vec<Interface>, formats: &[Format]) -> Result<Option<Recording>, Failure> {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
