@@ -83,7 +83,6 @@ fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
         rotate_bytes: 1 << 30,
         rotate_age: Span::from_secs(3_600),
         max_bytes: 1 << 40,
-        formats: Vec::new(),
     };
     change(&mut settings);
     beside(Vec::new(), settings)
@@ -325,7 +324,6 @@ fn a_folder_far_beyond_its_bound_is_cleared_beside_what_is_recorded_not_before_i
         rotate_bytes: 1 << 30,
         rotate_age: Span::from_secs(3_600),
         max_bytes: 1 << 30,
-        formats: Vec::new(),
     };
     let mut recorder = beside((0..100_000).map(old).collect(), settings);
     // One operation a millisecond: the hundred thousand take a hundred seconds, and what waits is bounded to four.
