@@ -167,9 +167,12 @@ impl ServeArgs {
     pub fn array(&self) -> Result<ArraySpec, String> {
         let ports = self.mic_ports.0.clone();
         let engine = self.engine.clone();
-        let layout = match self.channels {
-            None => engine.layout(ports.len())?,
-            Some(channels) => config::layout(ports.len(), channels)?,
+        let (layout, engine) = match self.channels {
+            None => (engine.layout(ports.len())?, engine),
+            Some(channels) => {
+                let layout = config::layout(ports.len(), channels)?;
+                (layout, engine.of_layout(&layout))
+            }
         };
         if !engine.fits(&layout) {
             return Err("--channels are others than --format says".into());

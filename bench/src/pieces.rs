@@ -184,7 +184,8 @@ pub struct Web {
 
 impl Web {
     pub fn new(subscribers: usize, fed: &mut Fed) -> Web {
-        let server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let mut server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        server.add(ARRAY, fed.engine.history().first_id());
         let mut web = Web { server };
         for _ in 0..subscribers {
             let id = web.connect(fed);

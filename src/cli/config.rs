@@ -228,6 +228,7 @@ impl Entry {
             format: self.format.as_ref().map_or_else(|| usual.format.clone(), |told| told.get_ref().clone()),
             sdp: usual.sdp.clone(),
         };
+        let engine = if channels.is_some() { engine.of_layout(&layout) } else { engine };
         let layout = match channels {
             None => engine.layout(ports.len()).map_err(|why| wrong(place.clone(), why))?,
             Some(channels) if !engine.fits(&layout) => {

@@ -71,6 +71,17 @@ impl EngineArgs {
         (0..sources).map(of).collect()
     }
 
+    /// The same, where raw formats that name no channels have those of their source.
+    #[must_use]
+    pub fn of_layout(self, layout: &Layout) -> EngineArgs {
+        let formats = self.formats(layout.sources()).into_iter().enumerate();
+        let format = formats.map(|(source, format)| {
+            let format = format.or_channels(layout.channels_of(source).len() as u8);
+            SourceFormat { source: Some(source), format }
+        });
+        EngineArgs { format: format.collect(), ..self }
+    }
+
     /// Whether sources of such channels can send what was declared.
     pub fn fits(&self, layout: &Layout) -> bool {
         let formats = self.formats(layout.sources()).into_iter().enumerate();

@@ -141,6 +141,15 @@ impl Format {
         }
     }
 
+    /// The same, of so many channels where a raw format names none.
+    #[must_use]
+    pub fn or_channels(self, channels: u8) -> Format {
+        match self {
+            Format::Raw(raw) if raw.channels == 1 => Format::Raw(Raw { channels, ..raw }),
+            other => other,
+        }
+    }
+
     /// The frames a second that the declaration says.
     pub fn rate(&self) -> Option<u32> {
         match self {
