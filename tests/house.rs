@@ -10,7 +10,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "time" => &[],
         "cycle" => &["time"],
-        "engine" | "sim" | "capture" | "stats" | "sys" => &["time", "cycle"],
+        "engine" | "sim" | "sound" | "capture" | "stats" | "sys" => &["time", "cycle"],
         "report" => &["time", "cycle", "engine"],
         "http" => &["time", "cycle", "report"],
         "cli" => &["time", "engine", "http", "sim"],

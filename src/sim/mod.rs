@@ -33,6 +33,7 @@ mod host;
 mod loss;
 mod oscillator;
 mod rng;
+pub mod room;
 mod scenario;
 mod sending;
 mod signal;
