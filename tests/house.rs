@@ -10,7 +10,8 @@ fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "time" => &[],
         "cycle" => &["time"],
-        "engine" | "sim" | "sound" | "capture" | "stats" | "sys" => &["time", "cycle"],
+        "engine" => &["time", "cycle", "sound"],
+        "sim" | "sound" | "capture" | "stats" | "sys" => &["time", "cycle"],
         "report" => &["time", "cycle", "engine"],
         "http" => &["time", "cycle", "report"],
         "cli" => &["time", "engine", "http", "sim"],

@@ -28,6 +28,7 @@
 //! Time runs from [`START`] on CLOCK_MONOTONIC_RAW, which is true time here; [`HostClock`] says what CLOCK_REALTIME makes of it.
 
 mod board;
+mod defect;
 mod delay;
 mod host;
 mod loss;
@@ -43,6 +44,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use self::defect::{Defect, Wrong};
 pub use self::delay::{Delay, HoldBack};
 pub use self::host::{HostClock, HostEvent};
 pub use self::loss::Loss;
@@ -53,6 +55,7 @@ pub use self::signal::{Signal, index_sample, source_delay};
 pub use self::truth::{MicTruth, Truth, Why, Withheld};
 
 use self::board::Board;
+use self::room::Heard;
 use crate::cycle::Clocks;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -94,6 +97,8 @@ pub struct Packet {
 pub struct Sim {
     seed: u64,
     signal: Signal,
+    heard: Option<Heard>,
+    defects: Vec<Defect>,
     rate_hz: u32,
     host: HostClock,
     boards: Vec<Board>,
@@ -139,6 +144,11 @@ impl Sim {
         Sim {
             seed: scenario.seed,
             signal: scenario.signal,
+            heard: match scenario.signal {
+                Signal::Room(sounds) => Some(Heard::new(sounds, scenario.seed, scenario.boards == Boards::Three)),
+                _ => None,
+            },
+            defects: scenario.defects.clone(),
             rate_hz: scenario.sample_rate,
             host: scenario.host.clone(),
             truth: Truth::new(boards.len(), scenario.sample_rate),
@@ -150,7 +160,14 @@ impl Sim {
 
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
-        signal::fill(self.signal, self.seed, packet, self.rate_hz, payload);
+        let since = packet.captured - START;
+        let defect = self.defects.iter().find(|d| d.mic == packet.mic && since >= d.from && since < d.to);
+        let Some(wrong) = defect.map(|defect| defect.wrong) else {
+            return signal::fill(self.signal, self.heard.as_ref(), self.seed, packet, self.rate_hz, payload);
+        };
+        let heard = Packet { mic: wrong.heard_by(packet.mic), ..*packet };
+        signal::fill(self.signal, self.heard.as_ref(), self.seed, &heard, self.rate_hz, payload);
+        wrong.apply(payload, packet.piece.offset / 4, packet.cycle);
     }
 
     /// The sender of `packet`: an address a board, a new port with each of its starts.

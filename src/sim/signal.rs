@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::rng::split_mix;
+use super::room::{Heard, Sounds};
 use super::{Packet, START};
 use crate::MICS;
 
@@ -19,6 +20,8 @@ pub enum Signal {
     /// A source of band-limited noise that circles the array (2 m away, once in 20 s), heard by each microphone with the
     /// delay of its own distance. The microphones are the corners of a triangle of 10 cm sides.
     Source,
+    /// The sound of a room: a source at three metres with its reverberation, the room's noise and the microphones' own.
+    Room(Sounds),
 }
 
 impl FromStr for Signal {
@@ -30,7 +33,10 @@ impl FromStr for Signal {
             "tone" => Ok(Signal::Tone),
             "noise" => Ok(Signal::Noise),
             "source" => Ok(Signal::Source),
-            _ => Err("not one of index, tone, noise, source".into()),
+            _ => match name.parse() {
+                Ok(sounds) => Ok(Signal::Room(sounds)),
+                Err(()) => Err("not one of index, tone, noise, source, speech, music, fan, claps, hum, quiet".into()),
+            },
         }
     }
 }
@@ -62,7 +68,14 @@ pub fn source_delay(mic: usize, seconds: f64) -> f64 {
 
 /// Writes a packet's bytes into `payload`, replacing what it held: 4 bytes a sample, little-endian. A piece of a chunk is cut
 /// out of what the whole chunk would be.
-pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, payload: &mut Vec<u8>) {
+pub(super) fn fill(
+    signal: Signal,
+    heard: Option<&Heard>,
+    seed: u64,
+    packet: &Packet,
+    rate_hz: u32,
+    payload: &mut Vec<u8>,
+) {
     let (mic, piece) = (packet.mic, &packet.piece);
     let (position, samples) = (piece.chunk.0, piece.chunk_samples);
     let end = piece.offset + piece.bytes;
@@ -79,6 +92,11 @@ pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, pay
         Signal::Noise => {
             let own = split_mix(seed ^ split_mix(mic as u64 + 1));
             write(payload, wanted, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
+        }
+        Signal::Room(_) => {
+            let heard = heard.expect("a room was made for its sound");
+            let rate = f64::from(rate_hz);
+            write(payload, wanted, |i| heard.at(mic, (first + f64::from(i) * step) * rate))
         }
         Signal::Source => {
             // Within 10 ms the source moves millimetres, along a line as good as straight.

@@ -7,14 +7,13 @@
 //!
 //! A [`Words`] collects over some packets; [`Words::found`] says what they show, all together.
 
-/// Words from which something is concluded, at least: a fifth of a second.
-const FEWEST: u64 = 9_600;
+/// Words from which something is concluded, at least: a tenth of a second.
+const FEWEST: u64 = 4_800;
 /// Below this range nothing is said of bits and slots: the microphone is dead, and that is another fault.
 const LEAST_RANGE: i64 = 512;
-/// One of two slots is empty when the other has so many times its energy.
+/// One of two slots is empty when the other has so many times its energy, in this share of the packets.
 const HALF_EMPTY: f64 = 10.0;
-/// A bit that moves does so in so many words of a million at least: by chance, a bit below the highest moves in half of them.
-const MOVES_PER_MILLION: u64 = 20;
+const IN_MOST: f64 = 0.8;
 /// Words that belong further up are quieter than any microphone: in the quietest packet no sample is as large as this, -90 dBFS. The
 /// best microphones' own noise peaks higher.
 const QUIETER_THAN_ANY: u32 = 1 << 16;
@@ -29,9 +28,9 @@ const SIGN_AT_THE_BOTTOM: f64 = 0.75;
 pub struct Found {
     /// Bits that never move though lower and higher ones do, as a mask, and what they stand at.
     pub stuck: Option<Stuck>,
-    /// The words at odd (1) or even (0) places are empty.
-    pub empty_slot: Option<usize>,
-    /// The low bytes move as they should not.
+    /// Every second word is empty.
+    pub half_empty: bool,
+    /// The words are not where they belong.
     pub shifted: Option<Shifted>,
 }
 
@@ -58,18 +57,15 @@ pub struct Words {
     /// Bits that were 1 in some word, and in every word.
     any: u32,
     all: u32,
-    /// How often each bit moved from a word to the next.
-    toggles: [u32; 32],
-    last: Option<i32>,
     min: i32,
     max: i32,
     /// Largest magnitude of the quietest packet.
     quietest: u32,
     low_byte: u64,
     sign_at_the_bottom: u64,
-    /// Squared differences from the last word of the same slot, of even and odd places: no offset is in them.
-    energy: [f64; 2],
-    before: [Option<i32>; 2],
+    packets: u32,
+    /// Packets in which one of two slots has all the energy.
+    lopsided: u32,
 }
 
 impl Default for Words {
@@ -78,24 +74,23 @@ impl Default for Words {
             count: 0,
             any: 0,
             all: u32::MAX,
-            toggles: [0; 32],
-            last: None,
             min: i32::MAX,
             max: i32::MIN,
             quietest: u32::MAX,
             low_byte: 0,
             sign_at_the_bottom: 0,
-            energy: [0.0; 2],
-            before: [None; 2],
+            packets: 0,
+            lopsided: 0,
         }
     }
 }
 
 impl Words {
-    /// Words of one packet, in their order, the first of an even place.
+    /// Words of one packet, in their order. A packet may begin in either slot.
     pub fn add(&mut self, words: impl IntoIterator<Item = i32>) {
-        (self.before, self.last) = ([None; 2], None);
         let mut peak = 0;
+        // Squared differences from the last word of the same slot: no offset is in them.
+        let (mut before, mut energy) = ([None; 2], [0.0; 2]);
         for (place, word) in words.into_iter().enumerate() {
             self.count += 1;
             self.any |= word as u32;
@@ -104,16 +99,14 @@ impl Words {
             peak = peak.max(word.unsigned_abs());
             self.low_byte += u64::from(word & 0xff != 0);
             self.sign_at_the_bottom += u64::from((word >> 7 ^ word >> 6) & 1 == 0);
-            if let Some(last) = self.last.replace(word) {
-                let moved = (word ^ last) as u32;
-                self.toggles.iter_mut().enumerate().for_each(|(bit, count)| *count += moved >> bit & 1);
-            }
             let slot = place % 2;
-            if let Some(before) = self.before[slot].replace(word) {
-                self.energy[slot] += (f64::from(word) - f64::from(before)).powi(2);
+            if let Some(before) = before[slot].replace(word) {
+                energy[slot] += (f64::from(word) - f64::from(before)).powi(2);
             }
         }
         self.quietest = self.quietest.min(peak);
+        self.packets += 1;
+        self.lopsided += u32::from(energy[0].max(energy[1]) > HALF_EMPTY * energy[0].min(energy[1]));
     }
 
     /// What they show; `None` while they are too few.
@@ -124,22 +117,11 @@ impl Words {
         if i64::from(self.max) - i64::from(self.min) < LEAST_RANGE {
             return Some(Found::default());
         }
-        let empty_slot = self.empty_slot();
-        let shifted = if empty_slot.is_some() { None } else { self.shifted() };
+        let half_empty = f64::from(self.lopsided) > IN_MOST * f64::from(self.packets);
+        let shifted = if half_empty { None } else { self.shifted() };
         // Words in another order, or every second one, have bits of their own kind.
-        let stuck = if empty_slot.is_some() || shifted.is_some() { None } else { self.stuck() };
-        Some(Found { stuck, empty_slot, shifted })
-    }
-
-    fn empty_slot(&self) -> Option<usize> {
-        let [even, odd] = self.energy;
-        if even > HALF_EMPTY * odd {
-            Some(1)
-        } else if odd > HALF_EMPTY * even {
-            Some(0)
-        } else {
-            None
-        }
+        let stuck = if half_empty || shifted.is_some() { None } else { self.stuck() };
+        Some(Found { stuck, half_empty, shifted })
     }
 
     fn shifted(&self) -> Option<Shifted> {
@@ -154,11 +136,10 @@ impl Words {
     }
 
     fn stuck(&self) -> Option<Stuck> {
-        let moves = |bit: usize| u64::from(self.toggles[bit]) * 1_000_000 > MOVES_PER_MILLION * self.count;
-        let lowest = (0..32).find(|&bit| moves(bit))?;
-        let highest = (0..32).rev().find(|&bit| moves(bit))?;
-        let still = |bit: usize| (self.any ^ self.all) >> bit & 1 == 0;
-        let mask = (lowest..highest).filter(|&bit| still(bit)).fold(0, |mask, bit| mask | 1 << bit);
+        let moves = self.any & !self.all;
+        let (lowest, highest) = (moves.trailing_zeros(), 31 - moves.leading_zeros());
+        let between = (u32::MAX << lowest) & (u32::MAX >> (31 - highest));
+        let mask = between & !moves;
         (mask != 0).then_some(Stuck { mask, at: self.all & mask })
     }
 }
@@ -207,11 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_slot_is_found_whether_it_is_even_or_odd_and_zero_or_not() {
+    fn an_empty_slot_is_found_whether_it_is_even_or_odd_and_zero_or_not_in_pieces_too() {
         for empty in [0, 1] {
             for rest in [0, 77 << 8] {
                 let words = sound(2e4).into_iter().enumerate().map(|(i, x)| if i % 2 == empty { rest } else { x });
-                assert_eq!(found(words).empty_slot, Some(empty));
+                let words: Vec<i32> = words.collect();
+                assert!(found(words.iter().copied()).half_empty);
+                let mut pieces = Words::default();
+                for chunk in words.chunks(512) {
+                    pieces.add(chunk[..365.min(chunk.len())].iter().copied());
+                    pieces.add(chunk.iter().copied().skip(365));
+                }
+                assert!(pieces.found().expect("enough").half_empty);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod borders;
 mod claps;
+mod faults;
 mod good_signals;
 mod rooms;
 mod shifts;

@@ -68,7 +68,7 @@ fn decide(reference: &Packets, heard: &Packets, from: usize, known: bool, tally:
 }
 
 fn same_scene(scene: &Scene) -> Tally {
-    let heard = packets(scene, (12 + seconds(5)) * PACKETS_A_SECOND);
+    let heard = packets(scene, (11 + seconds(5)) * PACKETS_A_SECOND);
     let mut tally = Tally::default();
     decide(&heard, &heard, KEPT as usize + LEAD, true, &mut tally);
     tally

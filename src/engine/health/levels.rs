@@ -7,6 +7,7 @@
 use crate::MICS;
 use crate::engine::figures::PAIRS;
 use crate::engine::packet::SAMPLE_BYTES;
+use crate::sound::words::{Found, Words};
 use crate::time::{MonoTime, Span};
 
 /// From one packet that is looked at to the next.
@@ -26,6 +27,10 @@ const FLAT: u32 = 3;
 /// So many samples of a window in flat tops, in so many packets, are clipping.
 const CLIPPED_SAMPLES: u64 = 8;
 const CLIPPED_PACKETS: u32 = 2;
+/// A mean beyond this share of full scale is an offset: -40 dBFS.
+const OFFSET: f64 = 0.01;
+/// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
+const MOVES: i64 = 1 << 16;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
 const COMPARED: usize = 16;
 const HEADS: usize = 8;
@@ -43,6 +48,8 @@ pub struct Level {
     pub clipped: f64,
     /// Largest minus smallest, in sample units.
     pub range: i64,
+    /// What the words themselves show; `None` where they were too few.
+    pub words: Option<Found>,
     /// From the window's first packet that was looked at to its last.
     pub span: Span,
 }
@@ -51,6 +58,11 @@ impl Level {
     /// Hardly a bit moves.
     pub fn is_dead(&self) -> bool {
         self.range < DEAD_RANGE
+    }
+
+    /// The samples do not swing around 0.
+    pub fn is_offset(&self) -> bool {
+        self.offset.abs() > OFFSET && self.range >= MOVES
     }
 }
 
@@ -66,6 +78,7 @@ struct Window {
     max: i32,
     flat: u64,
     flat_packets: u32,
+    words: Words,
 }
 
 /// One microphone.
@@ -106,7 +119,20 @@ impl LevelMeter {
 impl Window {
     fn new(from: MonoTime) -> Window {
         let (min, max) = (i32::MAX, i32::MIN);
-        Window { from, to: from, packets: 0, samples: 0, sum: 0, squares: 0.0, min, max, flat: 0, flat_packets: 0 }
+        let words = Words::default();
+        Window {
+            from,
+            to: from,
+            packets: 0,
+            samples: 0,
+            sum: 0,
+            squares: 0.0,
+            min,
+            max,
+            flat: 0,
+            flat_packets: 0,
+            words,
+        }
     }
 
     fn add(&mut self, at: MonoTime, samples: &[[u8; SAMPLE_BYTES]]) {
@@ -138,6 +164,7 @@ impl Window {
         }
         self.flat += flat;
         self.flat_packets += u32::from(flat > 0);
+        self.words.add(samples.iter().map(of));
     }
 
     fn level(&self) -> Level {
@@ -149,6 +176,7 @@ impl Window {
             offset: self.sum as f64 / count / FULL,
             clipped: if clips { self.flat as f64 / count } else { 0.0 },
             range: i64::from(self.max) - i64::from(self.min),
+            words: self.words.found(),
             span: self.to - self.from,
         }
     }

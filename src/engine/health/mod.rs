@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use super::Output;
 use super::figures::Known;
 use crate::MICS;
+use crate::sound::words::{Found, Shifted, Stuck};
 use crate::time::{KernelTime, MonoTime, Span};
 use header::HeaderWatch;
 use levels::{Level, LevelMeter, Twins};
@@ -44,6 +45,11 @@ pub enum FaultKind {
     HeaderInAudio,
     Dead,
     SameAs(usize),
+    /// Every second word is empty: the other I2S slot.
+    HalfEmpty,
+    ShiftedWords,
+    StuckBits,
+    Offset,
     Clipping,
 }
 
@@ -58,6 +64,10 @@ impl FaultKind {
             FaultKind::SameAs(0) => "same_as_mic0",
             FaultKind::SameAs(1) => "same_as_mic1",
             FaultKind::SameAs(_) => "same_as_mic2",
+            FaultKind::HalfEmpty => "half_empty",
+            FaultKind::ShiftedWords => "shifted_words",
+            FaultKind::StuckBits => "stuck_bits",
+            FaultKind::Offset => "offset",
             FaultKind::Clipping => "clipping",
         }
     }
@@ -79,12 +89,25 @@ impl FaultKind {
             FaultKind::HeaderInAudio => 2,
             FaultKind::Dead => 3,
             FaultKind::SameAs(_) => 4,
-            FaultKind::Clipping => 5,
+            FaultKind::HalfEmpty => 5,
+            FaultKind::ShiftedWords => 6,
+            FaultKind::StuckBits => 7,
+            FaultKind::Offset => 8,
+            FaultKind::Clipping => 9,
         }
     }
 }
 
-const SLOTS: usize = 6;
+const SLOTS: usize = 10;
+/// What a whole window of samples shows.
+const OF_LEVEL: [FaultKind; 6] = [
+    FaultKind::Dead,
+    FaultKind::HalfEmpty,
+    FaultKind::ShiftedWords,
+    FaultKind::StuckBits,
+    FaultKind::Offset,
+    FaultKind::Clipping,
+];
 
 /// Something wrong with a microphone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -156,7 +179,7 @@ impl Health {
         mic.level.restart();
         mic.header.restart();
         (mic.wrong, mic.wrong_hz, mic.clipped) = (0, 0.0, None);
-        for kind in [FaultKind::WrongRate, FaultKind::HeaderInAudio, FaultKind::Dead, FaultKind::Clipping] {
+        for kind in [FaultKind::WrongRate, FaultKind::HeaderInAudio].into_iter().chain(OF_LEVEL) {
             mic.faults[kind.slot()] = None;
         }
     }
@@ -281,6 +304,12 @@ impl Health {
     fn judge_level(&mut self, mic: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
         let Some(level) = self.mics[mic].level.level() else { return };
         self.set(mic, FaultKind::Dead, level.is_dead(), stamp, outputs);
+        self.set(mic, FaultKind::Offset, level.is_offset(), stamp, outputs);
+        if let Some(words) = level.words {
+            self.set(mic, FaultKind::HalfEmpty, words.half_empty, stamp, outputs);
+            self.set(mic, FaultKind::ShiftedWords, words.shifted.is_some(), stamp, outputs);
+            self.set(mic, FaultKind::StuckBits, words.stuck.is_some(), stamp, outputs);
+        }
         let own = &mut self.mics[mic];
         if level.clipped > 0.0 {
             own.clipped = Some(at);
@@ -348,11 +377,29 @@ impl Health {
                 }
             }
             FaultKind::SameAs(other) => format!("its samples are those of mic {other}, bit for bit"),
+            FaultKind::HalfEmpty => "every second sample is empty".to_owned(),
+            FaultKind::ShiftedWords => match self.words(mic).shifted {
+                Some(Shifted::Swapped) => "the bytes of its samples stand in the other order".to_owned(),
+                _ => "its samples are quieter than any microphone's own noise, and their lowest bits move".to_owned(),
+            },
+            FaultKind::StuckBits => match self.words(mic).stuck {
+                Some(Stuck { mask, at }) => format!("bits that never move: {mask:#010x}, they stand at {at:#010x}"),
+                None => String::new(),
+            },
+            FaultKind::Offset => {
+                let percent = own.level.level().map_or(0.0, |level| 100.0 * level.offset);
+                format!("its samples swing around {percent:.1} % of full scale, not around 0")
+            }
             FaultKind::Clipping => {
                 let share = own.level.level().map_or(0.0, |level| 100.0 * level.clipped);
                 format!("flat tops: {share:.2} % of the samples of the last second, some within 10 s")
             }
         }
+    }
+
+    /// What the words of the newest window show.
+    fn words(&self, mic: usize) -> Found {
+        self.mics[mic].level.level().and_then(|level| level.words).unwrap_or_default()
     }
 
     fn next_step(&self, mic: usize, kind: FaultKind) -> String {
@@ -370,6 +417,20 @@ impl Health {
             FaultKind::Dead => "check its wiring, its power, and which slot (L/R) it is set to".to_owned(),
             FaultKind::SameAs(other) => {
                 format!("check that the board reads a slot of its own for mic {mic}, and does not send mic {other} twice")
+            }
+            FaultKind::HalfEmpty => {
+                "set the board's I2S driver to mono, or send only the slot (L/R) that the microphone fills".to_owned()
+            }
+            FaultKind::ShiftedWords => match self.words(mic).shifted {
+                Some(Shifted::Swapped) => "send little-endian words (on an ESP32: as the I2S driver gives them)".to_owned(),
+                _ => "let the board send the words as the microphone gives them, without a shift to the right".to_owned(),
+            },
+            FaultKind::StuckBits => {
+                "check the data line (SD) and its solder joints; a bus clock too fast for long wires does this too".to_owned()
+            }
+            FaultKind::Offset => {
+                "harmless to the ear, but it eats headroom: unsigned samples, or a microphone that needs a high-pass in the board"
+                    .to_owned()
             }
             FaultKind::Clipping => "turn down the gain, or the shift, in the sender".to_owned(),
         }

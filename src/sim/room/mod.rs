@@ -7,10 +7,13 @@
 //! Levels: 94 dB SPL are -26 dBFS, and the microphone's own noise is -87 dBFS(A) (InvenSense, INMP441 data sheet, table 1), flat
 //! above some hundred hertz, and 1/f below.
 
+mod array;
 mod fourier;
 mod image;
 mod sounds;
 
+pub(in crate::sim) use self::array::Heard;
+pub use self::array::Sounds;
 pub use self::image::Room;
 pub use self::sounds::Sound;
 
@@ -97,24 +100,26 @@ impl Scene {
         }
     }
 
-    /// Plane waves from directions that are spread evenly over a sphere, each a noise of its own (Hoth's: it falls by 5 dB an
-    /// octave), each at whole samples of delay.
+    /// Plane waves from directions that are spread evenly over a sphere (Hoth's noise: it falls by 5 dB an octave), each at whole
+    /// samples of delay, and each another part of one long noise: more than a third of a second from the next.
     fn add_ambient(&self, dba: f64, heard: &mut [Vec<f64>]) {
-        let count = heard[0].len();
-        // No microphone is further than this from the corner.
-        let margin = (self.room.size.iter().sum::<f64>() / SOUND_METRES_PER_SECOND * RATE_HZ) as usize;
+        let mut rng = Rng::stream(self.seed, Purpose::Room, 2_000);
+        let length = heard[0].len().next_power_of_two().max(1 << 18);
+        let noise = fourier::noise(&mut rng, length, RATE_HZ, |hz| libm::pow(hz.max(50.0), -1.67));
         let gain = spl(dba) / libm::sqrt(DIRECTIONS as f64);
         for direction in 0..DIRECTIONS {
-            let mut rng = Rng::stream(self.seed, Purpose::Room, 2_000 + direction);
-            let noise = fourier::noise(&mut rng, count + 2 * margin, RATE_HZ, |hz| libm::pow(hz.max(50.0), -1.67));
             // Fibonacci's spiral.
             let height = 1.0 - 2.0 * (direction as f64 + 0.5) / DIRECTIONS as f64;
             let (ring, turn) = (libm::sqrt(1.0 - height * height), 2.399_963 * direction as f64);
             let toward = [ring * libm::cos(turn), ring * libm::sin(turn), height];
+            let own = direction * (length / DIRECTIONS);
             for (samples, mic) in heard.iter_mut().zip(&self.mics) {
                 let along: f64 = mic.iter().zip(toward).map(|(at, toward)| at * toward).sum();
-                let from = (margin as f64 + along / SOUND_METRES_PER_SECOND * RATE_HZ).round() as usize;
-                samples.iter_mut().zip(&noise[from..]).for_each(|(sample, noise)| *sample += gain * noise);
+                let later = (along / SOUND_METRES_PER_SECOND * RATE_HZ).round() as i64;
+                let from = (own as i64 + later).rem_euclid(length as i64) as usize;
+                // The noise begins anew where it ends, without a step.
+                let endless = noise[from..].iter().chain(&noise);
+                samples.iter_mut().zip(endless).for_each(|(sample, noise)| *sample += gain * noise);
             }
         }
     }
