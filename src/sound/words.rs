@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(found(sound(amplitude)), Found::default(), "{amplitude}");
         }
         // A microphone of 32 bits uses them all.
-        assert_eq!(found(sound(2e4).iter().enumerate().map(|(i, x)| x | (i as i32 * 37 & 0xff))), Found::default());
+        assert_eq!(found(sound(2e4).iter().enumerate().map(|(i, x)| x | ((i as i32 * 37) & 0xff))), Found::default());
         assert_eq!(found([0; 10_000]), Found::default(), "dead is another fault");
         let mut few = Words::default();
         few.add([1, 2, 3]);

@@ -29,6 +29,8 @@ const CLIPPED_SAMPLES: u64 = 8;
 const CLIPPED_PACKETS: u32 = 2;
 /// A mean beyond this share of full scale is an offset: -40 dBFS.
 const OFFSET: f64 = 0.01;
+/// And so many standard errors of the packets' means: a loud deep sound has no mean of 0 in each second either.
+const OFFSET_ERRORS: f64 = 4.0;
 /// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
 const MOVES: i64 = 1 << 16;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
@@ -44,6 +46,8 @@ pub struct Level {
     pub peak: f64,
     /// Mean.
     pub offset: f64,
+    /// Standard error of that, from the packets' own means.
+    pub offset_error: f64,
     /// Samples in flat tops, of all.
     pub clipped: f64,
     /// Largest minus smallest, in sample units.
@@ -62,7 +66,7 @@ impl Level {
 
     /// The samples do not swing around 0.
     pub fn is_offset(&self) -> bool {
-        self.offset.abs() > OFFSET && self.range >= MOVES
+        self.offset.abs() > OFFSET.max(OFFSET_ERRORS * self.offset_error) && self.range >= MOVES
     }
 }
 
@@ -73,6 +77,8 @@ struct Window {
     packets: u32,
     samples: u64,
     sum: i128,
+    /// Of the packets' means.
+    mean_squares: f64,
     squares: f64,
     min: i32,
     max: i32,
@@ -118,20 +124,19 @@ impl LevelMeter {
 
 impl Window {
     fn new(from: MonoTime) -> Window {
-        let (min, max) = (i32::MAX, i32::MIN);
-        let words = Words::default();
         Window {
             from,
             to: from,
             packets: 0,
             samples: 0,
             sum: 0,
+            mean_squares: 0.0,
             squares: 0.0,
-            min,
-            max,
+            min: i32::MAX,
+            max: i32::MIN,
             flat: 0,
             flat_packets: 0,
-            words,
+            words: Words::default(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Window {
         self.packets += 1;
         self.samples += samples.len() as u64;
         self.sum += i128::from(sum);
+        self.mean_squares += (sum as f64 / samples.len().max(1) as f64).powi(2);
         self.squares += squares.iter().sum::<f64>();
         self.min = self.min.min(min);
         self.max = self.max.max(max);
@@ -168,12 +174,14 @@ impl Window {
     }
 
     fn level(&self) -> Level {
-        let count = self.samples as f64;
+        let (count, packets) = (self.samples as f64, f64::from(self.packets));
+        let mean = self.sum as f64 / count;
         let clips = self.flat >= CLIPPED_SAMPLES && self.flat_packets >= CLIPPED_PACKETS;
         Level {
             rms: (self.squares / count).sqrt() / FULL,
             peak: f64::from(self.max).abs().max(f64::from(self.min).abs()) / FULL,
-            offset: self.sum as f64 / count / FULL,
+            offset: mean / FULL,
+            offset_error: (((self.mean_squares / packets) - mean * mean).max(0.0) / packets).sqrt() / FULL,
             clipped: if clips { self.flat as f64 / count } else { 0.0 },
             range: i64::from(self.max) - i64::from(self.min),
             words: self.words.found(),
@@ -278,6 +286,16 @@ mod tests {
         assert!((level.rms - (0.125_f64 + 0.0001).sqrt()).abs() < 1e-6, "{level:?}");
         assert!((level.peak - 0.51).abs() < 1e-6 && (level.offset - 0.01).abs() < 1e-6, "{level:?}");
         assert_eq!((level.clipped, level.is_dead()), (0.0, false));
+    }
+
+    #[test]
+    fn an_offset_is_told_from_a_loud_deep_sound_and_from_a_ramp() {
+        assert!(level(sine(0.1, 0.02)).is_offset());
+        assert!(!level(sine(0.1, 0.005)).is_offset());
+        // Packets hold a part of each swing: their means are far from 0, to both sides.
+        let deep = level(|i| (0.8 * FULL * (i as f64 * std::f64::consts::TAU / 3_331.0).sin()) as i32);
+        assert!(!deep.is_offset(), "{deep:?}");
+        assert!(!level(|i| (1 << 28) + (i % 48_000) as i32).is_offset(), "it moves less than any sound");
     }
 
     #[test]
