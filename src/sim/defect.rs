@@ -13,7 +13,7 @@ pub enum Wrong {
     StuckBit,
     /// A twentieth of full scale is added, in 24 bits.
     Offset,
-    /// 54 dB louder, and cut off at half of full scale.
+    /// 72 dB louder, and cut off at half of full scale.
     Clipping,
     /// Every second word is 0: the other slot of the bus.
     HalfEmpty,
@@ -38,7 +38,7 @@ pub struct Defect {
 
 const STUCK_BIT: i32 = 1 << 13;
 const OFFSET: i32 = (i32::MAX / 20) & !0xff;
-const LOUDER: i32 = 512;
+const LOUDER: i32 = 4096;
 const CUT_OFF: i32 = 1 << 30;
 const SHIFT: u32 = 8;
 

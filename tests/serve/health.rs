@@ -67,7 +67,6 @@ fn named_and_over(defects: [&str; 3], faults: [&str; 3]) {
             let args = ["--signal=speech", "--duration=9s"].into_iter().chain(options.iter().map(String::as_str));
             serve.simulate(&args.collect::<Vec<_>>())
         });
-        let mut metrics = String::new();
         while !sender.is_finished() {
             for (mic, seen) in seen.iter_mut().enumerate() {
                 for fault in of(mic).as_array().into_iter().flatten() {
@@ -77,7 +76,7 @@ fn named_and_over(defects: [&str; 3], faults: [&str; 3]) {
                     );
                     let name = fault["fault"].as_str().unwrap().to_owned();
                     if !seen.contains(&name) {
-                        metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+                        let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
                         assert!(
                             metrics.contains(&format!("micring_fault{{mic=\"{mic}\",fault=\"{name}\"}} 1")),
                             "{name}"

@@ -4,7 +4,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Room, Scene, Sound, Source};
-use crate::MICS;
 
 /// What is heard in the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +17,8 @@ pub enum Sounds {
     Quiet,
 }
 
-/// It repeats after some ten seconds: a number of samples that no packet's size divides.
-const REPEATS: usize = 500_009;
+/// It repeats after some three seconds: a prime, so that it never does at a packet's edge alone.
+const REPEATS: usize = 131_071;
 /// Microphones of one board stand a decimetre apart, boards two metres.
 const SIDES: [f64; 2] = [0.1, 2.0];
 
@@ -44,8 +43,8 @@ impl FromStr for Sounds {
 pub(in crate::sim) struct Heard(Arc<Vec<Vec<i32>>>);
 
 impl Heard {
-    /// One board's microphones, or each on a board of its own.
-    pub fn new(sounds: Sounds, seed: u64, apart: bool) -> Heard {
+    /// One board's microphones, or boards apart; three of them at the corners of a triangle.
+    pub fn new(sounds: Sounds, seed: u64, channels: usize, apart: bool) -> Heard {
         let source = |sound, level_db| vec![Source { at: [4.3, 3.9, 1.5], sound, level_db }];
         let (sources, ambient) = match sounds {
             Sounds::Speech => (source(Sound::Speech, 60.0), 30.0),
@@ -57,14 +56,14 @@ impl Heard {
         };
         let side = SIDES[usize::from(apart)];
         let corner = |mic: usize| {
-            let angle = std::f64::consts::TAU * mic as f64 / MICS as f64;
+            let angle = std::f64::consts::TAU * mic as f64 / channels as f64;
             let radius = side / libm::sqrt(3.0);
             [2.2 + radius * libm::cos(angle), 2.1 + radius * libm::sin(angle), 1.0]
         };
         let scene = Scene {
             seed,
             room: Room { size: [6.3, 5.1, 2.7], rt60: 0.5 },
-            mics: (0..MICS).map(corner).collect(),
+            mics: (0..channels).map(corner).collect(),
             sources,
             ambient_dba: Some(ambient),
             self_noise: true,
