@@ -28,7 +28,7 @@ fn recording(scenario: &Scenario, snap: Option<u32>) -> Vec<u8> {
     let sockets = [30_001, 30_002, 30_003].map(|port| SocketAddr::new(IpAddr::from([192, 168, 4, 1]), port));
     let writer = Writer::new(snap);
     let (mut file, mut sim, mut payload) = (Vec::new(), Sim::new(scenario), Vec::new());
-    writer.begin(&mut file, &sockets, "micring", "a test");
+    writer.begin(&mut file, sockets, "micring", "a test");
     while let Some(packet) = sim.next() {
         sim.payload(&packet, &mut payload);
         let (mic, from) = (packet.mic, sim.sender(&packet));

@@ -36,7 +36,7 @@ fn tshark_sees_every_packet_with_its_nanoseconds_ports_bytes_and_checksums() {
     let to = [30_001, 30_002, 30_003].map(|port| ([192, 168, 4, 1], port).into());
     let writer = Writer::new(None);
     let (mut file, mut payload, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-    writer.begin(&mut file, &to, "micring", "a test");
+    writer.begin(&mut file, to, "micring", "a test");
     let mut sim = Sim::new(&scenario);
     while let Some(packet) = sim.next() {
         sim.payload(&packet, &mut payload);

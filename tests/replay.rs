@@ -18,7 +18,7 @@ fn recording(snap: Option<u32>) -> (Vec<u8>, [Vec<Vec<u8>>; 3]) {
     let to = [30_001, 30_002, 30_003].map(|port| ([0, 0, 0, 0], port).into());
     let writer = Writer::new(snap);
     let (mut file, mut payload, mut sent) = (Vec::new(), Vec::new(), [const { Vec::new() }; 3]);
-    writer.begin(&mut file, &to, "micring", "a test");
+    writer.begin(&mut file, to, "micring", "a test");
     let mut sim = Sim::new(&scenario);
     while let Some(packet) = sim.next() {
         sim.payload(&packet, &mut payload);

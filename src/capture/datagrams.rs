@@ -69,8 +69,13 @@ impl<R: Read> Datagrams<R> {
     }
 
     /// As [`Reader::sources`].
-    pub fn sources(&self) -> usize {
+    pub fn sources(&self) -> Vec<usize> {
         self.reader.sources()
+    }
+
+    /// What the microphones were declared to send, as far as a recording of ours has told.
+    pub fn declared(&self) -> &[(usize, String)] {
+        self.reader.declared()
     }
 
     /// What the next record came to, or `None` at the end of the file.
@@ -262,7 +267,7 @@ mod tests {
         ) {
             let writer = Writer::new(None);
             let mut file = Vec::new();
-            writer.begin(&mut file, &["0.0.0.0:1", "0.0.0.0:2", "[::]:3"].map(|mic| mic.parse().unwrap()), "", "");
+            writer.begin(&mut file, ["0.0.0.0:1", "0.0.0.0:2", "[::]:3"].map(|mic| mic.parse().unwrap()), "", "");
             for i in 0..6u8 {
                 let (from, to) = if i % 2 == 0 { ("192.0.2.1:9", "0.0.0.0:1") } else { ("[2001:db8::1]:9", "[::]:3") };
                 let payload = vec![i; usize::from(i) * 9];

@@ -9,9 +9,11 @@
 //! over) and draft-ietf-opsawg-pcap (microseconds and nanoseconds, both byte orders).
 
 use std::io::Read;
+use std::ops::Range;
 
 use super::fields::{Order, Ticks, options};
 use super::look::look;
+use super::writer::FORMAT_COMMENT;
 use super::{CaptureError, Fault};
 use crate::array::MOST_CHANNELS;
 use crate::time::KernelTime;
@@ -20,6 +22,8 @@ use crate::time::KernelTime;
 const LONGEST_BLOCK: usize = 1 << 20;
 /// Bytes asked of the file at a time, and the size of the buffer until a longer block comes.
 const CHUNK: usize = 1 << 18;
+/// Formats of a file that are kept: sections may follow each other without end.
+const MOST_DECLARED: usize = 256;
 /// Interfaces in a section; a capture of `any` lists those of a host.
 const MOST_INTERFACES: usize = 4096;
 
@@ -80,6 +84,8 @@ struct Interface {
     link: u16,
     ticks: Ticks,
     mic: Option<usize>,
+    /// Of its source, where it has one.
+    channels: usize,
 }
 
 #[derive(Debug)]
@@ -99,20 +105,30 @@ pub struct Reader<R> {
     /// Where `start` stands in the file.
     offset: u64,
     format: Format,
+    /// What microphones were declared to send, in recordings of ours.
+    declared: Vec<(usize, String)>,
+    /// The array whose sources are told apart: the first that is named.
+    array: Option<String>,
 }
 
 impl<R: Read> Reader<R> {
-    /// Sources that the interfaces known so far are named after; none, where the recording is not ours.
-    pub fn sources(&self) -> usize {
-        let Format::Ng { interfaces, .. } = &self.format else { return 0 };
-        interfaces.iter().filter_map(|interface| interface.mic).max().map_or(0, |last| last + 1)
+    /// Channels of each source that the interfaces known so far are named after; none, where the recording is not ours.
+    pub fn sources(&self) -> Vec<usize> {
+        let Format::Ng { interfaces, .. } = &self.format else { return Vec::new() };
+        let mut sources = Vec::new();
+        for (mic, channels) in interfaces.iter().filter_map(|interface| Some((interface.mic?, interface.channels))) {
+            sources.resize(sources.len().max(mic + 1), 1);
+            sources[mic] = channels;
+        }
+        sources
     }
 
     /// Reads the file's header.
     pub fn new(input: R) -> Result<Reader<R>, CaptureError> {
         let little = Order { big: false };
         let format = Format::Ng { order: little, interfaces: Vec::new() };
-        let mut reader = Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format };
+        let mut reader =
+            Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format, declared: Vec::new(), array: None };
         if !reader.has(4)? {
             return Err(reader.fault(Fault::NotACapture(look(&reader.buffer[..reader.end]))));
         }
@@ -262,17 +278,27 @@ impl<R: Read> Reader<R> {
         Ok(Some((kind, length)))
     }
 
-    fn interface(&self, body: std::ops::Range<usize>) -> Result<Interface, CaptureError> {
+    /// What the microphones were declared to send, as far as the file has told.
+    pub fn declared(&self) -> &[(usize, String)] {
+        &self.declared
+    }
+
+    fn interface(&mut self, body: std::ops::Range<usize>) -> Result<Interface, CaptureError> {
         let order = self.order();
         let body = &self.buffer[body];
         if body.len() < 8 {
             return Err(self.corrupt("an interface description that is too short"));
         }
-        let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, mic: None };
+        let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, mic: None, channels: 1 };
+        let mut name = None;
+        let mut format = None;
         for (code, value) in options(order, &body[8..]) {
             match (code, value) {
-                // `mic0 0.0.0.0:30001`, as our own writer names them.
-                (IF_NAME, [b'm', b'i', b'c', name @ ..]) => interface.mic = source_number(name),
+                (OPT_COMMENT, value) => {
+                    let text = std::str::from_utf8(value).ok().and_then(|text| text.strip_prefix(FORMAT_COMMENT));
+                    format = text.map(str::to_owned).or(format);
+                }
+                (IF_NAME, value) => name = source_name(value),
                 (IF_TSRESOL, [resolution]) => interface.ticks.resolution = *resolution,
                 (IF_TSOFFSET, value) if value.len() == 8 => {
                     interface.ticks.offset_s = order.u64(value).expect("eight bytes") as i64;
@@ -280,8 +306,21 @@ impl<R: Read> Reader<R> {
                 _ => {}
             }
         }
+        if let Some((array, channels)) = name {
+            // Of several arrays the first is read.
+            let Format::Ng { interfaces, .. } = &self.format else { unreachable!("a block is of pcapng") };
+            let before = interfaces.iter().filter(|before| before.mic.is_some());
+            let wide = before.clone().any(|before| before.channels > 1);
+            if *self.array.get_or_insert_with(|| array.clone()) == array {
+                interface.mic = Some(if wide { before.count() } else { channels.start });
+                interface.channels = channels.len();
+            }
+        }
         if interface.ticks.to_time(0, 0).is_none() {
             return Err(self.corrupt("a timestamp resolution or offset that cannot be"));
+        }
+        if let Some((mic, format)) = interface.mic.zip(format).filter(|_| self.declared.len() < MOST_DECLARED) {
+            self.declared.push((mic, format));
         }
         Ok(interface)
     }
@@ -401,12 +440,14 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The number at the start of such a name, of which an array has no more than its channels.
-fn source_number(name: &[u8]) -> Option<usize> {
-    let digits = name.split(|byte| *byte == b' ').next().filter(|digits| digits.len() < name.len())?;
-    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
-    let number: usize = text.parse().ok()?;
-    (number < MOST_CHANNELS).then_some(number)
+/// An interface as our own writer names it, `mic0 0.0.0.0:30001` or `roof mic0-1 0.0.0.0:30001`: its array and its channels.
+fn source_name(name: &[u8]) -> Option<(String, Range<usize>)> {
+    let mut words = std::str::from_utf8(name).ok()?.rsplit(' ').skip(1);
+    let channels = words.next()?.strip_prefix("mic")?;
+    let number = |text: &str| text.parse().ok().filter(|number| *number < MOST_CHANNELS);
+    let (first, last) = channels.split_once('-').unwrap_or((channels, channels));
+    let channels = number(first)?..number(last)? + 1;
+    (!channels.is_empty()).then(|| (words.next().unwrap_or_default().to_owned(), channels))
 }
 
 fn statistics(order: Order, mic: Option<usize>, stamp: KernelTime, bytes: &[u8]) -> Statistics<'_> {

@@ -11,10 +11,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use crate::array::Layout;
 use crate::capture::{
     CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, clock_offset,
 };
 use crate::time::KernelTime;
+use crate::wire::Format;
 
 type Input = Box<dyn Read>;
 
@@ -46,12 +48,14 @@ struct Pending {
 /// See the top of the file.
 pub(super) struct Recording {
     ports: Option<Vec<u16>>,
+    /// What each microphone was declared to send, by the first file that says so.
+    declared: Vec<(usize, Format)>,
     pending: VecDeque<Pending>,
     merge: Merge<Input>,
     /// In the order that they are read in.
     files: Vec<(usize, FileRead)>,
-    /// Sources that our own recordings name.
-    named: usize,
+    /// Channels of each source, where a recording of ours names them.
+    named: Vec<usize>,
     /// Ids of those of `serve` that are open.
     ours: Vec<usize>,
     done: u64,
@@ -65,10 +69,11 @@ impl Recording {
     pub fn open(paths: &[PathBuf], ports: Option<&[u16]>) -> Result<Recording, Failure> {
         let mut recording = Recording {
             ports: ports.map(<[u16]>::to_vec),
+            declared: Vec::new(),
             pending: VecDeque::with_capacity(paths.len()),
             merge: Merge::default(),
             files: Vec::with_capacity(paths.len()),
-            named: 0,
+            named: Vec::new(),
             ours: Vec::new(),
             done: 0,
         };
@@ -112,9 +117,19 @@ impl Recording {
     pub fn sources(&self) -> usize {
         match &self.ports {
             Some(ports) => ports.len(),
-            None if self.named > 0 => self.named,
+            None if !self.named.is_empty() => self.named.len(),
             None => USUAL_PORTS.len(),
         }
+    }
+
+    /// What the array is made of, where the recording itself says it.
+    pub fn layout(&self) -> Option<Layout> {
+        self.ports.is_none().then(|| Layout::new(&self.named).ok())?
+    }
+
+    /// What a microphone was declared to send when it was recorded.
+    pub fn declared(&self, mic: usize) -> Option<&Format> {
+        self.declared.iter().find(|(of, _)| *of == mic).map(|(_, format)| format)
     }
 
     /// Bytes read so far.
@@ -129,7 +144,12 @@ impl Recording {
 
     fn look(&mut self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
         let source = self.source(path)?;
-        self.named = self.named.max(source.datagrams().sources());
+        let sources = source.datagrams().sources();
+        if sources.len() > self.named.len() {
+            self.named = sources;
+        }
+        let declared = source.datagrams().declared().iter();
+        self.declared.extend(declared.filter_map(|(mic, format)| Some((*mic, format.parse().ok()?))));
         let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours: false, offset: None, kept: None };
         pending.first = source.next_stamp();
         match source.peek() {

@@ -97,7 +97,7 @@ pub fn cycle_record(cycle: &Cycle, run: u64, source: &dyn Source) -> Option<Byte
     out.what_a_cycle_is(cycle, source).text(", ").where_a_cycle_is(cycle);
     out.text(", \"emitted_us\": ").integer(cycle.emitted.as_micros()).text("}");
     // So that the samples stand in whole words, which is how they are read: blanks are nothing to JSON.
-    while out.0.len() % 4 != 0 {
+    while !out.0.len().is_multiple_of(4) {
         out.text(" ");
     }
     out.end_record_header((frames * source.frame_bytes()) as u32);

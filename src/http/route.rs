@@ -94,8 +94,8 @@ const PARTS: &[(&str, Part)] = &[
 ];
 
 /// What a path leads to, and of which array. `Err`: there is no such array.
-fn find(path: &str, context: &Context<'_>) -> Result<Option<(Route, ArrayId)>, Response> {
-    let missing = |what: String| Response::error(404, &what);
+fn find(path: &str, context: &Context<'_>) -> Result<Option<(Route, ArrayId)>, Bad> {
+    let missing = |what: String| Bad::new(404, what);
     if let Some((name, part)) = path.strip_prefix(ARRAYS).and_then(|rest| rest.split_once('/')) {
         let Some(&(_, part)) = PARTS.iter().find(|(known, _)| *known == part) else { return Ok(None) };
         let array =
@@ -119,7 +119,7 @@ pub fn answer(request: &Request, context: &mut Context<'_>) -> Response {
                 context.array = array;
                 route
             }),
-            Err(missing) => return missing,
+            Err(missing) => return Response::error(missing.status, &missing.text),
         };
         match (request.method, route) {
             (Method::Options, _) if request.path == "*" => options(request, context.config),

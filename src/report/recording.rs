@@ -29,6 +29,15 @@ impl RecordingFigures {
         RecordingFigures { recorded: vec![0; sources], not_recorded: vec![0; sources], ..Default::default() }
     }
 
+    /// Those of these sources alone; what is no source's is as it is.
+    pub fn of(&self, sources: impl Iterator<Item = usize> + Clone) -> RecordingFigures {
+        RecordingFigures {
+            recorded: sources.clone().map(|source| self.recorded[source]).collect(),
+            not_recorded: sources.map(|source| self.not_recorded[source]).collect(),
+            ..*self
+        }
+    }
+
     /// Becomes these, in the room that it has: for what is called each turn of a loop.
     pub fn copy(&mut self, newest: &RecordingFigures) {
         let RecordingFigures { recorded, not_recorded, .. } = std::mem::take(self);

@@ -103,7 +103,7 @@ fn recordings_of_ours_are_in_order_whatever_the_clock_did() {
         let ahead = if part == 0 { Span::ZERO } else { -hour };
         let writer = Writer::new(None);
         let mut file = Vec::new();
-        writer.begin(&mut file, &sockets(), "micring", "a test");
+        writer.begin(&mut file, sockets(), "micring", "a test");
         let at = |ns: i64| KernelTime::from_nanos(ns) + ahead;
         let offset = clock_offset_comment(START - 1_000_000_000_000_000 + ahead.as_nanos());
         writer.statistics(&mut file, 0, at(packets[0].0), 0, 7, Some(&offset));
@@ -138,7 +138,7 @@ fn a_drop_count_that_falls_began_anew() {
     let scratch = Scratch::new("falls");
     let writer = Writer::new(None);
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     for (i, (ns, packet)) in session(2_400).iter().enumerate() {
         let dropped = [(900, 100), (4_800, 7)].iter().find(|(at, _)| *at == i);
         if let Some((_, dropped)) = dropped {

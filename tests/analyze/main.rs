@@ -171,7 +171,7 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
     let scratch = Scratch::new("statistics");
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
     let mut payload = Vec::new();
     let step = Span::from_secs(1);
@@ -200,7 +200,7 @@ fn drops_and_clock_steps_of_the_recorder_are_taken_over() {
 fn stepped(step: Span, late: usize) -> (Vec<u8>, Truth) {
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     let mut sim = Sim::new(&Scenario { network: Network::default(), ..scenario(20) });
     let packets: Vec<Packet> = sim.by_ref().collect();
     let first = packets.iter().position(|packet| packet.cycle == 900).unwrap();
@@ -290,7 +290,7 @@ fn steered(told: bool) -> Vec<u8> {
     let scenario = Scenario { host, ..scenario(120) };
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     let (mut sim, mut payload, mut next) = (Sim::new(&scenario), Vec::new(), None);
     while let Some(packet) = sim.next() {
         let clocks = sim.clocks(packet.arrival);
@@ -364,7 +364,7 @@ fn several_files_are_one_recording_and_a_pipe_is_a_file() {
     // As a rotation would have cut it: each file with its own header, at the end of a block.
     let head = {
         let mut head = Vec::new();
-        Writer::new(None).begin(&mut head, &sockets(), "micring", "a test");
+        Writer::new(None).begin(&mut head, sockets(), "micring", "a test");
         head.len()
     };
     let block = file.len() - head;
@@ -402,6 +402,27 @@ fn the_page_stands_alone_and_the_table_is_for_people() {
     for outside in ["http:", "https:", "<script", "<link", "url(", "NaN", "Minf", "Linf", " inf"] {
         assert!(!page.contains(outside), "{outside} in the page");
     }
+}
+
+/// Where clocks decide how the channels stand, the page shows it, with its interval; of one board there is nothing to show.
+#[test]
+fn the_page_shows_how_free_boards_are_aligned() {
+    let scratch = Scratch::new("alignment");
+    let scenario = Scenario { seed: 9, ..Scenario::three_boards(Span::from_secs(60)) };
+    let file = scratch.file("a.pcapng", &recording(&scenario, None).0);
+    let report = scratch.0.join("report.html");
+    analyze(&["--html", report.to_str().unwrap(), &file]);
+    let page = std::fs::read_to_string(report).unwrap();
+    assert_eq!(page.matches("<svg ").count(), 12);
+    let (_, section) = page.split_once("Alignment of the channels</h2>").expect("the section is there");
+    let (section, _) = section.split_once("<h2>").expect("others follow");
+    // Three bands and three lines, with something in them.
+    for kind in ["band", "line"] {
+        let paths: Vec<&str> = section.split(&format!("<path class=\"{kind} ")).skip(1).collect();
+        assert_eq!(paths.len(), 3);
+        assert!(paths.iter().all(|path| path.contains("d=\"M")), "{kind}: {paths:?}");
+    }
+    assert!(!section.contains("NaN") && page.contains("aligned within"));
 }
 
 /// The cells of a row of the table.

@@ -33,7 +33,7 @@ pub fn scenario(seconds: i64) -> Scenario {
 pub fn recording(scenario: &Scenario, snap: Option<u32>) -> (Vec<u8>, Truth) {
     let writer = Writer::new(snap);
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     let mut sim = Sim::new(scenario);
     let mut payload = Vec::new();
     while let Some(packet) = sim.next() {
@@ -121,7 +121,7 @@ pub fn json(output: &Output) -> Value {
 pub fn altered(scenario: &Scenario, held_up: impl Fn(&Packet) -> Option<Span>) -> Vec<u8> {
     let writer = Writer::new(Some(64));
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     let (mut sim, mut payload, mut packets) = (Sim::new(scenario), Vec::new(), Vec::new());
     while let Some(packet) = sim.next() {
         let Some(held_up) = held_up(&packet) else { continue };

@@ -19,6 +19,12 @@ test("a healthy board is healthy, and the figures say why", () => {
   assert.match(verdict.figure, /within 210 µs .* None of 2\u202f811 packets was lost/);
 });
 
+test("where it cannot be told what a microphone loses, nothing says that nothing was lost", () => {
+  const verdict = judge(facts({ lossUnknown: [null, "arrivals cannot number its packets", null] }));
+  assert.match(verdict.figure, /What mic 1 loses is unknown: arrivals cannot number its packets\.$/);
+  assert.doesNotMatch(verdict.figure, /None of/);
+});
+
 test("a microphone that falls behind, and goes on falling", () => {
   const verdict = judge(facts({ offsets: { mic: 2, us: 14_000, trend: "slower" } }));
   assert.deepEqual([verdict.level, verdict.kind, verdict.headline], ["warn", "lag", "Mic 2 is 14.0 ms behind and getting slower"]);
@@ -86,6 +92,13 @@ test("the worst comes first, the rest is listed", () => {
   assert.match(verdict.others[1], /2 malformed, 7 from another sender/);
 });
 
+test("free boards say how well they are aligned, one board needs not", () => {
+  const free = judge(facts({ clock: "independent", apartSamples: 0.84 }));
+  assert.match(free.figure, /^Aligned within 0\.8 samples\. /);
+  assert.doesNotMatch(judge(facts({ clock: "independent", apartSamples: null })).figure, /Aligned/);
+  assert.doesNotMatch(judge(facts({ clock: "shared", apartSamples: 0 })).figure, /Aligned/);
+});
+
 test("late packets, drifting clocks, a late loop, a slow page, a stopped stream", () => {
   assert.equal(judge(facts({ late10: [0, 400, 0], received10: [937, 537, 937], chunks10: [937, 537, 937] })).level, "bad");
   assert.equal(judge(facts({ drifts: [{ ppm: 150, uncertainty: 2 }, null, null] })).kind, "drift");
@@ -107,6 +120,10 @@ test("what is wrong with the microphones themselves is named, the worst first", 
   assert.match(of("dead", 1).headline, /^Mic 1 is dead/);
   assert.match(of("same_as_mic0", 2).headline, /^Mic 2 is a copy/);
   assert.match(of("header_in_audio", 0).headline, /^Mic 0 sends a header/);
+  assert.match(of("half_empty", 2).headline, /^Mic 2 is half empty/);
+  assert.match(of("shifted_words", 2).headline, /^Mic 2 sends its samples shifted/);
+  assert.match(of("stuck_bits", 0).headline, /^Mic 0 has bits that never move/);
+  assert.match(of("offset", 1).headline, /^Mic 1 has an offset/);
   assert.match(of("refused", 0).headline, /^Mic 0 has two senders/);
   assert.match(of("dead", 1).figure, /what shows dead.*what mends dead/);
 });

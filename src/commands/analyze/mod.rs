@@ -22,7 +22,8 @@ use super::Failure;
 use super::recording::{self, FileRead, Recording};
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
-use crate::cli::config::layout;
+use crate::cli::config;
+use crate::engine::Engine;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
 use run::Run;
@@ -57,11 +58,22 @@ impl Findings {
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
     let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
+    let mut past = Past::default();
     let mut recording = Recording::open(&args.files, ports)?;
     let sources = recording.sources();
-    let layout = layout(sources, args.channels.unwrap_or(sources)).map_err(Failure::new)?;
-    let mut run = Run::new(args.engine.config(layout), ports);
-    let mut past = Past::default();
+    let engine = args.engine.or_declared(sources, |mic| recording.declared(mic));
+    let layout = match (args.channels, recording.layout()) {
+        (Some(channels), _) => config::layout(sources, channels).map_err(Failure::new)?,
+        (None, Some(layout)) => layout,
+        (None, None) => engine.layout(sources).map_err(Failure::new)?,
+    };
+    let engine = engine.of_layout(&layout);
+    if !engine.fits(&layout) {
+        return Err(Failure::new("the channels are others than --format says"));
+    }
+    let formats = engine.formats(sources);
+    let options = |new: Engine| new.declared(&formats).forgetting_numbers(args.forget_numbers);
+    let mut run = Run::new(engine.config(layout), ports, options);
     for records in 1u64.. {
         match recording.next_seen()? {
             None => break,
@@ -115,7 +127,8 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
-    let mut health = HealthFigures::of(engine.health(), now);
+    let unnumbered = (0..engine.layout().sources()).map(|source| engine.unnumbered(source)).collect();
+    let mut health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
     if run.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }
@@ -136,13 +149,16 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
             hold: engine.hold(),
             sample_rate: engine.config().sample_rate,
             chunks: sources().map(|source| engine.chunk(source)).collect(),
+            formats: sources().map(|source| engine.format(source).to_string()).collect(),
             kernel: "not known: from a recording".to_owned(),
         },
         buffer_packets: engine.history().buffer_packets().to_vec(),
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
+        drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+            .unless_wrong(&health),
+        alignment: engine.alignment(now),
         health,
         silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
         window_totals,

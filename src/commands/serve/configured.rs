@@ -14,6 +14,7 @@ use super::event_loop::{Loop, Timer};
 use super::inlet::{Feeds, Hosts, Inlet};
 use super::plain;
 use crate::array::{ArrayId, ArrayName};
+use crate::capture::Interface;
 use crate::cli::EngineArgs;
 use crate::cli::config::{self, ArraySpec, Senders};
 use crate::engine::Engine;
@@ -83,7 +84,9 @@ impl Loop {
         // Ids of another run, or of an array that had this name, are below this one's: a client that comes back with one is told what is
         // live, not what follows by chance.
         let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-        let engine = Engine::new(spec.engine.config(spec.layout)).numbered_from(first_id);
+        let engine = Engine::new(spec.engine.config(spec.layout))
+            .numbered_from(first_id)
+            .declared(&spec.engine.formats(spec.ports.len()));
         self.server.add(id, engine.history().first_id());
         self.plant.arrays.insert(id, Array::new(name, engine, inlet, spec.ports.len()), entry);
         id
@@ -235,8 +238,24 @@ impl Loop {
         let unused = gone.iter().flat_map(|entry| &entry.sockets).filter(|&&socket| self.owner[socket].is_none());
         unused.for_each(|&socket| self.ring.remove_socket(socket));
         self.restore_order();
+        let sources = self.sources();
+        if let Some(recording) = &mut self.recording {
+            recording.change(sources, host::clocks());
+        }
         let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Ok(format!("{stays} arrays go on; new: {}; gone: {}", list(names_new), list(names_gone)))
+    }
+
+    /// What a recording calls the sockets of the ring, by their places.
+    fn sources(&self) -> Vec<Interface> {
+        let mut all = vec![Interface::unused(); self.owner.len()];
+        for entry in &self.configured.entries {
+            for (source, &socket) in entry.sockets.iter().enumerate() {
+                let (name, channels) = (entry.spec.name.as_str(), entry.spec.layout.channels_of(source));
+                all[socket] = Interface::of(Some(name), channels, self.ring.socket(socket).address());
+            }
+        }
+        all
     }
 
     /// Arrays are listed as the configuration has them.

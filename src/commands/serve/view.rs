@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use super::array::{Array, Arrays};
 use super::inlet::{Inlet, InletId};
-use crate::array::ArrayId;
+use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
 use crate::http::{House, LocalTime, Source};
 use crate::report::{
-    self, DriftFigures, HealthFigures, LatestPacket, ProcessFigures, RecordingFigures, RingFigures, ServerInfo,
-    Snapshot, StreamFigures, Totals, Vitals,
+    self, DriftFigures, HealthFigures, LatestPacket, Metrics, ProcessFigures, RecordingFigures, RingFigures,
+    ServerInfo, Snapshot, StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::{Ring, RingCounters};
@@ -134,7 +134,7 @@ impl Shared {
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
             },
-            recording: self.recording.clone(),
+            recording: self.recording.as_ref().map(|all| all.of(inlet.ports.iter().map(|port| port.socket))),
         }
     }
 }
@@ -209,9 +209,10 @@ impl View<'_> {
         let (totals, window_totals) = self.totals(stream);
         let shared = &self.plant.shared;
         let engine = &mut self.plant.arrays.of_mut(self.at).engine;
-        let health = HealthFigures::of(engine.health(), now);
         let layout = *engine.layout();
         let sources = || 0..layout.sources();
+        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
+        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
         let window_skew = engine.meter_mut().window(now);
         Snapshot {
             layout,
@@ -224,13 +225,16 @@ impl View<'_> {
                 hold: engine.hold(),
                 sample_rate: engine.config().sample_rate,
                 chunks: sources().map(|source| engine.chunk(source)).collect(),
+                formats: sources().map(|source| engine.format(source).to_string()).collect(),
                 kernel: shared.kernel.clone(),
             },
             buffer_packets: engine.history().buffer_packets().to_vec(),
             latest_offsets: engine.meter().latest_offsets(),
             totals,
             skew: engine.meter().since_start(),
-            drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
+            drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+                .unless_wrong(&health),
+            alignment: engine.alignment(now),
             health,
             silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
             window_totals,
@@ -295,11 +299,22 @@ impl House for View<'_> {
                 max_fds: used.max_fds,
                 start_time_seconds: Some(view.plant.shared.started_wall.as_nanos() as f64 / 1e9),
             };
-            let Some(first) = view.plant.arrays.first() else { return String::new() };
-            view.at = first;
-            let histograms = view.engine().meter().histograms();
-            let snapshot = view.snapshot(&stream(first));
-            view.plant.arrays.of_mut(first).exporter.render(&snapshot, &histograms, &process)
+            let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
+            let named = ids.iter().any(|&id| view.plant.arrays.of(id).name.as_str() != DEFAULT_NAME);
+            let mut metrics = Metrics::default();
+            for (place, &id) in ids.iter().enumerate() {
+                view.at = id;
+                let histograms = view.engine().meter().histograms();
+                let snapshot = view.snapshot(&stream(id));
+                let Array { name, exporter, .. } = view.plant.arrays.of_mut(id);
+                if place == 0 {
+                    metrics.add(None, exporter, &snapshot, &histograms);
+                }
+                if named {
+                    metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
+                }
+            }
+            metrics.finish(&process)
         })
     }
 
@@ -358,8 +373,10 @@ impl Source for View<'_> {
         let layout = engine.layout();
         let heard = |source| engine.latest(source).map(|latest| latest.arrival);
         let last_heard: Vec<_> = (0..layout.sources()).map(heard).collect();
-        let (_, window) = self.totals(&StreamFigures::default());
-        let found = report::health(&Vitals { layout, last_heard: &last_heard, cycles: window.engine.cycles, now });
+        let counters = engine.counters();
+        let then = self.own().past.then(now);
+        let cycles = then.map_or(counters.cycles, |then| counters.since(&then.engine).cycles);
+        let found = report::health(&Vitals { layout, last_heard: &last_heard, cycles, now });
         report::usable(found, engine.health(), now)
     }
 

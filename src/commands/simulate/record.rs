@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::super::Failure;
-use crate::capture::Writer;
-use crate::sim::{Packet, Sim};
+use crate::capture::{Interface, Writer};
+use crate::sim::{Packet, Scenario, Sim};
+use crate::wire::Format;
 
 /// Blocks are written out when this many bytes of them are there.
 const CHUNK: usize = 1 << 18;
@@ -25,7 +26,13 @@ pub(super) struct Recording {
 
 impl Recording {
     /// `snap`: bytes kept of each packet, headers included. `-` is standard output.
-    pub fn create(path: &Path, ports: &[u16], snap: Option<u32>) -> Result<Recording, Failure> {
+    pub fn create(
+        path: &Path,
+        ports: &[u16],
+        scenario: &Scenario,
+        snap: Option<u32>,
+        format: Option<&Format>,
+    ) -> Result<Recording, Failure> {
         let name = path.display().to_string();
         let file: Box<dyn Write> = if path == Path::new("-") {
             Box::new(io::stdout().lock())
@@ -33,10 +40,14 @@ impl Recording {
             Box::new(File::create(path).map_err(|error| Failure::new(format_args!("cannot write {name}: {error}")))?)
         };
         let mics: Vec<_> = ports.iter().map(|port| SocketAddr::new(IpAddr::V4(SERVER), *port)).collect();
-        let writer = Writer::new(snap);
+        let formats = format.map_or(Vec::new(), |format| vec![format.to_string(); mics.len()]);
+        let writer = Writer::new(snap).with_formats(formats);
         let mut blocks = Vec::with_capacity(CHUNK + (1 << 17));
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"), " simulate");
-        writer.begin(&mut blocks, &mics, program, "none: simulated");
+        let layout = scenario.layout();
+        let source = |(source, address): (usize, &SocketAddr)| Interface::of(None, layout.channels_of(source), *address);
+        let sources: Vec<Interface> = mics.iter().enumerate().map(source).collect();
+        writer.begin_of(&mut blocks, &sources, program, "none: simulated");
         Ok(Recording { name, writer, mics, blocks, file })
     }
 

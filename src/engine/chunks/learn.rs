@@ -276,7 +276,7 @@ mod tests {
         let mut at = 0;
         let heard = (0..100).find_map(|nth: usize| {
             // From the middle of a chunk on.
-            at += if (nth + 5) % 12 == 0 { 4_000_000 } else { 200_000 + (nth as i64 * 7919) % 13 * 100_000 };
+            at += if (nth + 5).is_multiple_of(12) { 4_000_000 } else { 200_000 + (nth as i64 * 7919) % 13 * 100_000 };
             let len = sizes[(nth + 5) % 12];
             learner.hear(usize::from(len), MonoTime::from_nanos(at), false).map(|cut| (nth, cut))
         });

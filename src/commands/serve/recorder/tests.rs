@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::MICS;
 use crate::capture::{Datagrams, Fault, Seen};
 
 /// What the file system would hold, and what it answers.
@@ -76,6 +77,7 @@ fn clocks(ms: i64) -> Clocks {
 
 fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
     let mut settings = Settings {
+        formats: Vec::new(),
         folder: "/r".into(),
         snap: None,
         rotate_bytes: 1 << 30,
@@ -89,7 +91,7 @@ fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
 /// In a folder that holds these recordings already.
 fn beside(stored: Vec<(PathBuf, u64)>, settings: Settings) -> Recorder {
     let mics = [30_001, 30_002, 30_003].map(|port| SocketAddr::from(([0, 0, 0, 0], port)));
-    Recorder::new(settings, mics, "6.18".to_owned(), stored, clocks(0))
+    Recorder::new(settings, Interface::mono(mics), "6.18".to_owned(), stored, clocks(0))
 }
 
 /// One datagram each millisecond from `from` on; number `n` goes to microphone `n % 3` and holds its number.
@@ -144,7 +146,7 @@ fn read(file: &[u8]) -> Read {
 fn a_recording_holds_every_datagram_and_ends_with_what_the_kernel_dropped() {
     let (mut recorder, mut disk) = (recorder(|_| ()), Disk::default());
     datagrams(&mut recorder, 0..3_000, |recorder, now| disk.serve(recorder, now));
-    recorder.observe([0, 7, 0], 1, Some(Span::from_secs(-1)), clocks(3_000));
+    recorder.observe([(0, 0), (1, 7), (2, 0)], 1, Some(Span::from_secs(-1)), clocks(3_000));
     recorder.finish(clocks(3_000));
     disk.serve(&mut recorder, clocks(3_000).mono);
     assert!(recorder.is_drained() && disk.open.is_none());
@@ -316,6 +318,7 @@ fn what_was_recorded_before_counts_and_is_never_overwritten() {
 fn a_folder_far_beyond_its_bound_is_cleared_beside_what_is_recorded_not_before_it() {
     let old = |n| (PathBuf::from(format!("/r/micring-20200101T000000Z-{n:06}.pcapng")), 1_000_000);
     let settings = Settings {
+        formats: Vec::new(),
         folder: "/r".into(),
         snap: None,
         rotate_bytes: 1 << 30,
