@@ -35,6 +35,11 @@ impl Engine {
         self.mics[source].wire.format()
     }
 
+    /// Datagrams of a source that wait until its format is known; they are counted then.
+    pub fn undecided(&self, source: usize) -> usize {
+        self.mics[source].wire.held()
+    }
+
     /// The samples of a datagram of this source, s32le, as they are placed; none where it does not fit its format. `buffer` is used
     /// where they have to be decoded.
     pub fn samples_of<'a>(&self, source: usize, datagram: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
@@ -47,11 +52,16 @@ impl Engine {
     /// What a source that declared nothing sends, as far as this datagram tells. False where it waits for the next.
     pub(super) fn choose_format(&mut self, d: &Datagram<'_>, at: MonoTime) -> bool {
         let mic = &mut self.mics[d.mic];
-        if mic.follow.would_replace(d.sender, at) {
-            mic.wire.on_new_sender();
-        } else if mic.follow.is_foreign(d.sender) {
+        let replaces = mic.follow.would_replace(d.sender, at);
+        if !replaces && mic.follow.is_foreign(d.sender) {
             return true;
         }
+        if mic.wire.looks_elsewhere(d.sender, replaces) {
+            // Too few came of the sender before to know what it sent.
+            self.counters.mics[d.mic].foreign += mic.wire.held() as u64;
+            mic.wire.on_new_sender();
+        }
+        mic.wire.look_at(d.sender);
         match mic.wire.look(d.bytes) {
             Seen::Perhaps => {
                 mic.wire.hold(d.stamp, d.bytes);
