@@ -56,7 +56,7 @@ use formats::Wire;
 use health::Health;
 use history::History;
 use hostclock::HostClock;
-use intake::{Admitted, Follow};
+use intake::Follow;
 use packet::{BadPayload, Packet};
 use resample::Resampling;
 use sinc::Kernel;
@@ -348,38 +348,6 @@ impl Engine {
         }
         self.mics[d.mic].latest = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
         Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
-    }
-
-    /// Whose packet it is, and what it means that it is that one's.
-    fn admit<'a>(
-        &mut self,
-        d: &Datagram<'_>,
-        parsed: Result<Packet<'a>, BadPayload>,
-        at: MonoTime,
-    ) -> Result<Admitted<'a>, Reason> {
-        let counters = &mut self.counters.mics[d.mic];
-        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
-            Ok(admitted) => admitted,
-            Err(reason) => {
-                if reason == Reason::Foreign && parsed.is_ok() {
-                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
-                }
-                return Err(reason);
-            }
-        };
-        if self.mics[d.mic].follow.begins_to_hop() {
-            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
-            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
-        }
-        if let Some(old) = admitted.replaced {
-            let mic = self.config.layout.name_of(d.mic);
-            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
-            self.meter.on_restart(d.mic);
-            let lacking = self.chunks.on_new_sender(d.mic);
-            self.note_lacking(d.mic, lacking);
-            self.health.restart(d.mic);
-        }
-        Ok(admitted)
     }
 
     /// What waited until it was known how its source cuts its chunks, and need not any longer.
@@ -679,27 +647,6 @@ impl Engine {
             Aligner::Shared(_) => self.set_free(d, at, false),
             Aligner::Independent(boards) => boards.set_one_clock(false),
         }
-    }
-
-    /// Each source gets an axis of its own; what has begun to go out goes out.
-    fn set_free(&mut self, d: &Datagram<'_>, at: MonoTime, one_clock: bool) {
-        if let Aligner::Shared(shared) = &mut self.aligner {
-            let mut sink = Sink {
-                history: &mut self.history,
-                counters: &mut self.counters,
-                outputs: &mut self.outputs,
-                meter: &mut self.meter,
-                wall: self.clocks.map_or(d.stamp, |c| c.wall),
-            };
-            shared.finish(at, &mut sink);
-        }
-        let (layout, rate) = (&self.config.layout, self.config.sample_rate);
-        let resampling = resampling(self.kernel.as_ref(), layout, rate);
-        let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
-        boards.set_one_clock(one_clock);
-        self.aligner = Aligner::Independent(Box::new(boards));
-        // Each counts its positions from 0 again.
-        (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));
     }
 }
 
