@@ -31,7 +31,7 @@ fn of_packets_short_beside_the_jitter_no_loss_is_made_up() {
         (16, "exp1", Some(false)),
         (32, "exp1", Some(false)),
         (64, "exp1", None),
-        (96, "exp1", Some(true)),
+        (96, "exp1", None),
         (64, "exp0.3", Some(true)),
         (16, "exp0.02", Some(true)),
         (256, "exp1", Some(true)),
