@@ -3,6 +3,8 @@
 //! A source is read as declared; one that declared nothing is `raw` until its datagrams prove another format, and the choice stands
 //! for that sender. The first datagrams that may be another format's wait (two at most) until the next ones tell.
 
+use std::net::SocketAddr;
+
 use super::inference::Beside;
 use crate::time::{KernelTime, MonoTime, Span};
 use crate::wire::detect::{Detector, Seen, until_proven};
@@ -26,6 +28,8 @@ pub(super) struct Wire {
     format: Format,
     detector: Detector,
     held: Vec<Held>,
+    /// Whose datagrams tell the format.
+    of: Option<SocketAddr>,
     /// Its numbers, where it has any.
     numbers: Option<Box<Numbers>>,
     said: Option<MonoTime>,
@@ -47,7 +51,7 @@ impl Default for Wire {
 impl Wire {
     pub fn new(declared: Format) -> Wire {
         let format = if declared == Format::Auto { until_proven() } else { declared.clone() };
-        Wire { declared, format, detector: Detector::default(), held: Vec::new(), numbers: None, said: None }
+        Wire { declared, format, detector: Detector::default(), held: Vec::new(), of: None, numbers: None, said: None }
     }
 
     pub fn format(&self) -> &Format {
@@ -64,6 +68,15 @@ impl Wire {
         *self = Wire::new(std::mem::take(&mut self.declared));
     }
 
+    /// Whether what was seen so far is of another sender than this one, that may take its place after a silence.
+    pub fn looks_elsewhere(&self, sender: SocketAddr, replaces: bool) -> bool {
+        self.of.is_some_and(|of| if replaces { of != sender } else { of.ip() != sender.ip() })
+    }
+
+    pub fn look_at(&mut self, sender: SocketAddr) {
+        self.of = Some(sender);
+    }
+
     /// Looks at a datagram of a source that declared nothing.
     pub fn look(&mut self, datagram: &[u8]) -> Seen {
         if self.declared != Format::Auto {
@@ -78,6 +91,11 @@ impl Wire {
 
     pub fn hold(&mut self, stamp: KernelTime, datagram: &[u8]) {
         self.held.push(Held { stamp, bytes: datagram.to_vec() });
+    }
+
+    /// How many datagrams wait.
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     pub fn take_held(&mut self) -> Vec<Held> {

@@ -26,7 +26,6 @@ pub(super) enum Purpose {
     Duplicates,
     Reordering,
     Sizes,
-    Room,
 }
 
 #[derive(Clone, Debug)]

@@ -354,7 +354,7 @@ impl ClockModel {
         self.told = self.told.take().filter(|told| !told.fits.iter().all(|fit| fit.is_steep() && best.is_none()));
         if let Some((fit, newest)) = best {
             let wander = self.wander.per_second();
-            let told = self.told.get_or_insert_with(|| Lines { fits: Vec::new(), newest, wander });
+            let told = self.told.get_or_insert_with(|| Lines { fits: Vec::with_capacity(1), newest, wander });
             if !told.says_more(&fit, newest) {
                 told.fits.clear();
                 told.fits.push(fit);
