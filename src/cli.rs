@@ -62,6 +62,8 @@ pub struct ReplayArgs {
     /// UDP ports of mic 0, 1, 2 in the recording; by default as micring recorded them, or else 30001, 30002, 30003.
     #[arg(long, value_name = "A,B,C", value_parser = parse_port_list)]
     pub ports: Option<PortList>,
+    #[command(flatten)]
+    pub one: OneArgs,
     /// So many times faster than recorded.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = simulate::parse_factor)]
     pub speed: f64,
@@ -73,6 +75,17 @@ pub struct ReplayArgs {
     pub core: Core,
 }
 
+/// Which array of a recording that holds many.
+#[derive(Args, Clone, Debug)]
+pub struct OneArgs {
+    /// The array of this name in a recording of `serve --config`; by default the first.
+    #[arg(long, value_name = "NAME")]
+    pub array: Option<String>,
+    /// Only what this address sent: of an array of each-host, one board.
+    #[arg(long, value_name = "ADDR")]
+    pub from: Option<IpAddr>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct AnalyzeArgs {
     /// Recordings, also gzipped; several are taken for one, in the order of their stamps. `-` is standard input.
@@ -81,7 +94,9 @@ pub struct AnalyzeArgs {
     /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.
     #[arg(long = "ports", visible_alias = "mic-ports", value_name = "A,B,C", value_parser = parse_port_list)]
     pub mic_ports: Option<PortList>,
-    /// Channels in all, where a port carries more than one (interleaved); by default one a port.
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// Channels in all, where a port carries more than one (interleaved); by default as the recording says, or else one a port.
     #[arg(long, value_name = "N")]
     pub channels: Option<usize>,
     /// Print one object of JSON: the keys of /api/diagnostics_sync, and more.

@@ -11,13 +11,14 @@ mod frames;
 mod gzip;
 mod look;
 mod merge;
+mod named;
 mod reader;
 mod statistics;
 mod tunnel;
 mod writer;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use census::{Census, Kinds};
 pub use datagrams::{Datagrams, PassedOver, Seen};
@@ -44,6 +45,17 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The length of the whole payload.
     pub len: usize,
+}
+
+/// What of a capture is of use.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Ports of the microphones; without them what the recording itself says, or else [`USUAL_PORTS`].
+    pub ports: Option<Vec<u16>>,
+    /// Of a recording of several arrays the one of this name; without it the first.
+    pub array: Option<String>,
+    /// What this address sent, and nothing else.
+    pub from: Option<IpAddr>,
 }
 
 /// Where the contract has microphones listen, unless told otherwise.

@@ -50,7 +50,7 @@ pub struct SimulateArgs {
 
     /// What the microphones send: raw:TYPE,skip=...,seq=..., vban, rtp:L24/RATE/CHANNELS, audiovision (docs/formats.md); of several
     /// channels all go to mic 0's port. By default samples and nothing else.
-    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["pieces", "change"])]
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["pieces", "change", "channels"])]
     pub format: Option<Format>,
     /// Samples a chunk: what the board reads and sends at once. Several make chunks of unequal sizes, one after the other.
     #[arg(long, value_name = "N[,N...]", value_delimiter = ',', default_value = "512", value_parser = clap::value_parser!(u32).range(1..=16_376))]

@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use crate::array::Layout;
 use crate::capture::{
-    CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, clock_offset,
+    CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, Wanted, clock_offset,
 };
+use crate::cli::{OneArgs, PortList};
 use crate::time::KernelTime;
 use crate::wire::Format;
 
 type Input = Box<dyn Read>;
+
+const SAY_WHICH: &str = "say which with --array NAME";
 
 /// What there is to say of a file.
 pub(super) struct FileRead {
@@ -47,7 +50,7 @@ struct Pending {
 
 /// See the top of the file.
 pub(super) struct Recording {
-    ports: Option<Vec<u16>>,
+    wanted: Wanted,
     /// What each microphone was declared to send, by the first file that says so.
     declared: Vec<(usize, Format)>,
     pending: VecDeque<Pending>,
@@ -56,9 +59,20 @@ pub(super) struct Recording {
     files: Vec<(usize, FileRead)>,
     /// Channels of each source, where a recording of ours names them.
     named: Vec<usize>,
+    /// The arrays that recordings of ours name.
+    arrays: Vec<String>,
     /// Ids of those of `serve` that are open.
     ours: Vec<usize>,
     done: u64,
+}
+
+/// What the command line asks for, with the microphones at these ports.
+pub(super) fn wanted(one: &OneArgs, ports: Option<&PortList>) -> Wanted {
+    Wanted {
+        ports: ports.map(|ports| ports.0.clone()),
+        array: one.array.clone(),
+        from: one.from.map(|from| from.to_canonical()),
+    }
 }
 
 impl Recording {
@@ -66,14 +80,15 @@ impl Recording {
     ///
     /// # Errors
     /// A file that cannot be opened, or is no capture.
-    pub fn open(paths: &[PathBuf], ports: Option<&[u16]>) -> Result<Recording, Failure> {
+    pub fn open(paths: &[PathBuf], wanted: &Wanted) -> Result<Recording, Failure> {
         let mut recording = Recording {
-            ports: ports.map(<[u16]>::to_vec),
+            wanted: wanted.clone(),
             declared: Vec::new(),
             pending: VecDeque::with_capacity(paths.len()),
             merge: Merge::default(),
             files: Vec::with_capacity(paths.len()),
             named: Vec::new(),
+            arrays: Vec::new(),
             ours: Vec::new(),
             done: 0,
         };
@@ -83,7 +98,16 @@ impl Recording {
             let place = recording.pending.iter().rposition(|other| !comes_before(&pending, other));
             recording.pending.insert(place.map_or(0, |place| place + 1), pending);
         }
-        Ok(recording)
+        match &wanted.array {
+            Some(array) if !recording.arrays.contains(array) => {
+                let others = recording.arrays.iter().filter(|array| !array.is_empty());
+                let others = others.map(String::as_str).collect::<Vec<_>>().join(", ");
+                let there =
+                    if others.is_empty() { "the files name no array".into() } else { format!("there are {others}") };
+                Err(Failure::new(format_args!("no array is called {array}: {there}")))
+            }
+            _ => Ok(recording),
+        }
     }
 
     /// The next record that is of use, and the number of its file on the command line; `None` at the end.
@@ -105,7 +129,7 @@ impl Recording {
         };
         let seen = self.merge.seen().expect("a record was found");
         if let Seen::Datagram(datagram) = &seen
-            && datagram.microphone(self.ports.as_deref()).is_some()
+            && datagram.microphone(self.wanted.ports.as_deref()).is_some()
             && let Some((_, file)) = self.files.iter_mut().rev().find(|(other, _)| *other == id)
         {
             file.taken += 1;
@@ -115,7 +139,7 @@ impl Recording {
 
     /// Sources of the array: those of the ports that were given, or that the recording names, or the usual three.
     pub fn sources(&self) -> usize {
-        match &self.ports {
+        match &self.wanted.ports {
             Some(ports) => ports.len(),
             None if !self.named.is_empty() => self.named.len(),
             None => USUAL_PORTS.len(),
@@ -124,12 +148,19 @@ impl Recording {
 
     /// What the array is made of, where the recording itself says it.
     pub fn layout(&self) -> Option<Layout> {
-        self.ports.is_none().then(|| Layout::new(&self.named).ok())?
+        self.wanted.ports.is_none().then(|| Layout::new(&self.named).ok())?
     }
 
     /// What a microphone was declared to send when it was recorded.
     pub fn declared(&self, mic: usize) -> Option<&Format> {
         self.declared.iter().find(|(of, _)| *of == mic).map(|(_, format)| format)
+    }
+
+    /// That another array is in the files than the one that is read.
+    pub fn note(&self) -> Option<String> {
+        let (read, others) = self.arrays.split_first()?;
+        let is_open = self.wanted.ports.is_none() && self.wanted.array.is_none() && !others.is_empty();
+        is_open.then(|| format!("{read} is read; there are {} too: {SAY_WHICH}", others.join(", ")))
     }
 
     /// Bytes read so far.
@@ -148,17 +179,27 @@ impl Recording {
         if sources.len() > self.named.len() {
             self.named = sources;
         }
-        let declared = source.datagrams().declared().iter();
-        self.declared.extend(declared.filter_map(|(mic, format)| Some((*mic, format.parse().ok()?))));
-        let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours: false, offset: None, kept: None };
-        pending.first = source.next_stamp();
-        match source.peek() {
-            Some(Seen::Datagram(datagram)) => pending.is_ours = datagram.mic.is_some(),
-            Some(Seen::Statistics(statistics)) => {
-                pending.is_ours = statistics.mic.is_some();
-                pending.offset = statistics.comment.and_then(clock_offset);
+        let declared = source.datagrams().declared();
+        self.declared.extend(declared.filter_map(|(mic, format)| Some((mic, format.parse().ok()?))));
+        let arrays = source.datagrams().arrays();
+        if let (Some(first), Some(before)) = (arrays.first(), self.arrays.first())
+            && first != before
+            && self.wanted.array.is_none()
+        {
+            return Err(Failure::new(format_args!(
+                "the files begin with the arrays {before} and {first}: {SAY_WHICH}"
+            )));
+        }
+        for array in arrays {
+            if !self.arrays.contains(array) {
+                self.arrays.push(array.clone());
             }
-            _ => {}
+        }
+        let is_ours = source.datagrams().is_ours();
+        let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours, offset: None, kept: None };
+        pending.first = source.next_stamp();
+        if let Some(Seen::Statistics(statistics)) = source.peek() {
+            pending.offset = statistics.comment.and_then(clock_offset);
         }
         if is_alone || !path.is_file() {
             pending.kept = Some(source);
@@ -173,7 +214,7 @@ impl Recording {
         } else {
             Box::new(File::open(path).map_err(|error| broken(&error))?)
         };
-        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.for_ports(self.ports.as_deref());
+        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.wanted(&self.wanted);
         // One that is broken before anything of use tells so when it is read on.
         Source::new(datagrams).or_else(|(source, error)| if error.is_cut() { Ok(source) } else { Err(broken(&error)) })
     }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Failure;
 use super::recording::{self, Recording};
 use super::simulate::{LEAD, pin, resolve, wait_until};
-use crate::capture::{Datagram, Seen, clock_step};
+use crate::capture::{Datagram, Seen, Wanted, clock_step};
 use crate::cli::ReplayArgs;
 use crate::sys::host::{self, Signals};
 use crate::time::{KernelTime, MonoTime, Span};
@@ -39,7 +39,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
     let to = resolve(&args.to)?;
     let mut replay = Replay {
-        recorded: args.ports.as_ref().map(|ports| ports.0.clone()),
+        wanted: recording::wanted(&args.one, args.ports.as_ref()),
         targets: args.mic_ports.0.iter().map(|port| SocketAddr::new(to, *port)).collect(),
         speed: args.speed,
         senders: VecDeque::new(),
@@ -61,7 +61,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         replay.anchor = None;
         replay.newest = None;
         // A set of many files takes a while to be put in order.
-        let recording = Recording::open(&args.files, replay.recorded.as_deref())?;
+        let recording = Recording::open(&args.files, &replay.wanted)?;
         let interrupted = replay.play(recording, host::mono() + wait, &signals, rounds == 0)?;
         rounds += 1;
         if interrupted || !args.repeat {
@@ -90,8 +90,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 struct Replay {
-    /// Ports of the microphones in the recording, where it does not say itself.
-    recorded: Option<Vec<u16>>,
+    wanted: Wanted,
     targets: Vec<SocketAddr>,
     speed: f64,
     /// The one last heard at the back.
@@ -131,7 +130,7 @@ impl Replay {
                     }
                 }
                 Seen::Datagram(datagram) => {
-                    let mic = datagram.microphone(self.recorded.as_deref()).filter(|mic| *mic < self.targets.len());
+                    let mic = datagram.microphone(self.wanted.ports.as_deref()).filter(|mic| *mic < self.targets.len());
                     let Some(mic) = mic else {
                         self.elsewhere += 1;
                         continue;
@@ -145,12 +144,14 @@ impl Replay {
                 }
             }
         }
+        let note = recording.note();
         let files = recording.into_files();
         if files.iter().all(|file| file.taken == 0) {
-            return Err(recording::nothing_found(&files, self.recorded.as_deref()));
+            return Err(recording::nothing_found(&files, self.wanted.ports.as_deref()));
         }
         if first {
-            let notes = recording::notes(&files, &self.sent, self.recorded.as_deref());
+            let mut notes = recording::notes(&files, &self.sent, self.wanted.ports.as_deref());
+            notes.extend(note);
             notes.iter().for_each(|note| eprintln!("micring: {note}"));
         }
         Ok(false)

@@ -31,7 +31,7 @@ fn a_cycle_across_a_step_of_the_clock_stands_on_one_axis() {
     {
         let writer = Writer::new(Some(64));
         let mut file = Vec::new();
-        writer.begin(&mut file, &sockets(), "micring", "a test");
+        writer.begin(&mut file, sockets(), "micring", "a test");
         let (mut sim, mut payload) = (Sim::new(&steady(20, 0.0)), Vec::new());
         let mut stepped = false;
         while let Some(packet) = sim.next() {
@@ -103,7 +103,7 @@ fn sized(seconds: i64, sizes: Sizes) -> Vec<u8> {
     packets.sort_unstable();
     let writer = Writer::new(Some(96));
     let mut file = Vec::new();
-    writer.begin(&mut file, &sockets(), "micring", "a test");
+    writer.begin(&mut file, sockets(), "micring", "a test");
     for (ns, mic, first, frames) in packets {
         let payload: Vec<u8> =
             (first..first + frames).flat_map(|i| ((mic as i32 + 1) << 28 | i as i32).to_le_bytes()).collect();

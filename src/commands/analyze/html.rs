@@ -135,9 +135,9 @@ fn delays(out: &mut String, findings: &Findings) {
         .flat_map(|mic| cells.iter().map(move |(_, _, cell)| cell.delay[mic].max - base[mic]))
         .filter(|us| us.is_finite())
         .fold(10.0, f64::max);
-    for mic in 0..layout.sources() {
+    for (mic, &base) in base.iter().enumerate() {
         let mut plot = Plot::new(time_axis(&cells), Axis::log("us above the least", LEAST_US, top));
-        let above = |us: f64| (us - base[mic]).max(LEAST_US);
+        let above = |us: f64| (us - base).max(LEAST_US);
         plot.band(
             colour(mic),
             cells.iter().map(|(from, to, cell)| {
@@ -215,7 +215,10 @@ fn alignment(out: &mut String, findings: &Findings) {
     let layout = &findings.snapshot.layout;
     for pair in 0..pairs(layout.sources()).len() {
         let known = cells.iter().filter(|(_, _, cell)| cell.aligned[pair].count > 0);
-        plot.band(colour(pair), known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)));
+        plot.band(
+            colour(pair),
+            known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)),
+        );
     }
     for pair in 0..pairs(layout.sources()).len() {
         plot.line(colour(pair), cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.aligned[pair].mean())));

@@ -57,9 +57,10 @@ impl Findings {
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
+    let wanted = recording::wanted(&args.one, args.mic_ports.as_ref());
+    let ports = wanted.ports.as_deref();
     let mut past = Past::default();
-    let mut recording = Recording::open(&args.files, ports)?;
+    let mut recording = Recording::open(&args.files, &wanted)?;
     let sources = recording.sources();
     let engine = args.engine.or_declared(sources, |mic| recording.declared(mic));
     let layout = match (args.channels, recording.layout()) {
@@ -88,11 +89,13 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     }
     run.finish();
     progress.end();
+    let note = recording.note();
     let files = recording.into_files();
     if run.stamps.is_none() {
         return Err(recording::nothing_found(&files, ports));
     }
-    let notes = recording::notes(&files, &run.engine.counters().mics.map(|mic| mic.received), ports);
+    let mut notes = recording::notes(&files, &run.engine.counters().mics.map(|mic| mic.received), ports);
+    notes.extend(note);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
     let findings = Findings { files, notes, run, snapshot };

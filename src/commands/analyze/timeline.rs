@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_interval_of_an_alignment_is_as_wide_as_the_widest_of_its_cell() {
-        let mut timeline = Timeline::new(START, Span::from_secs(1));
+        let mut timeline = Timeline::new(3, START, Span::from_secs(1));
         timeline.aligned(2, START, 0.2, 0.5);
         timeline.aligned(2, START, 0.4, 0.1);
         let range = timeline.cells()[0].aligned[2];

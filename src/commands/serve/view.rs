@@ -57,6 +57,8 @@ impl Plant {
 pub(super) struct Shared {
     pub turns: u64,
     pub control_cut: u64,
+    /// Datagrams of addresses that no array is made for, since there are as many as may be.
+    pub strangers: u64,
     pub recording: Option<RecordingFigures>,
     log_dropped: u64,
     core: Option<usize>,
@@ -89,6 +91,7 @@ impl Shared {
         Shared {
             turns: 0,
             control_cut: 0,
+            strangers: 0,
             recording: None,
             log_dropped: 0,
             core,
@@ -297,6 +300,7 @@ impl House for View<'_> {
                 resident_bytes: used.resident_bytes,
                 open_fds: used.open_fds,
                 max_fds: used.max_fds,
+                strange_datagrams: view.plant.shared.strangers,
                 start_time_seconds: Some(view.plant.shared.started_wall.as_nanos() as f64 / 1e9),
             };
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();

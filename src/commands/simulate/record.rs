@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::super::Failure;
+use crate::array::Layout;
 use crate::capture::{Interface, Writer};
 use crate::sim::{Packet, Scenario, Sim};
 use crate::wire::Format;
@@ -40,13 +41,20 @@ impl Recording {
             Box::new(File::create(path).map_err(|error| Failure::new(format_args!("cannot write {name}: {error}")))?)
         };
         let mics: Vec<_> = ports.iter().map(|port| SocketAddr::new(IpAddr::V4(SERVER), *port)).collect();
-        let formats = format.map_or(Vec::new(), |format| vec![format.to_string(); mics.len()]);
-        let writer = Writer::new(snap).with_formats(formats);
+        let writer = Writer::new(snap);
         let mut blocks = Vec::with_capacity(CHUNK + (1 << 17));
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"), " simulate");
-        let layout = scenario.layout();
-        let source = |(source, address): (usize, &SocketAddr)| Interface::of(None, layout.channels_of(source), *address);
-        let sources: Vec<Interface> = mics.iter().enumerate().map(source).collect();
+        let wide = format.and_then(Format::channels).filter(|channels| *channels > 1);
+        // Of a format with several channels mic 0's port has them all.
+        let (layout, used) = match wide {
+            Some(channels) => (Layout::new(&[usize::from(channels)]).map_err(Failure::new)?, 1),
+            None => (scenario.layout(), mics.len()),
+        };
+        let source = |(source, address): (usize, &SocketAddr)| {
+            let interface = Interface::of(None, layout.channels_of(source), *address);
+            Interface { format: format.map(Format::to_string), ..interface }
+        };
+        let sources: Vec<Interface> = mics.iter().take(used).enumerate().map(source).collect();
         writer.begin_of(&mut blocks, &sources, program, "none: simulated");
         Ok(Recording { name, writer, mics, blocks, file })
     }
