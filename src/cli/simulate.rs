@@ -28,6 +28,12 @@ pub struct SimulateArgs {
     /// Channels in all, where a port carries more than one (interleaved); by default one a port.
     #[arg(long, value_name = "N")]
     pub channels: Option<usize>,
+    /// So many arrays alike, each with a seed of its own (--seed and up): their ports follow one another, those of --mic-ports are the first's.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000), conflicts_with = "record")]
+    pub arrays: u16,
+    /// All arrays on the same ports, each from an address of its own: 127.1.0.1, 127.1.0.2 and so on.
+    #[arg(long, requires = "arrays", conflicts_with_all = ["from", "record"])]
+    pub each_host: bool,
     /// Source address of each board (one, or one a board); by default whatever the system chooses, but for several boards on
     /// loopback 127.0.0.1, 127.0.0.2 and so on.
     #[arg(long, value_name = "A[,B,C]", value_delimiter = ',')]
@@ -174,6 +180,15 @@ impl SimulateArgs {
         }
         if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(sources) {
             return Err(wrong("--from takes one address or one for each board"));
+        }
+        let highest = self.mic_ports.0.iter().max().map_or(0, |port| usize::from(*port));
+        if !self.each_host && highest + (usize::from(self.arrays) - 1) * sources > usize::from(u16::MAX) {
+            return Err(wrong(
+                "the ports of so many --arrays do not fit below 65536; --each-host has all on the same ports",
+            ));
+        }
+        if self.each_host && boards != Boards::One {
+            return Err(wrong("--each-host is for arrays of one board: what comes from one address is one array"));
         }
         if self.samples_random && self.samples.len() == 1 {
             return Err(wrong("--samples-random needs several sizes in --samples"));

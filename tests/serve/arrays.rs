@@ -170,6 +170,76 @@ fn two_arrays_of_unlike_channels_are_aligned_each_by_itself() {
     assert_eq!(serve.get("/api/arrays/roof/nothing").status, 404);
 }
 
+/// The index signal's sample among so many channels: the channel above, the position below.
+fn index_among(channels: usize, channel: usize, position: i64) -> i32 {
+    let bits = if channels > 15 { 24 } else { 28 };
+    ((channel as i32 + 1) << bits) | (position & ((1 << bits) - 1)) as i32
+}
+
+/// Interleaved samples that follow one another without a hole, the channels of a board in step: boards of their own begin at any sample.
+fn in_step(samples: &[i32], channels: usize, of_a_board: usize, what: &str) {
+    let bits = if channels > 15 { 24 } else { 28 };
+    for (frame, all) in samples.chunks_exact(channels).enumerate() {
+        for (channel, &sample) in all.iter().enumerate() {
+            let begin = i64::from(samples[channel - channel % of_a_board]) & ((1 << bits) - 1);
+            assert_eq!(sample, index_among(channels, channel, begin + frame as i64), "{what}, {frame}, {channel}");
+        }
+    }
+}
+
+/// Two boards of two channels there, else one board.
+fn of_a_board(name: &str, channels: usize) -> usize {
+    if name == "boards" { 2 } else { channels }
+}
+
+#[test]
+fn arrays_of_sixteen_eight_four_and_one_channels_are_aligned_streamed_and_downloaded() {
+    const ARRAYS: [(&str, usize, usize); 4] = [("sixteen", 16, 16), ("eight", 1, 8), ("boards", 2, 4), ("one", 1, 1)];
+    let entry = |(name, ports, channels): (&str, usize, usize)| {
+        format!("[[array]]\nname = \"{name}\"\nports = {:?}\nchannels = {channels}\n", vec![0; ports])
+    };
+    let config = Config::new("sizes", &ARRAYS.map(entry).join("\n"));
+    let serve = config.serve();
+    let play = |(name, _, channels): (&str, usize, usize)| {
+        let ports: Vec<String> = ports_of(&serve, name).iter().map(|mic| mic.port().to_string()).collect();
+        let mut command = micring();
+        // Of eight channels so many are one datagram.
+        let samples = if name == "eight" { "128" } else { "512" };
+        command.args(["simulate", "--core", "none", "--mic-ports", &ports.join(","), "--samples", samples]);
+        command.args(["--channels", &channels.to_string(), "--duration", "4s"]);
+        command.args(["--boards", if name == "boards" { "each" } else { "1" }]);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut streams = ARRAYS.map(|(name, ..)| serve.events(&format!("/api/arrays/{name}/stream")));
+    let mut senders = ARRAYS.map(play);
+    for (stream, (name, _, channels)) in streams.iter_mut().zip(ARRAYS) {
+        let mut complete = 0;
+        while complete < 100 {
+            let event = stream.next().expect("it goes on");
+            assert_eq!(event.json["channels"], channels, "{name}");
+            let given = event.json["mic_samples"].as_array().unwrap();
+            if given.len() == channels && given.iter().all(|n| *n == event.frames()) {
+                in_step(&event.samples(), channels, of_a_board(name, channels), name);
+                complete += 1;
+            }
+        }
+    }
+    for sender in &mut senders {
+        assert!(sender.wait().unwrap().success());
+    }
+    for (name, _, channels) in ARRAYS {
+        let wav = serve.get(&format!("/api/arrays/{name}/download?seconds=1")).body;
+        assert_eq!(usize::from(u16::from_le_bytes([wav[22], wav[23]])), channels, "{name}");
+        let samples: Vec<i32> = wav[44..].chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(samples.len(), channels * 48_000, "{name}");
+        in_step(&samples, channels, of_a_board(name, channels), name);
+        let told = serve.json(&format!("/api/arrays/{name}/diagnostics"));
+        for mic in 0..channels {
+            assert_eq!(told["loss"][format!("mic{mic}")]["lost"], 0, "{name}, {mic}");
+        }
+    }
+}
+
 #[test]
 fn one_that_is_flooded_one_that_nobody_reads_and_one_that_stops_cost_the_others_nothing() {
     let array = |name: &str| format!("[[array]]\nname = \"{name}\"\nports = [0, 0, 0]\n");
