@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may know. A room is a folder or file right under `src`.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "time" => &[],
+        "time" | "dsp" => &[],
         "cycle" => &["time"],
-        "engine" | "sim" | "capture" | "stats" | "sys" => &["time", "cycle"],
+        "out" => &["time", "dsp"],
+        "engine" => &["time", "cycle", "dsp"],
+        "sim" | "capture" | "stats" | "sys" => &["time", "cycle"],
         "report" => &["time", "cycle", "engine"],
         "http" => &["time", "cycle", "report"],
         "cli" => &["time", "engine", "http", "sim"],
