@@ -21,6 +21,7 @@ mod route;
 mod source;
 mod stream;
 mod wav;
+mod websocket;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
