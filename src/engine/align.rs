@@ -1,8 +1,8 @@
-//! Which packets are one cycle, when one board sends all three.
+//! Which packets are one cycle, when one board sends all microphones.
 //!
 //! Problem: packets have no number, any of them may be missing, and one wrong pairing shifts a channel for good.
 //!
-//! Idea: the board sends mic 0, 1, 2, a cycle every period, so the order of the kernel's stamps across the sockets says
+//! Idea: the board sends mic 0, 1, 2 and so on, a cycle every period, so the order of the kernel's stamps across the sockets says
 //! which packets belong together: an index that does not rise begins a new cycle. The clock model says when a cycle can
 //! be here at the earliest. A packet that is a period or more above that floor, after a pause, is delayed or has lost
 //! something before it: `late` decides, from what follows, and until then the cycle is withheld, at most for the hold. A
@@ -11,13 +11,12 @@
 mod place;
 
 use super::chunks::Chunk;
-use super::clock::ClockModel;
+use super::clock::{Again, ClockModel};
 use super::lag::Lag;
-use super::late::{Judgement, LateOrLost};
+use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
-use crate::MICS;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use place::Place;
 
@@ -46,11 +45,14 @@ pub(super) struct Arrival<'a> {
     pub newest_at: MonoTime,
     pub newest_stamp: KernelTime,
     pub chunk: Chunk,
-    /// Where `samples`, s32le, begin in the chunk, in samples.
+    /// Where `samples` begin in the chunk, in frames.
     pub offset: u32,
+    /// Whole frames: a sample of each channel of the source, s32le, interleaved.
     pub samples: &'a [u8],
-    /// The first of a sender that was not followed before.
-    pub new_sender: bool,
+    /// Bytes of each.
+    pub frame_bytes: usize,
+    /// Who sends it, beside the sender that was followed before.
+    pub again: Again,
     /// Its source cuts its chunks in another way than before.
     pub recut: bool,
     /// It was taken for a chunk's of its own, and may have been the last chunk's, long delayed.
@@ -58,14 +60,20 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
+    /// All frames equal (silence, a stuck line): two such packets say nothing about duplication.
     pub fn is_constant(&self) -> bool {
-        let first = &self.samples[..SAMPLE_BYTES];
-        self.samples.chunks_exact(SAMPLE_BYTES).all(|sample| sample == first)
+        let first = &self.samples[..self.frame_bytes];
+        self.samples.chunks_exact(self.frame_bytes).all(|frame| frame == first)
     }
 
+    /// In frames.
     pub fn len(&self) -> u32 {
-        (self.samples.len() / SAMPLE_BYTES) as u32
+        self.samples.len() as u32 / self.frame_bytes as u32
+    }
+
+    /// The first of a sender that was not followed before.
+    pub fn is_of_new_sender(&self) -> bool {
+        self.again != Again::TheSame
     }
 
     /// Its first sample.
@@ -82,6 +90,14 @@ pub(super) enum Placed {
     Duplicate,
 }
 
+/// What is known of one microphone of the board.
+#[derive(Debug)]
+struct Mic {
+    /// For the figures; the board's decides.
+    clock: ClockModel,
+    lag: Lag,
+}
+
 /// Aligns the packets of one board.
 #[derive(Debug)]
 pub(super) struct SharedAligner {
@@ -91,46 +107,55 @@ pub(super) struct SharedAligner {
     /// The board's one clock, of all its packets: what decides. The microphones' places inside a cycle, some 0.1 ms
     /// apart, are small against a period.
     clock: ClockModel,
-    /// One for each microphone, for the figures.
-    clocks: [ClockModel; MICS],
-    lags: [Lag; MICS],
+    mics: Vec<Mic>,
     late: LateOrLost,
     /// The doubt has been withheld long enough; what follows may still decide it.
     released: bool,
     /// The last silence ended with another sender: the board was off, and sent nothing that could be lost.
     restarted: bool,
+    /// Who sent then.
+    again: Again,
     tail: Tail,
     first_heard: Option<MonoTime>,
     /// Since when the board's floor is being learnt, and from which position on.
     floor_since: Option<(MonoTime, FramePos)>,
     last_heard: Option<MonoTime>,
-    skips: Skips<MICS>,
+    skips: Skips,
+    /// When the newest packets came that were too early for the next cycle, newest first.
+    early: [Option<MonoTime>; 2],
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
 
 impl SharedAligner {
-    pub fn new(sample_rate: u32, hold: Span, max_open: i64) -> SharedAligner {
+    pub fn new(mics: usize, sample_rate: u32, hold: Span, max_open: i64) -> SharedAligner {
+        let mic = |_| Mic { clock: ClockModel::new(sample_rate), lag: Lag::default() };
         SharedAligner {
             sample_rate,
             hold,
             clock: ClockModel::new(sample_rate),
-            clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
-            lags: [Lag::default(); MICS],
+            mics: (0..mics).map(mic).collect(),
             late: LateOrLost::default(),
             released: false,
             restarted: false,
-            tail: Tail::new(sample_rate),
+            again: Again::TheSame,
+            tail: Tail::new(mics, sample_rate),
             first_heard: None,
             floor_since: None,
             last_heard: None,
             skips: Skips::default(),
+            early: [None; 2],
             max_open,
         }
     }
 
     pub fn clock(&self, mic: usize) -> &ClockModel {
-        &self.clocks[mic]
+        &self.mics[mic].clock
+    }
+
+    /// Why what is lost cannot be told.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.late.unnumbered()
     }
 
     /// Another part of a chunk that was placed.
@@ -152,19 +177,26 @@ impl SharedAligner {
             // newest.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
-            self.restarted = a.new_sender;
-        } else if a.new_sender && !self.late.doubt_is_long() {
+            (self.restarted, self.again) = (a.is_of_new_sender(), a.again);
+            if self.restarted {
+                self.late.number_anew();
+            }
+        } else if a.is_of_new_sender() && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
-            self.clocks[a.mic].restart();
+            self.mics[a.mic].clock.restart(a.again);
         }
         if a.recut {
             self.tail.renew_nominal();
+            self.late.number_anew();
         }
         self.resolve_tentative(a, sink);
-        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
+        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.is_of_new_sender();
         let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
+        }
+        if matches!(place, Place::Tentative | Place::Contested) {
+            self.early = [Some(a.at), self.early[0]];
         }
         if matches!(place, Place::Next)
             && let Some((cycles, since)) = self.late.take_standing(a.at, self.period())
@@ -173,13 +205,13 @@ impl SharedAligner {
             let lost = self.tail.insert_lost(cycles, true, sink);
             self.skips.push(since, frames, lost);
             self.clock.renumber(since, frames);
-            self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
+            self.mics.iter_mut().for_each(|mic| mic.clock.renumber(since, frames));
         }
         let overdue = matches!(place, Place::Overdue(_));
         let filled = match place {
             Place::Contested => Some(self.settle_contest(a, sink)),
             Place::Overdue(hole) => {
-                self.lags[a.mic].overtaken();
+                self.mics[a.mic].lag.overtaken();
                 Some(hole)
             }
             _ => None,
@@ -214,7 +246,7 @@ impl SharedAligner {
             Judgement::Delayed => false,
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
-        let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
+        let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
         let slot = Slot::of(a, doubtful, early);
         let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
         match judgement {
@@ -238,7 +270,7 @@ impl SharedAligner {
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
             if let Some(behind) = behind.filter(|_| !overdue) {
-                self.lags[a.mic].note(behind);
+                self.mics[a.mic].lag.note(behind);
             }
         }
         self.emit_ready(a.at, sink);
@@ -283,8 +315,9 @@ impl SharedAligner {
             let cycles = skip.frames / i64::from(self.tail.nominal().max(1));
             self.tail.renumber(skip.since, cycles, skip.frames);
             self.clock.renumber(skip.since, -skip.frames);
-            for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
-                clock.renumber(skip.since, -skip.frames);
+            for (mic, (own, counters)) in self.mics.iter_mut().zip(&mut sink.counters.mics).enumerate() {
+                let lost = skip.lost.by(mic);
+                own.clock.renumber(skip.since, -skip.frames);
                 counters.found(lost);
                 counters.corrected += lost;
             }
@@ -292,7 +325,7 @@ impl SharedAligner {
         if disproved.is_none() && !(settled && self.skips.is_disputed()) {
             self.floor_since.get_or_insert((at, own_end));
             self.clock.observe(own_end, at);
-            self.clocks[mic].observe(own_end, at);
+            self.mics[mic].clock.observe(own_end, at);
         }
     }
 
@@ -315,8 +348,9 @@ impl SharedAligner {
         let mut lost = self.tail.insert_lost(cycles, self.released, sink);
         self.released = false;
         if long && self.restarted {
-            for (counters, lost) in sink.counters.mics.iter_mut().zip(&mut lost) {
-                counters.found(std::mem::take(lost));
+            let lost = std::mem::take(&mut lost);
+            for (mic, counters) in sink.counters.mics.iter_mut().enumerate() {
+                counters.found(lost.by(mic));
             }
         }
         self.skips.push(since, frames, lost);
@@ -326,17 +360,17 @@ impl SharedAligner {
     /// What stood behind a loss stands anew: a second loss may hide among it.
     fn judge_again(&mut self, sink: &mut Sink<'_>) {
         let mut pending = self.tail.doubtful();
-        let mut next = 0;
-        while let Some(&(at, mic)) = pending.get(next) {
+        let (mut next, mut settled) = (0, 0);
+        while let Some(&(at, mic, i)) = pending.get(next) {
             next += 1;
-            let i = self.tail.find(at, mic);
             let own_end = self.tail.get(i).own_end(0);
             let r = self.residual(own_end, at);
             let since = self.late.doubt_since().unwrap_or(at);
             match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
-                    self.tail.settle_until(at);
+                    pending[settled..next].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
+                    settled = next;
                     self.learn(mic, own_end, at, r, sink);
                 }
                 Judgement::Lost(cycles) => {
@@ -369,11 +403,12 @@ impl SharedAligner {
     }
 
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
-        (0..MICS).for_each(|mic| sink.meter.on_restart(mic));
+        (0..self.mics.len()).for_each(|mic| sink.meter.on_restart(mic));
         self.late.forget_level();
-        self.clock.restart();
+        self.clock.restart(self.again);
         self.floor_since = None;
-        self.clocks.iter_mut().for_each(ClockModel::restart);
+        let again = self.again;
+        self.mics.iter_mut().for_each(|mic| mic.clock.restart(again));
     }
 
     fn withholds(&self) -> bool {
@@ -389,7 +424,7 @@ impl SharedAligner {
         while self.tail.first_open() < self.tail.len() {
             let i = self.tail.first_open();
             let entry = self.tail.get(i);
-            if self.withholds() && entry.slots.iter().flatten().any(|s| s.doubtful) {
+            if self.withholds() && entry.is_doubtful() {
                 return;
             }
             let closed = i + 1 < self.tail.len() && !self.tail.get(i + 1).tentative;

@@ -3,18 +3,15 @@
 //! Counters are since start; a counter of the last seconds is the difference of two copies. Distributions, jitter and trends
 //! come from the [`SkewMeter`](super::skew::SkewMeter), once since start and once for the last ten seconds.
 
-use crate::MICS;
+use crate::array::Each;
 use crate::time::Span;
 
-/// Pairs of microphones, in the order of the contract: mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2.
-pub const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
-
-/// Counters of one microphone, since start. "Packets" unless said otherwise.
+/// Counters of one source, since start. "Packets" unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MicCounters {
     /// Accepted packets.
     pub received: u64,
-    /// Samples in the accepted packets.
+    /// Samples of each channel in the accepted packets.
     pub samples: u64,
     /// Empty, or not a whole number of samples; from the sender that is followed.
     pub malformed: u64,
@@ -38,6 +35,38 @@ pub struct MicCounters {
     pub corrected: u64,
     /// Delivered without a kernel timestamp: an error of ours; not placed.
     pub unstamped: u64,
+    /// Packets of the followed sender whose number is far from all that was expected: one that stands alone is not placed.
+    pub jumps: u64,
+    /// No audio, but in its place on this port: RTCP, VBAN's text.
+    pub control: u64,
+    /// Its packets carry numbers: what is lost, late or a copy is known.
+    pub known: bool,
+    /// Of a numbered source: what arrival times alone would have said.
+    pub inference: Inference,
+}
+
+/// The inference from arrival times, held against the numbers of a source. Packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Inference {
+    /// Lost, and inferred lost.
+    pub agree: u64,
+    /// Lost, and not inferred lost.
+    pub missed: u64,
+    /// Inferred lost, and not lost.
+    pub invented: u64,
+    /// Placed elsewhere than their numbers say.
+    pub shifted: u64,
+}
+
+impl Inference {
+    fn since(&self, earlier: &Inference) -> Inference {
+        Inference {
+            agree: self.agree.saturating_sub(earlier.agree),
+            missed: self.missed.saturating_sub(earlier.missed),
+            invented: self.invented.saturating_sub(earlier.invented),
+            shifted: self.shifted.saturating_sub(earlier.shifted),
+        }
+    }
 }
 
 impl MicCounters {
@@ -59,9 +88,10 @@ pub struct CycleCounters {
 }
 
 /// Everything the engine counts, since start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    pub mics: [MicCounters; MICS],
+    /// By source.
+    pub mics: Each<MicCounters>,
     pub cycles: CycleCounters,
     /// Steps of CLOCK_REALTIME that were noticed.
     pub clock_steps: u64,
@@ -86,15 +116,26 @@ impl MicCounters {
             slips: self.slips.saturating_sub(earlier.slips),
             corrected: self.corrected.saturating_sub(earlier.corrected),
             unstamped: self.unstamped.saturating_sub(earlier.unstamped),
+            jumps: self.jumps.saturating_sub(earlier.jumps),
+            control: self.control.saturating_sub(earlier.control),
+            known: self.known,
+            inference: self.inference.since(&earlier.inference),
         }
     }
 }
 
 impl Counters {
+    /// Of so many sources.
+    pub fn new(sources: usize) -> Counters {
+        Counters { mics: vec![MicCounters::default(); sources].into(), ..Counters::default() }
+    }
+
     /// What happened after `earlier`. `skipped` may have fallen since (a skip that proved false): then it is 0 here.
     pub fn since(&self, earlier: &Counters) -> Counters {
         Counters {
-            mics: std::array::from_fn(|mic| self.mics[mic].since(&earlier.mics[mic])),
+            mics: (0..self.mics.len())
+                .map(|mic| self.mics[mic].since(&earlier.mics.get(mic).copied().unwrap_or_default()))
+                .collect(),
             cycles: CycleCounters {
                 emitted: self.cycles.emitted.saturating_sub(earlier.cycles.emitted),
                 complete: self.cycles.complete.saturating_sub(earlier.cycles.complete),
@@ -108,7 +149,7 @@ impl Counters {
 
 /// How a measured quantity was distributed. Percentiles are nearest-rank: the smallest value that at least that share of
 /// all values does not exceed.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Distribution {
     pub count: u64,
     pub last: Span,
@@ -122,18 +163,34 @@ pub struct Distribution {
 }
 
 /// A lasting change of a quantity, in microseconds a minute, with the half-width of its 95 % interval.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Trend {
     pub us_per_min: f64,
     pub uncertainty_us_per_min: f64,
 }
 
-/// A rate error, with the half-width of its 95 % interval and the time that it was seen over.
+/// A rate error, with the half-width of its 95 % interval, the time that it was seen over, and how long ago that ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DriftFigure {
     pub ppm: f64,
     pub uncertainty_ppm: f64,
-    pub span: Span,
+    /// `None` where it holds by construction.
+    pub span: Option<Span>,
+    pub age: Option<Span>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
+}
+
+/// How far two channels are apart as they are placed: the first's samples stand so much later than those of the second that
+/// were taken at the same moment. With the half-width of the 95 % interval.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Alignment {
+    pub offset: Span,
+    pub uncertainty: Span,
+    /// What the interval says nothing about.
+    pub leaves_out: Option<&'static str>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
 }
 
 /// A figure, or why there is none.
@@ -142,21 +199,21 @@ pub type Known<T> = Result<T, &'static str>;
 /// What the [`SkewMeter`](super::skew::SkewMeter) knows about one stretch of time.
 #[derive(Clone, Debug)]
 pub struct SkewFigures {
-    /// Kernel arrival of the second microphone of a pair minus that of the first, in the cycles that both are
-    /// in; in the order of [`PAIRS`].
-    pub arrival_skew: [Known<Distribution>; PAIRS.len()],
-    /// The lasting change of the arrival skew, in the order of [`PAIRS`].
-    pub arrival_trend: [Known<Trend>; PAIRS.len()],
-    /// Kernel timestamp until the loop read the packet.
-    pub loop_delay: [Known<Distribution>; MICS],
+    /// Kernel arrival of the second source of a pair minus that of the first, in the cycles that both are in; in the order of
+    /// [`pairs`](crate::array::pairs).
+    pub arrival_skew: Each<Known<Distribution>>,
+    /// The lasting change of the arrival skew, in the same order.
+    pub arrival_trend: Each<Known<Trend>>,
+    /// Kernel timestamp until the loop read the packet; this and what follows by source.
+    pub loop_delay: Each<Known<Distribution>>,
     /// Largest minus smallest loop delay inside a complete cycle: what the loop itself adds.
     pub loop_skew: Known<Distribution>,
     /// Kernel timestamp of the packet that completed a cycle until the kernel had its event, to be sent to the first subscriber.
     pub emit_delay: Known<Distribution>,
     /// Interarrival jitter, RFC 3550 6.4.1.
-    pub jitter: [Known<Span>; MICS],
+    pub jitter: Each<Known<Span>>,
     /// Packet delay variation, RFC 5481 4.2: delay minus the smallest delay of the last ten seconds.
-    pub delay_variation: [Known<Distribution>; MICS],
+    pub delay_variation: Each<Known<Distribution>>,
 }
 
 /// Counts in fixed buckets since start, as Prometheus wants them.
@@ -173,12 +230,14 @@ pub struct Buckets {
 /// The buckets of the [`SkewMeter`](super::skew::SkewMeter), since start.
 #[derive(Clone, Debug)]
 pub struct SkewHistograms {
-    /// Signed; in the order of [`PAIRS`].
-    pub arrival_skew: [Buckets; PAIRS.len()],
-    pub loop_delay: [Buckets; MICS],
+    /// Signed; by pair of sources, in the order of [`pairs`](crate::array::pairs).
+    pub arrival_skew: Each<Buckets>,
+    /// By source.
+    pub loop_delay: Each<Buckets>,
     pub loop_skew: Buckets,
     pub emit_delay: Buckets,
-    pub delay_variation: [Buckets; MICS],
+    /// By source.
+    pub delay_variation: Each<Buckets>,
 }
 
 #[cfg(test)]
@@ -203,9 +262,13 @@ mod tests {
             slips: 1,
             corrected: 1,
             unstamped: 1,
+            jumps: 1,
+            control: 1,
+            known: true,
+            inference: Inference { agree: 1, missed: 1, invented: 1, shifted: 1 },
         };
         let cycles = CycleCounters { emitted: 1, complete: 1, incomplete: 1, skipped: 1 };
-        let earlier = Counters { mics: [mic; MICS], cycles, clock_steps: 1 };
+        let earlier = Counters { mics: vec![mic; 3].into(), cycles, clock_steps: 1 };
         assert_eq!(Counters::default().since(&earlier), Counters::default());
         assert_eq!(earlier.since(&Counters::default()), earlier);
     }

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use super::Reason;
+use super::clock::Again;
 use super::figures::MicCounters;
 use super::hopping::Hopping;
 use super::packet::{BadPayload, Packet};
@@ -33,9 +34,30 @@ pub struct Admitted<'a> {
     pub replaced: Option<SocketAddr>,
 }
 
+impl Admitted<'_> {
+    /// Who sends, beside whom it was before.
+    pub fn again(&self, sender: SocketAddr) -> Again {
+        match self.replaced {
+            None => Again::TheSame,
+            Some(old) if old.ip() == sender.ip() => Again::AnotherPort,
+            Some(_) => Again::AnotherBoard,
+        }
+    }
+}
+
 impl Follow {
     pub fn sender(&self) -> Option<SocketAddr> {
         self.sender
+    }
+
+    /// Whether a valid packet of this sender would make it the followed one in place of another.
+    pub(super) fn would_replace(&self, sender: SocketAddr, at: MonoTime) -> bool {
+        self.is_foreign(sender) && self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT)
+    }
+
+    /// Whether another sender is followed.
+    pub(super) fn is_foreign(&self, sender: SocketAddr) -> bool {
+        self.sender.is_some_and(|followed| followed != sender)
     }
 
     /// Once, when the board was found to send each packet from another port.
@@ -113,7 +135,7 @@ mod tests {
     }
 
     fn good() -> Result<Packet<'static>, BadPayload> {
-        Packet::parse(&[0; 8], 8, 64)
+        Packet::parse(&[0; 8], 8, 64, 1)
     }
 
     #[test]
@@ -131,7 +153,7 @@ mod tests {
     fn malformed_packets_of_the_followed_sender_keep_it_and_those_of_others_do_not_adopt() {
         let (mut follow, mut c) = (Follow::default(), MicCounters::default());
         assert!(follow.admit(addr(1), good(), ms(0), &mut c).is_ok());
-        let bad = || Packet::parse(&[0; 3], 3, 64);
+        let bad = || Packet::parse(&[0; 3], 3, 64, 1);
         assert_eq!(follow.admit(addr(1), bad(), ms(400), &mut c).err(), Some(Reason::Malformed));
         assert_eq!(follow.admit(addr(2), good(), ms(700), &mut c).err(), Some(Reason::Foreign));
         assert_eq!(follow.admit(addr(2), bad(), ms(1_000), &mut c).err(), Some(Reason::Foreign));
@@ -142,7 +164,7 @@ mod tests {
     #[test]
     fn a_bad_first_packet_is_counted_and_follows_nobody() {
         let (mut follow, mut c) = (Follow::default(), MicCounters::default());
-        let cut = Packet::parse(&[0; 64], 65_507, 64);
+        let cut = Packet::parse(&[0; 64], 65_507, 64, 1);
         assert_eq!(follow.admit(addr(1), cut, ms(0), &mut c).err(), Some(Reason::Truncated));
         assert_eq!(follow.sender(), None);
         assert!(follow.admit(addr(2), good(), ms(1), &mut c).is_ok());
