@@ -30,7 +30,12 @@ fn bessel_i0(x: f64) -> f64 {
     let (mut sum, mut term) = (1.0, 1.0);
     for k in 1..60 {
         term *= (x / 2.0 / f64::from(k)).powi(2);
+        let before = sum;
         sum += term;
+        // Terms first rise, then fall: one too small for a double is followed by smaller ones.
+        if sum == before {
+            break;
+        }
     }
     sum
 }

@@ -18,7 +18,8 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "http" => &["array", "time", "cycle", "report", "out"],
         "cli" => &["array", "time", "engine", "http", "out", "sim", "wire"],
         "commands" => &[
-            "array", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli", "wire", "out",
+            "array", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli", "wire",
+            "out",
         ],
         other => panic!("src/{other} has no place in the house: say in tests/house.rs what it may know"),
     }

@@ -54,9 +54,8 @@ impl Kernel {
 
 /// One row: what each sample contributes to the value `fraction` behind the middle. Their sum is 1.
 fn coefficients(fraction: f64) -> [f32; TAPS] {
-    let row: [f64; TAPS] = std::array::from_fn(|tap| {
-        windowed_sinc(tap as f64 - (HALF - 1) as f64 - fraction, HALF as f64, 1.0, BETA)
-    });
+    let row: [f64; TAPS] =
+        std::array::from_fn(|tap| windowed_sinc(tap as f64 - (HALF - 1) as f64 - fraction, HALF as f64, 1.0, BETA));
     let sum = row.iter().sum::<f64>();
     row.map(|c| (c / sum) as f32)
 }

@@ -14,6 +14,7 @@ mod config;
 mod conn;
 mod csv;
 mod event;
+mod pcm;
 mod range;
 mod request;
 mod respond;

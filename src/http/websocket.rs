@@ -203,7 +203,8 @@ mod tests {
     fn what_a_listener_says_is_read_over_and_its_leave_is_answered() {
         let mut reader = Reader::default();
         // 300 bytes of text, in two frames; then a close with status 1000.
-        let text = [&[0x01, 0xfe, 0, 200, 1, 2, 3, 4][..], &[b'x'; 200], &[0x80, 0xe4, 1, 2, 3, 4], &[b'y'; 100]].concat();
+        let text =
+            [&[0x01, 0xfe, 0, 200, 1, 2, 3, 4][..], &[b'x'; 200], &[0x80, 0xe4, 1, 2, 3, 4], &[b'y'; 100]].concat();
         assert_eq!(reader.push(&text), []);
         let leave = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
         assert_eq!(reader.push(&leave), [Heard::Last(vec![0x88, 2, 0x03, 0xe8])]);
@@ -213,11 +214,11 @@ mod tests {
     fn what_the_rfc_forbids_ends_the_connection() {
         let error = [Heard::Last(vec![0x88, 2, 0x03, 0xea])];
         for bad in [
-            &[0x89, 0x00][..],                   // no mask
-            &[0xc9, 0x80, 0, 0, 0, 0],           // a reserved bit
-            &[0x83, 0x80, 0, 0, 0, 0],           // a reserved opcode
-            &[0x09, 0x80, 0, 0, 0, 0],           // a control frame in parts
-            &[0x89, 0xfe, 0, 126, 0, 0, 0, 0],   // a long one
+            &[0x89, 0x00][..],                                    // no mask
+            &[0xc9, 0x80, 0, 0, 0, 0],                            // a reserved bit
+            &[0x83, 0x80, 0, 0, 0, 0],                            // a reserved opcode
+            &[0x09, 0x80, 0, 0, 0, 0],                            // a control frame in parts
+            &[0x89, 0xfe, 0, 126, 0, 0, 0, 0],                    // a long one
             &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], // a length of 64 bits
         ] {
             assert_eq!(Reader::default().push(bad), error, "{bad:x?}");
