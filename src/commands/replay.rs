@@ -51,7 +51,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         filled_up: 0,
         elsewhere: 0,
         send_errors: 0,
-        late: Histogram::new(3).expect("three significant digits are allowed"),
+        late: Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("an hour with three significant digits"),
         payload: Vec::new(),
     };
     let begin = host::mono();

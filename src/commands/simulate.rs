@@ -307,7 +307,7 @@ impl Tally {
     fn new(sources: usize, list: usize) -> Tally {
         Tally {
             mics: (0..sources).map(|_| MicTally::default()).collect(),
-            late: Histogram::new(3).expect("three significant digits are allowed"),
+            late: Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("an hour with three significant digits"),
             pending: VecDeque::new(),
             newest: None,
             list,
@@ -465,4 +465,18 @@ fn parameters(scenario: &Scenario) -> Value {
         "clean_cycles": scenario.clean_cycles,
         "signal": format!("{:?}", scenario.signal),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_told_whole_however_late() {
+        let packet = Sim::new(&Scenario::default()).next().expect("a scenario sends");
+        let mut tally = Tally::new(3, 0);
+        tally.note(&packet, 2048, Span::from_secs(5), Ok(())).expect("it was sent");
+        // Three significant digits.
+        assert!((4_995_000..=5_005_000).contains(&tally.late.value_at_quantile(1.0)));
+    }
 }

@@ -120,7 +120,7 @@ const OF_ALL: [&str; 22] = [
 ];
 
 /// The body of `/metrics` while arrays are added to it: family by family, the samples of all arrays together.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Metrics(Text);
 
 impl Metrics {
@@ -138,12 +138,15 @@ impl Metrics {
         exporter.write(&mut self.0, snapshot, histograms);
     }
 
-    pub fn finish(mut self, process: &ProcessFigures) -> String {
+    pub fn finish(self, process: &ProcessFigures) -> String {
+        self.families(process).concat()
+    }
+
+    /// The same, family by family.
+    pub fn families(mut self, process: &ProcessFigures) -> Vec<String> {
         self.0.label = None;
         process_figures(&mut self.0, process);
-        let mut body = String::with_capacity(self.0.families.iter().map(|(_, text)| text.len()).sum());
-        self.0.families.iter().for_each(|(_, text)| body.push_str(text));
-        body
+        self.0.families.into_iter().map(|(_, text)| text).collect()
     }
 }
 
@@ -347,7 +350,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// A body while it is written: families by name, in the order in which they came first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Text {
     families: Vec<(String, String)>,
     /// The family that is written.

@@ -344,6 +344,11 @@ fn many_addresses_heard_in_one_turn_lose_nothing_while_their_arrays_are_made() {
         let told = || serve.json(&format!("/api/arrays/127.0.4.{host}/diagnostics"))["packet_stats"].clone();
         until("its first datagrams count", || told()["packets_received"] == serde_json::json!([1, 1, 1]));
     }
+    // A body about so many is made piece by piece.
+    let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+    let lines = |begin: &str| metrics.lines().filter(|line| line.starts_with(begin)).count();
+    assert_eq!(lines("# TYPE micring_packets_received_total "), 1);
+    assert_eq!(lines("micring_packets_received_total{"), 3 * (HOSTS + 1), "the first under its plain name too");
 }
 
 #[test]

@@ -321,51 +321,68 @@ impl House for View<'_> {
     fn arrays(&mut self) -> Bytes {
         self.body_of_all(BodyOfAll::Arrays, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
-            let entries = ids.into_iter().map(|id| {
-                let health = view.at(id).health();
-                let loss = view.loss();
-                let array = view.own();
-                let level = array.rms.iter().copied().fold(0.0, f64::max);
-                let now = view.clocks.mono;
-                let heard = (0..array.sources()).filter_map(|mic| array.engine.latest(mic));
-                let silent = heard.map(|latest| now - latest.arrival).max();
-                let senders =
-                    (0..array.sources()).map(|mic| array.engine.latest(mic).map(|latest| latest.sender.to_string()));
-                serde_json::json!({
-                    "name": array.name.as_str(),
-                    "channels": Source::channels(view),
-                    "sample_rate": array.engine.config().sample_rate,
-                    "health": { "ok": health.is_ok(), "reason": health.err() },
-                    "senders": senders.collect::<Vec<_>>(),
-                    "level_dbfs": (level > 0.0).then(|| 20.0 * (level / FULL_SCALE).log10()),
-                    "silent_s": silent.map(Span::as_secs_f64),
-                    "loss": loss,
-                })
-            });
-            let list: Vec<serde_json::Value> = entries.collect();
-            format!("{}\n", serde_json::json!({ "arrays": list }))
+            let entries: Vec<String> = ids.into_iter().filter_map(|id| view.entry(id)).collect();
+            format!("{{\"arrays\":[{}]}}\n", entries.join(","))
         })
+    }
+
+    fn ids(&self) -> Vec<ArrayId> {
+        self.plant.arrays.ids().collect()
+    }
+
+    fn entry(&mut self, id: ArrayId) -> Option<String> {
+        self.plant.arrays.get(id)?;
+        let health = self.at(id).health();
+        let loss = self.loss();
+        let array = self.own();
+        let level = array.rms.iter().copied().fold(0.0, f64::max);
+        let now = self.clocks.mono;
+        let heard = (0..array.sources()).filter_map(|mic| array.engine.latest(mic));
+        let silent = heard.map(|latest| now - latest.arrival).max();
+        let senders = (0..array.sources()).map(|mic| array.engine.latest(mic).map(|latest| latest.sender.to_string()));
+        let entry = serde_json::json!({
+            "name": array.name.as_str(),
+            "channels": Source::channels(self),
+            "sample_rate": array.engine.config().sample_rate,
+            "health": { "ok": health.is_ok(), "reason": health.err() },
+            "senders": senders.collect::<Vec<_>>(),
+            "level_dbfs": (level > 0.0).then(|| 20.0 * (level / FULL_SCALE).log10()),
+            "silent_s": silent.map(Span::as_secs_f64),
+            "loss": loss,
+        });
+        Some(entry.to_string())
+    }
+
+    fn measure(&mut self, id: ArrayId, first: bool, stream: &StreamFigures, metrics: &mut Metrics) -> bool {
+        if self.plant.arrays.get(id).is_none() {
+            return false;
+        }
+        self.at = id;
+        let histograms = self.engine().meter().histograms();
+        let snapshot = self.snapshot(stream);
+        let Array { name, exporter, .. } = self.plant.arrays.of_mut(id);
+        if first {
+            metrics.add(None, exporter, &snapshot, &histograms);
+        }
+        // Where arrays have names, each under its own too.
+        if name.as_str() != DEFAULT_NAME {
+            metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
+        }
+        true
+    }
+
+    fn families(&mut self, metrics: Metrics) -> Vec<String> {
+        metrics.families(&self.process())
     }
 
     fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
         self.body_of_all(BodyOfAll::Metrics, |view| {
-            let process = view.process();
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
-            let named = ids.iter().any(|&id| view.plant.arrays.of(id).name.as_str() != DEFAULT_NAME);
             let mut metrics = Metrics::default();
             for (place, &id) in ids.iter().enumerate() {
-                view.at = id;
-                let histograms = view.engine().meter().histograms();
-                let snapshot = view.snapshot(&stream(id));
-                let Array { name, exporter, .. } = view.plant.arrays.of_mut(id);
-                if place == 0 {
-                    metrics.add(None, exporter, &snapshot, &histograms);
-                }
-                if named {
-                    metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
-                }
+                view.measure(id, place == 0, &stream(id), &mut metrics);
             }
-            metrics.finish(&process)
+            metrics.finish(&view.process())
         })
     }
 
