@@ -64,14 +64,15 @@ fn packets_are_events_only_while_somebody_listens() {
     assert!(world.server.wants_packets(ARRAY));
     world.take(id);
     let samples: Vec<u8> = [3i32, -5].iter().flat_map(|s| s.to_le_bytes()).collect();
-    for (rms, shown) in [(4.123_105_625_617_661, "4.123105625617661"), (0.0, "0.0"), (2_147_483_648.0, "2147483648.0")]
+    for (rms, shown, channels) in
+        [(4.123_105_625_617_661, "4.123105625617661", 1), (0.0, "0.0", 2), (2_147_483_648.0, "2147483648.0", 1)]
     {
         let arrival = KernelTime::from_nanos(EPOCH_US * 1000 + 999);
-        let packet = PacketEvent { mic: 2, samples: &samples, rms, arrival };
+        let packet = PacketEvent { mic: 2, channels, samples: &samples, rms, arrival };
         world.server.publish_packet(ARRAY, &packet, world.now, &world.source);
         world.run();
         let expected = format!(
-            "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": 1, \"bits\": 32, \
+            "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": {channels}, \"bits\": 32, \
              \"format\": \"s32le\", \"timestamp\": \"2026-11-22 11:05:00\", \"data\": \"AwAAAPv///8=\", \
              \"rms\": {shown}, \"arrival_us\": {EPOCH_US}}}\n\n",
         );

@@ -382,7 +382,9 @@ impl Loop {
         let accepted = matches!(verdict, Verdict::Accepted(_));
         if accepted && self.server.wants_packets(id) {
             let samples = array.engine.samples_of(source, bytes, &mut self.decoded);
-            let event = PacketEvent { mic: source, samples, rms: packet::rms(samples), arrival: stamp };
+            let of = array.engine.layout().channels_of(source);
+            let (mic, channels) = (of.start, of.len());
+            let event = PacketEvent { mic, channels, samples, rms: packet::rms(samples), arrival: stamp };
             let mut view = self.plant.view(&self.ring, clocks);
             self.server.publish_packet(id, &event, clocks, view.at(id));
         }
