@@ -1,0 +1,119 @@
+//! What the promise is about: the NATS server killed, the relay killed, the network cut.
+
+use crate::far::{ARRAY, audio, check, connect, stored};
+use crate::rig::{Nats, Process, Relay, Serve, Wire, get, until};
+
+/// Lets the microphones send on until the loop has let `more` cycles go.
+fn let_pass(serve: &Serve, more: u64) {
+    let emitted = || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
+    let goal = emitted() + more;
+    until("cycles go by", || emitted() >= goal);
+}
+
+/// Ends the microphones, waits for the rest to be stored; what is stored is every cycle once, and nothing was lost before.
+async fn all_is_stored(nats: &Nats, serve: &Serve, mut microphones: Process) {
+    assert_eq!(microphones.terminate(), Some(0));
+    let client = connect(&nats.url()).await;
+    let figures = serve.json("/api/diagnostics_sync");
+    let emitted = figures["cycles"]["emitted"].as_u64().unwrap();
+    for mic in ["mic0", "mic1", "mic2"] {
+        assert_eq!((&figures["loss"][mic]["lost"], &figures["loss"][mic]["kernel_dropped"]), (&0.into(), &0.into()));
+    }
+    let mut cycles = Vec::new();
+    for _ in 0..300 {
+        cycles = audio(&client).await;
+        if cycles.last().is_some_and(|last| last.id - last.run + 1 == emitted) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(check(&cycles), emitted);
+    assert!(stored(&client, "micring_events", &format!("{ARRAY}.gaps")).await.is_empty(), "no gap is told");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_and_comes_back_lacks_nothing() {
+    let mut nats = Nats::with_store();
+    let serve = Serve::start(&["--history", "30s"]);
+    let microphones = serve.microphones(&[]);
+    let relay = Relay::start(&nats.url(), &serve, &["--store-audio", "all", "--keep", "all"]);
+    for _ in 0..2 {
+        until("it stores", || relay.figure("stored_total") > 4);
+        let_pass(&serve, 100);
+        nats.kill();
+        let_pass(&serve, 150);
+        let (status, body) = get(relay.http, "/healthz");
+        assert_eq!(status, 503);
+        assert!(body.contains("not connected to NATS"), "{body}");
+        nats.go();
+        until("it is well again", || get(relay.http, "/healthz").0 == 200);
+        let_pass(&serve, 50);
+    }
+    all_is_stored(&nats, &serve, microphones).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_killed_and_comes_back_lacks_nothing() {
+    let nats = Nats::with_store();
+    let serve = Serve::start(&["--history", "30s"]);
+    let microphones = serve.microphones(&[]);
+    let mut relay = Relay::start(&nats.url(), &serve, &["--store-audio", "all"]);
+    for _ in 0..2 {
+        until("it stores", || relay.figure("stored_total") > 4);
+        let_pass(&serve, 70);
+        relay.process.kill();
+        let_pass(&serve, 150);
+        relay = Relay::start(&nats.url(), &serve, &["--store-audio", "all"]);
+    }
+    all_is_stored(&nats, &serve, microphones).await;
+}
+
+#[tokio::test]
+async fn a_network_that_is_cut_without_a_word_costs_nothing() {
+    let nats = Nats::with_store();
+    let wire = Wire::to(nats.address());
+    let serve = Serve::start(&["--history", "60s"]);
+    let microphones = serve.microphones(&[]);
+    let relay = Relay::start(&wire.url(), &serve, &["--store-audio", "all", "--keep", "all"]);
+    until("it stores", || relay.figure("stored_total") > 4);
+    wire.cut();
+    // Longer than the pings need to notice.
+    until("the cut is noticed", || get(relay.http, "/healthz").0 == 503);
+    let_pass(&serve, 100);
+    wire.mend();
+    until("it is well again", || get(relay.http, "/healthz").0 == 200);
+    let_pass(&serve, 50);
+    all_is_stored(&nats, &serve, microphones).await;
+}
+
+#[tokio::test]
+async fn what_the_history_lost_is_told_as_a_gap() {
+    let mut nats = Nats::with_store();
+    let serve = Serve::start(&["--history", "1s"]);
+    let mut microphones = serve.microphones(&[]);
+    let relay = Relay::start(&nats.url(), &serve, &["--store-audio", "all"]);
+    until("it stores", || relay.figure("stored_total") > 4);
+    nats.kill();
+    let_pass(&serve, 300);
+    nats.go();
+    until("it is well again", || get(relay.http, "/healthz").0 == 200);
+    let_pass(&serve, 100);
+    assert_eq!(microphones.terminate(), Some(0));
+    let client = connect(&nats.url()).await;
+    let cycles = audio(&client).await;
+    // One at least; more where this machine was too slow to read what is overwritten next.
+    let holes: Vec<_> = cycles.iter().zip(&cycles[1..]).filter(|(a, b)| a.id + 1 != b.id).collect();
+    assert!(!holes.is_empty() && holes.iter().all(|(before, after)| before.id < after.id));
+    let expected: Vec<_> = holes
+        .iter()
+        .map(|(before, after)| {
+            let end = before.first_frame + before.frames;
+            let frames = after.first_frame - end;
+            serde_json::json!({"kind": "not_relayed", "mic": null, "first_frame": end, "frames": frames, "samples": 0})
+        })
+        .collect();
+    let messages = stored(&client, "micring_events", &format!("{ARRAY}.gaps")).await;
+    let json = |payload: &[u8]| serde_json::from_slice::<serde_json::Value>(payload).unwrap();
+    let told: Vec<_> = messages.iter().flat_map(|m| json(&m.payload)["gaps"].as_array().unwrap().clone()).collect();
+    assert_eq!(told, expected);
+}
