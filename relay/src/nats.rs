@@ -186,7 +186,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 fn tell(name: &str, event: &Event) {
     match event {
         Event::ServerError(error) => say(format_args!("{name}: {error}: what it may do is the NATS server's to say")),
-        Event::Closed | Event::Draining => {}
+        // Each vain try to connect again is one; that it is down was said, and /healthz says it.
+        Event::Closed | Event::Draining | Event::ClientError(_) => {}
         event => say(format_args!("{name}: {event}")),
     }
 }

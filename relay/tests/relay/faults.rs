@@ -14,21 +14,25 @@ fn let_pass(serve: &Serve, more: u64) {
 async fn all_is_stored(nats: &Nats, serve: &Serve, mut microphones: Process) {
     assert_eq!(microphones.terminate(), Some(0));
     let client = connect(&nats.url()).await;
+    // The last cycle may be a broken one, which leaves when its hold ends.
+    let emitted = || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
+    let mut cycles = audio(&client).await;
+    for _ in 0..100 {
+        if cycles.last().is_some_and(|last| last.id - last.run + 1 == emitted()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        cycles = audio(&client).await;
+    }
     let figures = serve.json("/api/diagnostics_sync");
-    let emitted = figures["cycles"]["emitted"].as_u64().unwrap();
     for mic in ["mic0", "mic1", "mic2"] {
         assert_eq!((&figures["loss"][mic]["lost"], &figures["loss"][mic]["kernel_dropped"]), (&0.into(), &0.into()));
     }
-    let mut cycles = Vec::new();
-    for _ in 0..300 {
-        cycles = audio(&client).await;
-        if cycles.last().is_some_and(|last| last.id - last.run + 1 == emitted) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(check(&cycles), emitted());
+    for message in stored(&client, "micring_events", &format!("{ARRAY}.gaps")).await {
+        let told = String::from_utf8_lossy(&message.payload);
+        assert!(!told.contains("not_relayed") && !told.contains("skipped"), "{told}");
     }
-    assert_eq!(check(&cycles), emitted);
-    assert!(stored(&client, "micring_events", &format!("{ARRAY}.gaps")).await.is_empty(), "no gap is told");
 }
 
 #[tokio::test]
