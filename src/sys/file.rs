@@ -2,7 +2,7 @@
 //! loop's thread.
 //!
 //! A disk can take seconds for any of these: a write when its cache is full, creating and unlinking while the file
-//! system commits its journal. The ring hands them to a kernel worker (README, "What the kernel does"). The operation, with all that
+//! system commits its journal. The ring hands them to a kernel worker (docs/how.md, "What the kernel does"). The operation, with all that
 //! the kernel may read, moves in here when it is submitted and out again with its completion.
 
 use std::ffi::CString;

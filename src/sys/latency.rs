@@ -1,6 +1,6 @@
 //! What a host can be asked for so that a packet is read sooner: `--low-latency`, in three parts that each may be refused.
 //!
-//! An idle core sleeps, and waking it costs (100 us of a packet's delay on the machine of the README): the kernel's PM QoS
+//! An idle core sleeps, and waking it costs (100 us of a packet's delay on the machine of docs/measured.md): the kernel's PM QoS
 //! interface keeps it out of the deep states while a descriptor is open. Another program on the same core costs more
 //! (milliseconds): SCHED_FIFO goes before it. A page that was evicted costs a disk read: mlockall keeps all of them.
 

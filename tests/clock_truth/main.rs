@@ -3,7 +3,7 @@
 //! A rate that is wrong and a rate that claims more than it knows are both failures, so both are measured: the error, and
 //! how often the 95 % interval holds the truth. The delay models bear the names of the clock study; loss is 2 %.
 //!
-//! The README's tables come from one command:
+//! The tables of docs/measured.md come from one command:
 //! `cargo test --release --test clock_truth -- --nocapture --test-threads=1`
 
 mod host;

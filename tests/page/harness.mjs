@@ -79,8 +79,8 @@ export async function closeAll() {
   await Promise.all([...children].map(stop));
 }
 
-/** Asks `probe` again and again until it gives something true; fails with `what` after `seconds`. */
-export async function until(what, probe, seconds = 15) {
+/** Asks `probe` again and again until it gives something true; fails with `what` after `seconds`: patience with a busy machine. */
+export async function until(what, probe, seconds = 60) {
   const end = performance.now() + seconds * 1000;
   let last;
   for (;;) {

@@ -187,8 +187,10 @@ fn a_hundred_pollers_are_served_and_cost_no_packet() {
         for (stream, _) in &mut pollers {
             stream.write_all(request).unwrap();
         }
-        let end = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < end {
+        // Three seconds at least; as long as it takes where others are busy too.
+        let (end, give_up) = (Instant::now() + Duration::from_secs(3), Instant::now() + PATIENCE);
+        while Instant::now() < end || answers <= 1_000 {
+            assert!(Instant::now() < give_up, "each of a hundred is served again and again: {answers} answers");
             for (stream, left) in &mut pollers {
                 let Ok(n) = stream.read(&mut buffer) else { continue };
                 assert!(n > 0, "kept alive");
@@ -207,7 +209,6 @@ fn a_hundred_pollers_are_served_and_cost_no_packet() {
             }
         }
     });
-    assert!(answers > 1000, "each of a hundred was served again and again: {answers} answers");
 }
 
 #[test]

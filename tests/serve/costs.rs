@@ -46,7 +46,7 @@ fn in_the_steady_state_the_loop_enters_the_ring_and_calls_nothing_else() {
     let others: Vec<&&str> =
         calls.iter().filter(|call| !allowed.iter().any(|allowed| call.starts_with(allowed))).collect();
     assert!(others.is_empty(), "nothing but enters: {others:?}");
-    assert!(enters > 100, "strace saw the loop at work: {enters}");
+    assert!(enters > 20, "strace saw the loop at work: {enters}");
 
     let counted = |key: &str| after[key].as_u64().unwrap() - before[key].as_u64().unwrap();
     let (enters, completions, cycles) = (counted("enters"), counted("completions"), got.len() as u64);

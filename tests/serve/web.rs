@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::rig::{PATIENCE, Response, Serve, index, micring, request};
 
@@ -148,7 +148,9 @@ fn players_that_probe_with_a_range_are_answered_with_it() {
     let serve = Serve::start(&[]);
     let mut board = serve.board();
     let until_emitted = |count: u64| {
+        let give_up = Instant::now() + PATIENCE;
         while serve.diagnostics()["cycles"]["emitted"] != count {
+            assert!(Instant::now() < give_up, "{count} cycles: {}", serve.diagnostics()["cycles"]);
             thread::sleep(Duration::from_millis(20));
         }
     };

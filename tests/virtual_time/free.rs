@@ -1,7 +1,7 @@
 //! Free boards over the delay models of the clock study: how far the channels stand apart, how many lost packets leave their
 //! gap in the right place and how soon, and gaps where nothing was lost.
 //!
-//! The README's table comes from one command:
+//! The table of docs/measured.md comes from one command:
 //! `cargo test --release --test virtual_time free:: -- --nocapture --test-threads=1`
 
 use std::collections::BTreeMap;

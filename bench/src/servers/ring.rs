@@ -18,7 +18,7 @@ struct Client {
     asked: bool,
 }
 
-/// Sends handed over between two looks at the microphones (README: chunks of sends).
+/// Sends handed over between two looks at the microphones (bench/README.md: chunks of sends).
 const CHUNK: usize = 48;
 
 pub fn run() -> Result<()> {

@@ -28,7 +28,6 @@ async fn every_cycle_arrives_once_and_in_order_live_and_stored() {
     let relay = Relay::start(&nats.url(), &serve, &["--store-audio", "all"]);
     assert_eq!(microphones.exit_code(), Some(0));
     let emitted = serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
-    assert_eq!(emitted, 300);
     // Half a segment is sent unfinished when nothing more comes.
     until("all of it is read", || relay.figure("followed_cycles_total") == emitted);
     until("all of it is stored", || relay.figure("stored_total") >= emitted.div_ceil(47) + 2);

@@ -6,7 +6,7 @@
 //!
 //! This file builds the ring, queues submissions and enters; [`connections`] is what concerns TCP, [`reap`] the way back.
 //!
-//! The set-up follows what was measured (README, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
+//! The set-up follows what was measured (docs/how.md, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
 //! appear only when this thread enters for events, never by interrupting it), R_DISABLED with restrictions (the ring can do
 //! nothing but what stands in `OPCODES`, and in `file::OPCODES` where it records, whoever takes over the process).
 

@@ -12,6 +12,8 @@ use crate::sys::tcp;
 use crate::sys::udp::MicSocket;
 
 const RECEIVE_BUFFER: usize = 2 << 20;
+/// No test waits longer than this for one thing.
+const PATIENCE: Span = Span::from_secs(60);
 
 /// A loop that never sleeps, and what speaks to it.
 struct Rig {
@@ -66,7 +68,7 @@ impl Rig {
 
     /// Turns until a wish is fulfilled.
     fn until(&mut self, wish: impl Fn(&Rig) -> bool) {
-        let give_up = host::mono() + Span::from_secs(20);
+        let give_up = host::mono() + PATIENCE;
         while !wish(self) {
             self.turn();
             assert!(host::mono() < give_up, "it comes");
@@ -129,7 +131,7 @@ fn a_turn_asks_again_for_no_more_starved_connections_than_its_share() {
 fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert_eq!(rig.emitted(), 20);
+    let left = rig.emitted();
     // Mic 1 fails, and the board stops: only the hold can end this cycle. A stranger floods mic 2 all the while, with what is no
     // packet, so that nobody follows it.
     rig.cycle(20, &[0, 2]);
@@ -150,7 +152,7 @@ fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
             return;
         }
         assert!(rig.run.behind, "the flood keeps it behind");
-        if rig.emitted() > 20 {
+        if rig.emitted() > left {
             return;
         }
         sleep(Duration::from_millis(5));
@@ -173,30 +175,41 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
     for _ in 0..10_000 {
         rig.turn();
         read(&mut got);
-        if got.ends_with(b"retry: 1000\n\n\r\n") {
+        if got.ends_with(b"\n\n\r\n") {
             break;
         }
     }
     let count = |rig: &Rig| rig.run.engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count);
     let events = |got: &[u8]| got.windows(6).filter(|six| six == b"data: ").count() as u64;
-    for n in 0..20 {
+    // Where the machine stalls between two datagrams a cycle leaves in part, and that has no delay.
+    let complete = |rig: &Rig| rig.run.engine.counters().cycles.complete;
+    let give_up = host::mono() + PATIENCE;
+    for n in 0.. {
+        if complete(&rig) >= 20 {
+            break;
+        }
         rig.cycle(n, &[0, 1, 2]);
-        let give_up = host::mono() + Span::from_secs(20);
-        while count(&rig) <= u64::from(n) {
+        let (before, next) = (rig.emitted(), host::mono() + Span::from_millis(100));
+        while count(&rig) < complete(&rig) || (rig.emitted() == before && host::mono() < next) {
             rig.turn();
             read(&mut got);
+            assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
             assert!(count(&rig) <= events(&got), "{} delays told, {} events sent", count(&rig), events(&got));
-            assert!(host::mono() < give_up, "a delay is told of every event");
         }
+        assert!(host::mono() < give_up, "complete cycles leave: {}", complete(&rig));
         sleep(Duration::from_micros(10_667));
     }
-    assert_eq!((rig.emitted(), events(&got), count(&rig)), (20, 20, 20));
+    while events(&got) < rig.emitted() || count(&rig) < complete(&rig) {
+        rig.turn();
+        read(&mut got);
+        assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
+    }
+    assert_eq!((events(&got), count(&rig)), (rig.emitted(), complete(&rig)));
 }
 
 #[test]
 fn without_a_listener_nothing_is_handed_over_and_no_delay_is_told() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert_eq!(rig.emitted(), 20);
     assert!(rig.run.engine.meter().since_start().emit_delay.is_err());
 }
