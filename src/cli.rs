@@ -1,5 +1,6 @@
 //! The command line: every option with its unit and default. Names are the contract's.
 
+pub mod config;
 mod engine;
 mod host;
 mod http;
@@ -12,12 +13,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::config::{ArraySpec, Senders};
 pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
 pub use self::simulate::{Pieces, SimulateArgs};
 use crate::MICS;
+use crate::array::ArrayName;
 use crate::time::Span;
 
 /// Three microphones over UDP in, one sample-aligned stream and honest diagnostics out.
@@ -40,6 +43,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
     Analyze(AnalyzeArgs),
+    /// Explain a configuration file, or say what is wrong with it, and where.
+    CheckConfig(CheckConfigArgs),
     /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
     Doctor(DoctorArgs),
 }
@@ -88,10 +93,26 @@ pub struct AnalyzeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct CheckConfigArgs {
+    /// The file that `serve --config` would be given.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// UDP ports of mic 0, 1, 2; 0 lets the kernel choose.
-    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_ports)]
-    pub mic_ports: MicPorts,
+    /// UDP ports of mic 0, 1, 2, as many as there are; 0 lets the kernel choose.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_port_list)]
+    pub mic_ports: PortList,
+    /// Channels in all, where a port carries more than one (interleaved); by default one a port.
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
+    /// Arrays and their ports, as TOML: docs/config.md. The options of alignment are what holds where the file says nothing. SIGHUP reads it
+    /// again; arrays that have not changed go on untouched.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mic_ports", "channels"])]
+    pub config: Option<PathBuf>,
     /// Address that the microphones' sockets bind; `::` takes IPv4 and IPv6. A multicast group (239.1.2.3, ff15::7) is joined, and
     /// only what is sent to it is taken.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
@@ -132,9 +153,25 @@ impl ServeArgs {
             let why = "--udp-interface is for a multicast group in --udp-bind; for one interface's address, bind that address";
             return Err(Cli::command().error(ErrorKind::ArgumentConflict, why));
         }
+        self.array().map_err(|why| Cli::command().error(ErrorKind::ValueValidation, why))?;
         Ok(())
     }
+
+    /// The array that there is without a configuration file.
+    ///
+    /// # Errors
+    /// So many channels cannot come from so many ports.
+    pub fn array(&self) -> Result<ArraySpec, String> {
+        let ports = self.mic_ports.0.clone();
+        let layout = config::layout(ports.len(), self.channels.unwrap_or(ports.len()))?;
+        let engine = self.engine.clone();
+        Ok(ArraySpec { name: ArrayName::default(), ports, layout, engine, senders: Senders::One })
+    }
 }
+
+/// UDP ports, one a source, of any number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortList(pub Vec<u16>);
 
 /// UDP ports of the microphones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,15 +186,20 @@ pub enum Core {
     None,
 }
 
-fn parse_ports(text: &str) -> Result<MicPorts, String> {
+fn parse_port_list(text: &str) -> Result<PortList, String> {
     let ports: Vec<u16> = text
         .split(',')
         .map(|port| port.trim().parse::<u16>().map_err(|_| format!("`{port}` is not a port (0 to 65535)")))
         .collect::<Result<_, _>>()?;
-    let ports: [u16; MICS] = ports.try_into().map_err(|_| format!("needs {MICS} ports, like 30001,30002,30003"))?;
     if ports.iter().enumerate().any(|(mic, port)| *port != 0 && ports[..mic].contains(port)) {
         return Err("each microphone needs a port of its own".into());
     }
+    Ok(PortList(ports))
+}
+
+fn parse_ports(text: &str) -> Result<MicPorts, String> {
+    let ports: [u16; MICS] =
+        parse_port_list(text)?.0.try_into().map_err(|_| format!("needs {MICS} ports, like 30001,30002,30003"))?;
     Ok(MicPorts(ports))
 }
 

@@ -1,6 +1,6 @@
 //! The vocabulary of the data path: what leaves the engine and what HTTP, recordings and reports take in.
 
-use crate::MICS;
+use crate::array::PerMic;
 use crate::time::{FramePos, KernelTime, MonoTime};
 
 /// The clocks, read once at the start of a turn of the loop.
@@ -21,11 +21,11 @@ pub struct Cycle {
     /// Frames in this cycle: those of its longest packet.
     pub frames: u32,
     /// Real samples a channel; fewer than `frames` means the rest are zeros.
-    pub mic_samples: [u32; MICS],
-    /// Each microphone's packet was there when it left; else it had waited for what was missing, or knew that it would not come.
+    pub mic_samples: PerMic<u32>,
+    /// Each source's packet was there when it left; else it had waited for what was missing, or knew that it would not come.
     pub complete: bool,
     /// Kernel receive time of the newest packet that filled the channel, `None` where nothing did.
-    pub arrival: [Option<KernelTime>; MICS],
+    pub arrival: PerMic<Option<KernelTime>>,
     /// CLOCK_REALTIME of the turn in which the cycle was emitted.
     pub emitted: KernelTime,
 }

@@ -7,7 +7,7 @@
 //! history → the cycle is complete → [`http`] encodes its event once and shares the bytes among all subscribers → one send in
 //! flight a connection. The receive buffer goes back to the kernel in the same turn.
 //!
-//! # One turn of the loop (`commands/serve/turn.rs`)
+//! # One turn of the loop (`commands/serve/event_loop.rs`)
 //!
 //! 1. Wait in the ring, or only look while a socket is behind or HTTP has work left.
 //! 2. Read the clocks, once a round.
@@ -22,6 +22,7 @@
 //! All unsafe and every system call stand in [`sys`]. [`commands`] joins them. Imports point one way; `tests/house.rs` says
 //! which, and fails when one turns round.
 
+pub mod array;
 pub mod capture;
 pub mod cli;
 pub mod commands;

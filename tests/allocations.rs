@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use micring::array::{ArrayId, Layout as Array};
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
-use micring::http::{Action, HttpConfig, LocalTime, Server, Source};
+use micring::http::{Action, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
 use micring::sim::{Rate, Scenario, Sim};
 use micring::time::{FramePos, KernelTime, Span};
 
@@ -39,21 +40,47 @@ static COUNTING: Counting = Counting;
 /// What HTTP asks for while it streams: the history.
 struct View<'a>(&'a Engine);
 
-impl Source for View<'_> {
-    fn diagnostics_sync(&mut self) -> Bytes {
+const ARRAY: ArrayId = ArrayId(0);
+
+impl House for View<'_> {
+    fn find(&self, _: &str) -> Option<ArrayId> {
+        None
+    }
+    fn first(&self) -> Option<ArrayId> {
+        Some(ARRAY)
+    }
+    fn array(&mut self, _: ArrayId) -> &mut dyn Source {
+        self
+    }
+    fn arrays(&mut self) -> Bytes {
         Bytes::new()
     }
-    fn diagnostics(&mut self) -> Bytes {
+    fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
+        Bytes::new()
+    }
+    fn health(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Source for View<'_> {
+    fn name(&self) -> &str {
+        "default"
+    }
+    fn diagnostics_sync(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::new()
+    }
+    fn diagnostics(&mut self, _: &StreamFigures) -> Bytes {
         Bytes::new()
     }
     fn latest(&mut self) -> Bytes {
         Bytes::new()
     }
-    fn metrics(&mut self) -> Bytes {
-        Bytes::new()
-    }
     fn health(&mut self) -> Result<(), String> {
         Ok(())
+    }
+    fn channels(&self) -> usize {
+        self.0.layout().channels()
     }
     fn sample_rate(&self) -> u32 {
         48_000
@@ -65,7 +92,7 @@ impl Source for View<'_> {
         self.0.history().append_to(out, from, frames)
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
-        self.0.history().cycle(id).copied()
+        self.0.history().cycle(id)
     }
     fn cycle_ids(&self) -> Range<u64> {
         self.0.history().ids()
@@ -89,6 +116,7 @@ fn carry_out(server: &mut Server, engine: &Engine, clocks: Clocks) {
 /// Allocations and cycles of free boards that are resampled, from the twentieth second on.
 fn resampled() -> (u64, u64) {
     let config = Config {
+        layout: Array::mono(3),
         sample_rate: 48_000,
         clock: ClockChoice::Independent,
         hold: Hold::Auto,
@@ -97,7 +125,7 @@ fn resampled() -> (u64, u64) {
         max_datagram: 8192,
     };
     let mut engine = Engine::new(config);
-    let rates = [20.0, -15.0, 3.0].map(Rate::Constant);
+    let rates = [20.0, -15.0, 3.0].map(Rate::Constant).to_vec();
     let mut sim = Sim::new(&Scenario { rates, ..Scenario::three_boards(Span::from_secs(40)) });
     let mut payload = Vec::new();
     let (mut packets, mut cycles, mut counted) = (0_u64, 0_u64, 0_u64);
@@ -122,6 +150,7 @@ fn resampled() -> (u64, u64) {
 #[test]
 fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
     let config = Config {
+        layout: Array::mono(3),
         sample_rate: 48_000,
         clock: ClockChoice::Shared,
         hold: Hold::Auto,
@@ -136,6 +165,7 @@ fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
     for subscribers in [0_u16, 1, 20] {
         let mut engine = Engine::new(config.clone());
         let mut server = Server::new(HttpConfig::new("127.0.0.1:5000".parse().unwrap()));
+        server.add(ARRAY, 0);
         let mut sim = Sim::new(&Scenario::one_board(Span::from_secs(40)));
         let mut payload = Vec::new();
         let (mut packets, mut cycles, mut counted) = (0_u64, 0_u64, 0_u64);
@@ -160,7 +190,7 @@ fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
             engine.handle_timeout();
             while let Some(output) = engine.poll_output() {
                 if let Output::Cycle(cycle) = output {
-                    server.publish_cycle(&cycle, clocks, &View(&engine));
+                    server.publish_cycle(ARRAY, &cycle, clocks, &View(&engine));
                     cycles += 1;
                 }
             }

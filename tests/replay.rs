@@ -11,8 +11,10 @@ use serde_json::Value;
 
 /// Three boards for a second, on a perfect network.
 fn recording(snap: Option<u32>) -> (Vec<u8>, [Vec<Vec<u8>>; 3]) {
-    let scenario =
-        Scenario { rates: [20.0, -15.0, 3.0].map(Rate::Constant), ..Scenario::three_boards(Span::from_secs(1)) };
+    let scenario = Scenario {
+        rates: [20.0, -15.0, 3.0].map(Rate::Constant).to_vec(),
+        ..Scenario::three_boards(Span::from_secs(1))
+    };
     let to = [30_001, 30_002, 30_003].map(|port| ([0, 0, 0, 0], port).into());
     let writer = Writer::new(snap);
     let (mut file, mut payload, mut sent) = (Vec::new(), Vec::new(), [const { Vec::new() }; 3]);

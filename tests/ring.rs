@@ -9,7 +9,7 @@ use micring::sys::host;
 use micring::sys::ring::{Completion, End, Ring, RingOptions};
 use micring::sys::tcp;
 use micring::sys::token::Handle;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 use micring::time::{KernelTime, Span};
 
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -28,10 +28,10 @@ impl Bench {
     }
 
     fn bound(options: RingOptions, to: &str, from: &str) -> Bench {
-        let mics = [0; 3].map(|_| MicSocket::bind(to.parse().unwrap(), RECEIVE_BUFFER).expect("bind"));
+        let mics = [0; 3].map(|_| StampedSocket::bind(to.parse().unwrap(), RECEIVE_BUFFER).expect("bind"));
         let ports = [0, 1, 2].map(|mic: usize| mics[mic].address());
         let mut ring = Ring::new(options, mics).expect("io_uring is allowed here");
-        ring.arm_mics();
+        ring.arm_sockets();
         ring.poll().unwrap();
         Bench { ring, ports, sender: UdpSocket::bind(from).unwrap(), got: Vec::new(), ends: Vec::new() }
     }
@@ -48,10 +48,15 @@ impl Bench {
         for completion in batch {
             match completion {
                 Completion::Datagram(datagram) => {
-                    self.got.push((datagram.mic, datagram.stamp, datagram.len, self.ring.payload(&datagram).to_vec()));
+                    self.got.push((
+                        datagram.socket,
+                        datagram.stamp,
+                        datagram.len,
+                        self.ring.payload(&datagram).to_vec(),
+                    ));
                     self.ring.recycle(datagram);
                 }
-                Completion::MicEnded { mic, end } => self.ends.push((mic, end)),
+                Completion::SocketEnded { socket, end } => self.ends.push((socket, end)),
                 other => panic!("nothing else was submitted: {other:?}"),
             }
         }
@@ -62,7 +67,7 @@ impl Bench {
             if self.got.len() >= datagrams {
                 return;
             }
-            self.ring.arm_mics();
+            self.ring.arm_sockets();
             self.turn();
         }
         panic!("{} of {datagrams} datagrams came, ends {:?}", self.got.len(), self.ends);
@@ -123,7 +128,7 @@ fn an_empty_datagram_ends_the_multishot_and_costs_nothing() {
 
 #[test]
 fn buffers_that_run_out_end_the_multishot_and_nothing_is_lost() {
-    let options = RingOptions { mic_buffers: 4, ..RingOptions::default() };
+    let options = RingOptions { socket_buffers: 4, ..RingOptions::default() };
     let mut bench = Bench::new(options);
     for n in 0..20_u32 {
         bench.send(2, &n.to_le_bytes());
@@ -158,7 +163,7 @@ fn an_error_on_the_socket_ends_the_multishot_and_it_comes_back() {
     let mut bench = Bench::new(RingOptions::default());
     // With IP_RECVERR an unconnected socket is told of ICMP errors: a datagram to a closed port brings ECONNREFUSED.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let socket = UdpSocket::from(bench.ring.mic_socket(1).as_fd().try_clone_to_owned().unwrap());
+    let socket = UdpSocket::from(bench.ring.socket(1).as_fd().try_clone_to_owned().unwrap());
     let on = 1_i32;
     // SAFETY: the kernel reads four bytes at `on`.
     let set =
@@ -184,7 +189,7 @@ fn a_buffer_of_one_pool_cannot_be_given_to_another() {
         bench.ring.reap(&mut batch);
     }
     let Some(Completion::Datagram(mut datagram)) = batch.pop() else { panic!("a datagram came") };
-    datagram.mic = 1;
+    datagram.socket = 1;
     bench.ring.recycle(datagram);
 }
 
@@ -201,7 +206,7 @@ fn a_datagram_longer_than_the_buffer_is_cut_and_its_true_length_known() {
 
 #[test]
 fn drops_at_a_full_socket_are_known_without_a_packet() {
-    let mics = [0; 3].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap());
+    let mics = [0; 3].map(|_| StampedSocket::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap());
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..1000 {
         sender.send_to(&[0; 2048], mics[1].address()).unwrap();
@@ -224,7 +229,7 @@ impl Web {
     }
 
     fn with(options: RingOptions) -> Web {
-        let mics = [0; 3].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
+        let mics = [0; 3].map(|_| StampedSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
         let mut ring = Ring::new(options, mics).unwrap();
         let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

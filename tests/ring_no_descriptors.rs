@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use micring::sys::ring::{Completion, End, Ring, RingOptions};
 use micring::sys::tcp;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 use micring::time::Span;
 
 fn set_limit(descriptors: u64) {
@@ -20,7 +20,7 @@ fn set_limit(descriptors: u64) {
 
 #[test]
 fn no_descriptor_left_ends_the_accept_and_it_comes_back() {
-    let mics = [0; 3].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), 65536).unwrap());
+    let mics = [0; 3].map(|_| StampedSocket::bind("127.0.0.1:0".parse().unwrap(), 65536).unwrap());
     let mut ring = Ring::new(RingOptions::default(), mics).unwrap();
     let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use bytes::Bytes;
 use micring::sys::ring::{Completion, Ring, RingOptions};
 use micring::sys::tcp;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 use micring::time::Span;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -30,8 +30,8 @@ fn answer(call: i64, argument: u8, value: u64, with: SeccompAction) {
     seccompiler::apply_filter(&program).expect("seccomp is allowed here");
 }
 
-fn sockets() -> [MicSocket; 3] {
-    [0; 3].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), 65_536).unwrap())
+fn sockets() -> [StampedSocket; 3] {
+    [0; 3].map(|_| StampedSocket::bind("127.0.0.1:0".parse().unwrap(), 65_536).unwrap())
 }
 
 /// io_uring_enter says EAGAIN where the kernel is short of memory, and on older kernels EBUSY where completions wait.
@@ -97,7 +97,7 @@ fn a_ring_that_cannot_be_built_closes_before_its_buffers_are_freed() {
     let _alone = ALONE.lock().unwrap();
     let options = RingOptions::default();
     // As the pool lays them out: name and control areas in front, each buffer at a multiple of 64 bytes.
-    let memory = (16 + 28 + 64 + options.max_datagram).next_multiple_of(64) * usize::from(options.mic_buffers);
+    let memory = (16 + 28 + 64 + options.max_datagram).next_multiple_of(64) * usize::from(options.socket_buffers);
     let mics = sockets();
     // SAFETY: a handler that only asks for a flag and counts, both of which are allowed in one.
     unsafe { libc::signal(libc::SIGSYS, on_munmap as *const () as libc::sighandler_t) };

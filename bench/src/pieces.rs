@@ -36,6 +36,7 @@ impl Default for Fed {
 impl Fed {
     pub fn new() -> Fed {
         let config = Config {
+            layout: micring::array::Layout::mono(3),
             sample_rate: 48_000,
             clock: ClockChoice::Auto,
             hold: Hold::Auto,
@@ -138,7 +139,7 @@ impl Source for Stage<'_> {
         self.0.history().append_to(out, from, frames)
     }
     fn cycle(&self, id: u64) -> Option<Cycle> {
-        self.0.history().cycle(id).copied()
+        self.0.history().cycle(id)
     }
     fn cycle_ids(&self) -> Range<u64> {
         self.0.history().ids()

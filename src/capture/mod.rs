@@ -25,7 +25,7 @@ pub use frames::{IpPacket, NotUdp, Place, decode};
 pub use gzip::Unpacked;
 pub use merge::{Merge, Next, Source};
 pub use reader::{Frame, Reader, Record, Statistics};
-pub use writer::Writer;
+pub use writer::{Interface, Writer};
 
 use crate::MICS;
 use crate::time::{KernelTime, Span};

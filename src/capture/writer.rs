@@ -6,11 +6,11 @@
 //! clock in their comments. Blocks are appended to a buffer that the caller owns; nothing is allocated a datagram once that has grown.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, UdpHeader};
 
 use super::frames::LINK_RAW;
-use crate::MICS;
 use crate::time::KernelTime;
 
 const SECTION: u32 = 0x0a0d_0d0a;
@@ -34,6 +34,33 @@ const HEADERS: u32 = 48;
 /// A host's default.
 const HOP_LIMIT: u8 = 64;
 
+/// A source that is recorded: what its interface is called, and where it listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+impl Interface {
+    /// A source by its channels, of the array of that name where arrays have names: `mic0`, `roof mic0`, `roof mic0-1`.
+    pub fn of(array: Option<&str>, channels: Range<usize>, address: SocketAddr) -> Interface {
+        let array = array.map(|name| format!("{name} ")).unwrap_or_default();
+        let first = channels.start;
+        let last = if channels.len() > 1 { format!("-{}", channels.end - 1) } else { String::new() };
+        Interface { name: format!("{array}mic{first}{last}"), address }
+    }
+
+    /// The sources of the one array that there is, a channel each.
+    pub fn mono(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<Interface> {
+        addresses.into_iter().enumerate().map(|(mic, address)| Interface::of(None, mic..mic + 1, address)).collect()
+    }
+
+    /// A place that no source has at present.
+    pub fn unused() -> Interface {
+        Interface { name: "unused".into(), address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+}
+
 /// See the top of the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
@@ -46,8 +73,13 @@ impl Writer {
         Writer { snap: snap.map_or(u32::MAX, |snap| snap.max(HEADERS)) }
     }
 
-    /// What a file begins with: the section header and an interface for each microphone, named by its socket.
-    pub fn begin(&self, out: &mut Vec<u8>, mics: [SocketAddr; MICS], program: &str, kernel: &str) {
+    /// What a file begins with, of one array whose sources have a channel each: see [`begin_of`](Writer::begin_of).
+    pub fn begin(&self, out: &mut Vec<u8>, mics: impl IntoIterator<Item = SocketAddr>, program: &str, kernel: &str) {
+        self.begin_of(out, &Interface::mono(mics), program, kernel);
+    }
+
+    /// What a file begins with: the section header and an interface for each source, named by itself and its socket.
+    pub fn begin_of(&self, out: &mut Vec<u8>, sources: &[Interface], program: &str, kernel: &str) {
         block(out, SECTION, |out| {
             out.extend(0x1a2b_3c4du32.to_le_bytes());
             out.extend([1, 0, 0, 0]);
@@ -57,14 +89,14 @@ impl Writer {
             option(out, SHB_USERAPPL, program.as_bytes());
             option(out, OPT_END, &[]);
         });
-        for (mic, socket) in mics.into_iter().enumerate() {
+        for Interface { name, address } in sources {
             block(out, INTERFACE, |out| {
                 out.extend(LINK_RAW.to_le_bytes());
                 out.extend([0, 0]);
                 // 0 is "no limit".
                 let snap = if self.snap == u32::MAX { 0 } else { self.snap };
                 out.extend(snap.to_le_bytes());
-                option(out, IF_NAME, format!("mic{mic} {socket}").as_bytes());
+                option(out, IF_NAME, format!("{name} {address}").as_bytes());
                 option(out, IF_TSRESOL, &[TSRESOL_NANOS]);
                 option(out, OPT_END, &[]);
             });

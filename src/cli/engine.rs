@@ -3,10 +3,11 @@
 use clap::Args;
 
 use super::parse_span;
+use crate::array::Layout;
 use crate::engine::{ClockChoice, Config, Hold};
 use crate::time::Span;
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, PartialEq, Debug)]
 pub struct EngineArgs {
     /// Whether the microphones share one sample clock; auto: they do when they have one IP address.
     #[arg(long, value_name = "auto|shared|independent", default_value = "auto", value_parser = parse_clock)]
@@ -29,8 +30,10 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    pub fn config(&self) -> Config {
+    /// For an array of these sources.
+    pub fn config(&self, layout: Layout) -> Config {
         Config {
+            layout,
             sample_rate: self.sample_rate,
             clock: self.clock,
             hold: self.hold,
@@ -41,7 +44,7 @@ impl EngineArgs {
     }
 }
 
-fn parse_clock(text: &str) -> Result<ClockChoice, String> {
+pub fn parse_clock(text: &str) -> Result<ClockChoice, String> {
     match text {
         "auto" => Ok(ClockChoice::Auto),
         "shared" => Ok(ClockChoice::Shared),
@@ -50,7 +53,7 @@ fn parse_clock(text: &str) -> Result<ClockChoice, String> {
     }
 }
 
-fn parse_hold(text: &str) -> Result<Hold, String> {
+pub fn parse_hold(text: &str) -> Result<Hold, String> {
     match text {
         "auto" => Ok(Hold::Auto),
         _ => match parse_span(text)? {
@@ -62,7 +65,7 @@ fn parse_hold(text: &str) -> Result<Hold, String> {
     }
 }
 
-fn parse_history(text: &str) -> Result<Span, String> {
+pub fn parse_history(text: &str) -> Result<Span, String> {
     match parse_span(text)? {
         span if span < Span::from_millis(100) => Err("is too short: 100ms or more".into()),
         span if span > Span::from_secs(600) => Err("is too long: 600s or less (0.6 MB a second)".into()),

@@ -160,7 +160,7 @@ impl SimulateArgs {
         if boards == Boards::One && !one_rate {
             return Err(wrong("one board has one sample clock: give --ppm one value, or --boards 3"));
         }
-        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.count() {
+        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(MICS) {
             return Err(wrong("--from takes one address or one for each board"));
         }
         if self.samples_random && self.samples.len() == 1 {
@@ -193,7 +193,7 @@ impl SimulateArgs {
             samples: self.samples[0],
             sending: self.sending(),
             sample_rate: self.sample_rate,
-            rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }),
+            rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }).to_vec(),
             network,
             then,
             drop_cycles: self.drop_cycles.clone(),
@@ -222,6 +222,7 @@ impl SimulateArgs {
             order: self.piece_order,
             mixed: (self.samples.len() > 1).then_some(mixed),
             unheard: self.unheard,
+            channels: 1,
         }
     }
 }
@@ -384,7 +385,7 @@ mod tests {
              --mute 2@9s.. --lag 2=16ms@1s..2s --reorder 1%,5ms --duplicate 0.02 --reboot 1@6s/500ms --delay wifi",
         );
         let wanted = Scenario {
-            rates: [20.0, -15.0, 3.0].map(Rate::Constant),
+            rates: [20.0, -15.0, 3.0].map(Rate::Constant).to_vec(),
             network: Network {
                 delay: Delay::Wifi,
                 loss: Loss::BURSTS,

@@ -32,8 +32,9 @@ fn start(args: &DemoArgs, addresses: &Addresses, core: Option<usize>) -> Result<
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(format_args!("cannot find this program's own file for the microphones: {error}"))
     })?;
-    let ports = addresses.mics.map(|mic| mic.port().to_string()).join(",");
-    let to = reachable(addresses.mics[0]).ip().to_string();
+    let mics: Vec<SocketAddr> = addresses.arrays.iter().flat_map(|(_, mics)| mics.iter().copied()).collect();
+    let ports = mics.iter().map(|mic| mic.port().to_string()).collect::<Vec<_>>().join(",");
+    let to = reachable(mics[0]).ip().to_string();
     let mut command = Command::new(program);
     command.args(["simulate", "--signal", "source", "--jitter", "100us", "--to", &to, "--mic-ports", &ports]);
     command.args(["--core", &core.map_or("none".to_owned(), |core| core.to_string())]);

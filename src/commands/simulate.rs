@@ -153,7 +153,7 @@ fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAd
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    (0..boards.count())
+    (0..boards.of(MICS))
         .map(|board| match (args.from.as_slice(), boards, to) {
             ([one], _, _) => *one,
             ([_, ..], _, _) => args.from[board],
@@ -356,7 +356,7 @@ impl Tally {
             "to": args.to,
             "mic_ports": args.mic_ports.0,
             "core": core,
-            "boards": scenario.boards.count(),
+            "boards": scenario.board_count(),
             "samples": scenario.samples,
             "pieces": scenario.sending.pieces,
             "sample_rate": scenario.sample_rate,
@@ -380,7 +380,7 @@ fn parameters(scenario: &Scenario) -> Value {
     };
     json!({
         "length": length,
-        "rates": format!("{:?}", &scenario.rates[..scenario.boards.count()]),
+        "rates": format!("{:?}", &scenario.rates[..scenario.board_count()]),
         "sending": format!("{:?}", scenario.sending),
         "network": format!("{:?}", scenario.network),
         "then": format!("{:?}", scenario.then),

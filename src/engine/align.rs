@@ -1,8 +1,8 @@
-//! Which packets are one cycle, when one board sends all three.
+//! Which packets are one cycle, when one board sends all microphones.
 //!
 //! Problem: packets have no number, any of them may be missing, and one wrong pairing shifts a channel for good.
 //!
-//! Idea: the board sends mic 0, 1, 2, a cycle every period, so the order of the kernel's stamps across the sockets says
+//! Idea: the board sends mic 0, 1, 2 and so on, a cycle every period, so the order of the kernel's stamps across the sockets says
 //! which packets belong together: an index that does not rise begins a new cycle. The clock model says when a cycle can
 //! be here at the earliest. A packet that is a period or more above that floor, after a pause, is delayed or has lost
 //! something before it: `late` decides, from what follows, and until then the cycle is withheld, at most for the hold. A
@@ -17,7 +17,6 @@ use super::late::{Judgement, LateOrLost};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
-use crate::MICS;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use place::Place;
 
@@ -46,9 +45,12 @@ pub(super) struct Arrival<'a> {
     pub newest_at: MonoTime,
     pub newest_stamp: KernelTime,
     pub chunk: Chunk,
-    /// Where `samples`, s32le, begin in the chunk, in samples.
+    /// Where `samples` begin in the chunk, in frames.
     pub offset: u32,
+    /// Whole frames: a sample of each channel of the source, s32le, interleaved.
     pub samples: &'a [u8],
+    /// Bytes of each.
+    pub frame_bytes: usize,
     /// The first of a sender that was not followed before.
     pub new_sender: bool,
     /// Its source cuts its chunks in another way than before.
@@ -58,14 +60,15 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// All samples equal (silence, a stuck line): two such packets say nothing about duplication.
+    /// All frames equal (silence, a stuck line): two such packets say nothing about duplication.
     pub fn is_constant(&self) -> bool {
-        let first = &self.samples[..SAMPLE_BYTES];
-        self.samples.chunks_exact(SAMPLE_BYTES).all(|sample| sample == first)
+        let first = &self.samples[..self.frame_bytes];
+        self.samples.chunks_exact(self.frame_bytes).all(|frame| frame == first)
     }
 
+    /// In frames.
     pub fn len(&self) -> u32 {
-        (self.samples.len() / SAMPLE_BYTES) as u32
+        self.samples.len() as u32 / self.frame_bytes as u32
     }
 
     /// Its first sample.
@@ -82,6 +85,14 @@ pub(super) enum Placed {
     Duplicate,
 }
 
+/// What is known of one microphone of the board.
+#[derive(Debug)]
+struct Mic {
+    /// For the figures; the board's decides.
+    clock: ClockModel,
+    lag: Lag,
+}
+
 /// Aligns the packets of one board.
 #[derive(Debug)]
 pub(super) struct SharedAligner {
@@ -91,9 +102,7 @@ pub(super) struct SharedAligner {
     /// The board's one clock, of all its packets: what decides. The microphones' places inside a cycle, some 0.1 ms
     /// apart, are small against a period.
     clock: ClockModel,
-    /// One for each microphone, for the figures.
-    clocks: [ClockModel; MICS],
-    lags: [Lag; MICS],
+    mics: Vec<Mic>,
     late: LateOrLost,
     /// The doubt has been withheld long enough; what follows may still decide it.
     released: bool,
@@ -104,23 +113,23 @@ pub(super) struct SharedAligner {
     /// Since when the board's floor is being learnt, and from which position on.
     floor_since: Option<(MonoTime, FramePos)>,
     last_heard: Option<MonoTime>,
-    skips: Skips<MICS>,
+    skips: Skips,
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
 
 impl SharedAligner {
-    pub fn new(sample_rate: u32, hold: Span, max_open: i64) -> SharedAligner {
+    pub fn new(mics: usize, sample_rate: u32, hold: Span, max_open: i64) -> SharedAligner {
+        let mic = |_| Mic { clock: ClockModel::new(sample_rate), lag: Lag::default() };
         SharedAligner {
             sample_rate,
             hold,
             clock: ClockModel::new(sample_rate),
-            clocks: std::array::from_fn(|_| ClockModel::new(sample_rate)),
-            lags: [Lag::default(); MICS],
+            mics: (0..mics).map(mic).collect(),
             late: LateOrLost::default(),
             released: false,
             restarted: false,
-            tail: Tail::new(sample_rate),
+            tail: Tail::new(mics, sample_rate),
             first_heard: None,
             floor_since: None,
             last_heard: None,
@@ -130,7 +139,7 @@ impl SharedAligner {
     }
 
     pub fn clock(&self, mic: usize) -> &ClockModel {
-        &self.clocks[mic]
+        &self.mics[mic].clock
     }
 
     /// Another part of a chunk that was placed.
@@ -155,7 +164,7 @@ impl SharedAligner {
             self.restarted = a.new_sender;
         } else if a.new_sender && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
-            self.clocks[a.mic].restart();
+            self.mics[a.mic].clock.restart();
         }
         if a.recut {
             self.tail.renew_nominal();
@@ -173,13 +182,13 @@ impl SharedAligner {
             let lost = self.tail.insert_lost(cycles, true, sink);
             self.skips.push(since, frames, lost);
             self.clock.renumber(since, frames);
-            self.clocks.iter_mut().for_each(|c| c.renumber(since, frames));
+            self.mics.iter_mut().for_each(|mic| mic.clock.renumber(since, frames));
         }
         let overdue = matches!(place, Place::Overdue(_));
         let filled = match place {
             Place::Contested => Some(self.settle_contest(a, sink)),
             Place::Overdue(hole) => {
-                self.lags[a.mic].overtaken();
+                self.mics[a.mic].lag.overtaken();
                 Some(hole)
             }
             _ => None,
@@ -214,7 +223,7 @@ impl SharedAligner {
             Judgement::Delayed => false,
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
-        let early = self.clocks[a.mic].residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
+        let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
         let slot = Slot::of(a, doubtful, early);
         let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
         match judgement {
@@ -238,7 +247,7 @@ impl SharedAligner {
         if !doubtful && !matches!(place, Place::Tentative) {
             self.learn(a.mic, own_end, a.at, r, sink);
             if let Some(behind) = behind.filter(|_| !overdue) {
-                self.lags[a.mic].note(behind);
+                self.mics[a.mic].lag.note(behind);
             }
         }
         self.emit_ready(a.at, sink);
@@ -283,8 +292,9 @@ impl SharedAligner {
             let cycles = skip.frames / i64::from(self.tail.nominal().max(1));
             self.tail.renumber(skip.since, cycles, skip.frames);
             self.clock.renumber(skip.since, -skip.frames);
-            for (clock, (counters, lost)) in self.clocks.iter_mut().zip(sink.counters.mics.iter_mut().zip(skip.lost)) {
-                clock.renumber(skip.since, -skip.frames);
+            for (mic, (own, counters)) in self.mics.iter_mut().zip(&mut sink.counters.mics).enumerate() {
+                let lost = skip.lost.by(mic);
+                own.clock.renumber(skip.since, -skip.frames);
                 counters.found(lost);
                 counters.corrected += lost;
             }
@@ -292,7 +302,7 @@ impl SharedAligner {
         if disproved.is_none() && !(settled && self.skips.is_disputed()) {
             self.floor_since.get_or_insert((at, own_end));
             self.clock.observe(own_end, at);
-            self.clocks[mic].observe(own_end, at);
+            self.mics[mic].clock.observe(own_end, at);
         }
     }
 
@@ -315,8 +325,9 @@ impl SharedAligner {
         let mut lost = self.tail.insert_lost(cycles, self.released, sink);
         self.released = false;
         if long && self.restarted {
-            for (counters, lost) in sink.counters.mics.iter_mut().zip(&mut lost) {
-                counters.found(std::mem::take(lost));
+            let lost = std::mem::take(&mut lost);
+            for (mic, counters) in sink.counters.mics.iter_mut().enumerate() {
+                counters.found(lost.by(mic));
             }
         }
         self.skips.push(since, frames, lost);
@@ -369,11 +380,11 @@ impl SharedAligner {
     }
 
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
-        (0..MICS).for_each(|mic| sink.meter.on_restart(mic));
+        (0..self.mics.len()).for_each(|mic| sink.meter.on_restart(mic));
         self.late.forget_level();
         self.clock.restart();
         self.floor_since = None;
-        self.clocks.iter_mut().for_each(ClockModel::restart);
+        self.mics.iter_mut().for_each(|mic| mic.clock.restart());
     }
 
     fn withholds(&self) -> bool {
@@ -389,7 +400,7 @@ impl SharedAligner {
         while self.tail.first_open() < self.tail.len() {
             let i = self.tail.first_open();
             let entry = self.tail.get(i);
-            if self.withholds() && entry.slots.iter().flatten().any(|s| s.doubtful) {
+            if self.withholds() && entry.is_doubtful() {
                 return;
             }
             let closed = i + 1 < self.tail.len() && !self.tail.get(i + 1).tentative;

@@ -3,18 +3,15 @@
 //! Counters are since start; a counter of the last seconds is the difference of two copies. Distributions, jitter and trends
 //! come from the [`SkewMeter`](super::skew::SkewMeter), once since start and once for the last ten seconds.
 
-use crate::MICS;
+use crate::array::Each;
 use crate::time::Span;
 
-/// Pairs of microphones, in the order of the contract: mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2.
-pub const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
-
-/// Counters of one microphone, since start. "Packets" unless said otherwise.
+/// Counters of one source, since start. "Packets" unless said otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MicCounters {
     /// Accepted packets.
     pub received: u64,
-    /// Samples in the accepted packets.
+    /// Samples of each channel in the accepted packets.
     pub samples: u64,
     /// Empty, or not a whole number of samples; from the sender that is followed.
     pub malformed: u64,
@@ -59,9 +56,10 @@ pub struct CycleCounters {
 }
 
 /// Everything the engine counts, since start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
-    pub mics: [MicCounters; MICS],
+    /// By source.
+    pub mics: Each<MicCounters>,
     pub cycles: CycleCounters,
     /// Steps of CLOCK_REALTIME that were noticed.
     pub clock_steps: u64,
@@ -91,10 +89,17 @@ impl MicCounters {
 }
 
 impl Counters {
+    /// Of so many sources.
+    pub fn new(sources: usize) -> Counters {
+        Counters { mics: vec![MicCounters::default(); sources].into(), ..Counters::default() }
+    }
+
     /// What happened after `earlier`. `skipped` may have fallen since (a skip that proved false): then it is 0 here.
     pub fn since(&self, earlier: &Counters) -> Counters {
         Counters {
-            mics: std::array::from_fn(|mic| self.mics[mic].since(&earlier.mics[mic])),
+            mics: (0..self.mics.len())
+                .map(|mic| self.mics[mic].since(&earlier.mics.get(mic).copied().unwrap_or_default()))
+                .collect(),
             cycles: CycleCounters {
                 emitted: self.cycles.emitted.saturating_sub(earlier.cycles.emitted),
                 complete: self.cycles.complete.saturating_sub(earlier.cycles.complete),
@@ -108,7 +113,7 @@ impl Counters {
 
 /// How a measured quantity was distributed. Percentiles are nearest-rank: the smallest value that at least that share of
 /// all values does not exceed.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Distribution {
     pub count: u64,
     pub last: Span,
@@ -122,7 +127,7 @@ pub struct Distribution {
 }
 
 /// A lasting change of a quantity, in microseconds a minute, with the half-width of its 95 % interval.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Trend {
     pub us_per_min: f64,
     pub uncertainty_us_per_min: f64,
@@ -142,21 +147,21 @@ pub type Known<T> = Result<T, &'static str>;
 /// What the [`SkewMeter`](super::skew::SkewMeter) knows about one stretch of time.
 #[derive(Clone, Debug)]
 pub struct SkewFigures {
-    /// Kernel arrival of the second microphone of a pair minus that of the first, in the cycles that both are
-    /// in; in the order of [`PAIRS`].
-    pub arrival_skew: [Known<Distribution>; PAIRS.len()],
-    /// The lasting change of the arrival skew, in the order of [`PAIRS`].
-    pub arrival_trend: [Known<Trend>; PAIRS.len()],
-    /// Kernel timestamp until the loop read the packet.
-    pub loop_delay: [Known<Distribution>; MICS],
+    /// Kernel arrival of the second source of a pair minus that of the first, in the cycles that both are in; in the order of
+    /// [`pairs`](crate::array::pairs).
+    pub arrival_skew: Each<Known<Distribution>>,
+    /// The lasting change of the arrival skew, in the same order.
+    pub arrival_trend: Each<Known<Trend>>,
+    /// Kernel timestamp until the loop read the packet; this and what follows by source.
+    pub loop_delay: Each<Known<Distribution>>,
     /// Largest minus smallest loop delay inside a complete cycle: what the loop itself adds.
     pub loop_skew: Known<Distribution>,
     /// Kernel timestamp of the packet that completed a cycle until the kernel had its event, to be sent to the first subscriber.
     pub emit_delay: Known<Distribution>,
     /// Interarrival jitter, RFC 3550 6.4.1.
-    pub jitter: [Known<Span>; MICS],
+    pub jitter: Each<Known<Span>>,
     /// Packet delay variation, RFC 5481 4.2: delay minus the smallest delay of the last ten seconds.
-    pub delay_variation: [Known<Distribution>; MICS],
+    pub delay_variation: Each<Known<Distribution>>,
 }
 
 /// Counts in fixed buckets since start, as Prometheus wants them.
@@ -173,12 +178,14 @@ pub struct Buckets {
 /// The buckets of the [`SkewMeter`](super::skew::SkewMeter), since start.
 #[derive(Clone, Debug)]
 pub struct SkewHistograms {
-    /// Signed; in the order of [`PAIRS`].
-    pub arrival_skew: [Buckets; PAIRS.len()],
-    pub loop_delay: [Buckets; MICS],
+    /// Signed; by pair of sources, in the order of [`pairs`](crate::array::pairs).
+    pub arrival_skew: Each<Buckets>,
+    /// By source.
+    pub loop_delay: Each<Buckets>,
     pub loop_skew: Buckets,
     pub emit_delay: Buckets,
-    pub delay_variation: [Buckets; MICS],
+    /// By source.
+    pub delay_variation: Each<Buckets>,
 }
 
 #[cfg(test)]
@@ -205,7 +212,7 @@ mod tests {
             unstamped: 1,
         };
         let cycles = CycleCounters { emitted: 1, complete: 1, incomplete: 1, skipped: 1 };
-        let earlier = Counters { mics: [mic; MICS], cycles, clock_steps: 1 };
+        let earlier = Counters { mics: vec![mic; 3].into(), cycles, clock_steps: 1 };
         assert_eq!(Counters::default().since(&earlier), Counters::default());
         assert_eq!(earlier.since(&Counters::default()), earlier);
     }

@@ -9,15 +9,12 @@
 
 use std::collections::VecDeque;
 
-use super::Output;
 use super::align::Arrival;
 use super::desync::DesyncLog;
-use super::history::History;
-use super::packet::SAMPLE_BYTES;
+use super::history::{Head, History, Part};
 use super::spread::Spread;
 use super::tail::Sink;
-use crate::MICS;
-use crate::cycle::Cycle;
+use crate::array::MicSet;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Cycles that left and can still be filled: 5 s of them.
@@ -26,24 +23,20 @@ const LEFT_KEPT: usize = 512;
 /// One cycle of the grid.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
-    samples: [u32; MICS],
-    newest: [Option<Heard>; MICS],
     /// When it was first filled.
     opened: Option<MonoTime>,
-    passed: [Option<MonoTime>; MICS],
     left: bool,
     /// Its arrivals count in the spread.
     noted: bool,
     id: Option<u64>,
 }
 
-impl Record {
-    /// From the first board's filling the cycle to the last's, by arrival, once it is full.
-    fn arrivals(&self, frames: u32) -> Option<Span> {
-        let full = self.samples.iter().all(|&n| n == frames);
-        let [Some(a), Some(b), Some(c)] = self.newest.map(|n| n.map(|n| n.newest_at)) else { return None };
-        full.then(|| a.max(b).max(c) - a.min(b).min(c))
-    }
+/// What a cycle has of one microphone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    samples: u32,
+    newest: Option<Heard>,
+    passed: Option<MonoTime>,
 }
 
 /// When a chunk came.
@@ -78,11 +71,12 @@ pub(super) struct Grid {
     /// The cycle that `records` begins with.
     first: i64,
     records: VecDeque<Record>,
+    /// Of each of them, a cell a microphone.
+    cells: VecDeque<Cell>,
     /// The oldest cycle that has not left.
     next: i64,
-    next_id: u64,
     /// Up to where each microphone has filled or passed.
-    ends: [i64; MICS],
+    ends: Vec<i64>,
     spread: Spread,
     desync: DesyncLog,
 }
@@ -90,6 +84,7 @@ pub(super) struct Grid {
 impl Grid {
     /// Cycles of `frames`, after what `history` holds.
     pub fn new(frames: i64, sample_rate: u32, max_open_frames: i64, history: &History) -> Grid {
+        let mics = history.layout().sources();
         Grid {
             base: history.span().end,
             frames,
@@ -97,9 +92,9 @@ impl Grid {
             max_open: max_open_frames / frames + 1,
             first: 0,
             records: VecDeque::with_capacity(2 * LEFT_KEPT),
+            cells: VecDeque::with_capacity(2 * LEFT_KEPT * mics),
             next: 0,
-            next_id: history.ids().end,
-            ends: [0; MICS],
+            ends: vec![0; mics],
             spread: Spread::new(),
             desync: DesyncLog::default(),
         }
@@ -117,7 +112,7 @@ impl Grid {
 
     /// Frames from the oldest open cycle to the newest sample.
     pub fn open_frames(&self) -> i64 {
-        self.ends.iter().max().expect("three microphones") - self.next * self.frames
+        self.ends.iter().max().expect("there are microphones") - self.next * self.frames
     }
 
     /// Up to where a microphone has filled or passed.
@@ -151,34 +146,38 @@ impl Grid {
         now: MonoTime,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let end = pos + (samples.len() / SAMPLE_BYTES) as i64;
+        let frame_bytes = sink.history.frame_bytes(mic);
+        let end = pos + (samples.len() / frame_bytes) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
         let mut at = pos.max(self.first * self.frames).max(free);
         let mut late = (at - pos).min(end - pos);
         while at < end {
             let cycle = at / self.frames;
             let until = end.min((cycle + 1) * self.frames);
-            let part = &samples[(at - pos) as usize * SAMPLE_BYTES..(until - pos) as usize * SAMPLE_BYTES];
+            let part = &samples[(at - pos) as usize * frame_bytes..(until - pos) as usize * frame_bytes];
             let frames = self.frames as u32;
-            let record = self.record(cycle);
-            record.opened.get_or_insert(now);
-            record.samples[mic] = (record.samples[mic] + (until - at) as u32).min(frames);
-            record.newest[mic] =
-                record.newest[mic].filter(|before| before.newest_at > newest.newest_at).or(Some(newest));
+            let i = self.reach(cycle);
+            self.records[i].opened.get_or_insert(now);
+            let cell = self.cell(i, mic);
+            cell.samples = (cell.samples + (until - at) as u32).min(frames);
+            cell.newest = cell.newest.filter(|before| before.newest_at > newest.newest_at).or(Some(newest));
+            let cell = *cell;
             // How far apart the packets came, not when they were understood; what follows a loss comes a period later and
             // says nothing about the path.
-            let spread = record.arrivals(frames).filter(|_| !std::mem::replace(&mut record.noted, true));
-            let record = *record;
-            if let Some(spread) = spread {
+            if !self.records[i].noted
+                && let Some(spread) = self.arrivals(i)
+            {
+                self.records[i].noted = true;
                 self.spread.note(spread);
             }
+            let record = self.records[i];
             if !record.left || record.id.is_some() {
                 sink.history.write(mic, self.base + at, part);
             }
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {
-                    sink.history.amend(id, mic, record.samples[mic], record.newest[mic].map(|n| n.newest_stamp));
+                    sink.history.amend(id, mic, cell.samples, cell.newest.map(|n| n.newest_stamp));
                 }
             }
             at = until;
@@ -198,6 +197,7 @@ impl Grid {
             self.next += empty;
             self.first = self.next;
             self.records.clear();
+            self.cells.clear();
         }
     }
 
@@ -205,8 +205,8 @@ impl Grid {
     fn pass(&mut self, mic: usize, end: i64, now: MonoTime) {
         let from = (self.ends[mic] / self.frames).max(self.first);
         for cycle in from..end / self.frames {
-            let record = self.record(cycle);
-            record.passed[mic].get_or_insert(now);
+            let i = self.reach(cycle);
+            self.cell(i, mic).passed.get_or_insert(now);
         }
         self.ends[mic] = self.ends[mic].max(end);
     }
@@ -218,20 +218,20 @@ impl Grid {
 
     /// Whether the oldest open cycle lacks a microphone.
     pub fn lacks(&self, mic: usize) -> bool {
-        let record = usize::try_from(self.next - self.first).ok().and_then(|i| self.records.get(i));
-        record.is_some_and(|record| record.passed[mic].is_none())
+        let i = usize::try_from(self.next - self.first).ok().filter(|&i| i < self.records.len());
+        i.is_some_and(|i| self.cells[i * self.ends.len() + mic].passed.is_none())
     }
 
-    fn lacks_any(&self, mics: [bool; MICS]) -> bool {
-        (0..MICS).any(|mic| mics[mic] && self.lacks(mic))
+    fn lacks_any(&self, mics: MicSet) -> bool {
+        mics.iter().any(|mic| self.lacks(mic))
     }
 
     /// Cycles that all of `live` have passed, or that have waited long enough, leave. What those `in_doubt` have sent is there, and
     /// its place is known as soon as what follows decides: that is waited for.
     pub fn emit_ready(
         &mut self,
-        live: [bool; MICS],
-        in_doubt: [bool; MICS],
+        live: MicSet,
+        in_doubt: MicSet,
         hold: Span,
         max_open: i64,
         now: MonoTime,
@@ -248,60 +248,72 @@ impl Grid {
 
     /// Since the first microphone passed; where all fell silent inside the cycle, since one should have.
     fn waits_since(&self, cycle: i64) -> Option<MonoTime> {
-        let record = self.records.get(usize::try_from(cycle - self.first).ok()?)?;
-        record.passed.iter().flatten().min().copied().or(record.opened.map(|at| at + self.period))
+        let i = usize::try_from(cycle - self.first).ok()?;
+        let opened = self.records.get(i)?.opened;
+        self.cells_of(i).filter_map(|cell| cell.passed).min().or(opened.map(|at| at + self.period))
     }
 
     fn leave(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         let i = (self.next - self.first) as usize;
-        let record = &mut self.records[i];
-        record.left = true;
+        self.records[i].left = true;
+        let mics = self.ends.len();
+        let cells = self.cells.range(i * mics..(i + 1) * mics);
         let cycles = &mut sink.counters.cycles;
-        if record.samples == [0; MICS] {
+        if cells.clone().all(|cell| cell.samples == 0) {
             // All of it is lost, for everybody: no event carries it.
             cycles.skipped += 1;
         } else {
-            let cycle = Cycle {
-                id: self.next_id,
-                first_frame: self.base + self.next * self.frames,
-                frames: self.frames as u32,
-                mic_samples: record.samples,
-                complete: record.samples == [self.frames as u32; MICS],
-                arrival: record.newest.map(|n| n.map(|n| n.newest_stamp)),
-                emitted: sink.wall,
-            };
-            record.id = Some(self.next_id);
-            self.next_id += 1;
-            cycles.emitted += 1;
             // One that is full in part has yet to hear the packet that would have filled it.
-            let full = |mic: usize| record.newest[mic].filter(|_| i64::from(record.samples[mic]) == self.frames);
-            let full: [Option<Heard>; MICS] = std::array::from_fn(full);
-            sink.meter.on_cycle(full.map(|h| h.map(|h| h.at)), now);
-            if let [Some(a), Some(b), Some(c)] = full {
+            let full = |cell: &Cell| cell.newest.filter(|_| i64::from(cell.samples) == self.frames);
+            cycles.emitted += 1;
+            sink.meter.on_cycle(cells.clone().map(|cell| full(cell).map(|h| h.at)), now);
+            let complete = cells.clone().all(|cell| full(cell).is_some());
+            if complete {
                 cycles.complete += 1;
-                let full = [a, b, c];
-                sink.meter.on_complete(full.map(|h| h.stamp), full.map(|h| h.delay), now);
+                sink.meter.on_complete(cells.clone().filter_map(full).map(|h| (h.stamp, h.delay)), now);
             } else {
                 cycles.incomplete += 1;
             }
-            sink.history.emit(cycle);
-            sink.outputs.push_back(Output::Cycle(cycle));
-            if let Some(line) = self.desync.line(&cycle, now) {
-                sink.outputs.push_back(Output::Log(line));
-            }
+            let first_frame = self.base + self.next * self.frames;
+            let head = Head { first_frame, frames: self.frames as u32, complete, emitted: sink.wall };
+            let part = |cell: &Cell| cell.newest.map_or(Part::default(), |n| Part::new(cell.samples, n.newest_stamp));
+            let id = sink.history.emit(head, cells.map(part));
+            self.records[i].id = Some(id);
+            sink.emitted(id, &mut self.desync, now);
         }
         self.next += 1;
         while self.next - self.first > LEFT_KEPT as i64 {
             self.records.pop_front();
+            self.cells.drain(..self.ends.len());
             self.first += 1;
         }
     }
 
-    fn record(&mut self, cycle: i64) -> &mut Record {
+    /// From the first board's filling the cycle to the last's, by arrival, once it is full.
+    fn arrivals(&self, i: usize) -> Option<Span> {
+        let mut ends: Option<(MonoTime, MonoTime)> = None;
+        for cell in self.cells_of(i) {
+            let at = cell.newest.filter(|_| i64::from(cell.samples) == self.frames)?.newest_at;
+            ends = Some(ends.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        }
+        ends.map(|(first, last)| last - first)
+    }
+
+    fn cells_of(&self, i: usize) -> impl Iterator<Item = &Cell> + Clone {
+        self.cells.range(i * self.ends.len()..(i + 1) * self.ends.len())
+    }
+
+    fn cell(&mut self, i: usize, mic: usize) -> &mut Cell {
+        &mut self.cells[i * self.ends.len() + mic]
+    }
+
+    /// Where a cycle that is kept stands; it may be a new one.
+    fn reach(&mut self, cycle: i64) -> usize {
         let i = usize::try_from(cycle - self.first).expect("only cycles that are kept are touched");
         while self.records.len() <= i {
             self.records.push_back(Record::default());
+            self.cells.extend(std::iter::repeat_n(Cell::default(), self.ends.len()));
         }
-        &mut self.records[i]
+        i
     }
 }

@@ -27,7 +27,7 @@ const MEMORY: Span = Span::from_secs(5);
 const AHEAD: Span = Span::from_micros(-900);
 
 /// CLOCK_REALTIME against CLOCK_MONOTONIC_RAW, and how to take a stamp from one to the other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct HostClock {
     now: Option<Reading>,
     last_step: Option<Step>,
@@ -97,6 +97,11 @@ impl HostClock {
         let (age, age_before) = (now.clocks.mono - at, now.clocks.mono - before);
         let was_before = before <= step.seen && age_before > AHEAD && (age < AHEAD || age_before < age);
         if was_before { before } else { at }
+    }
+
+    /// The clocks of this turn; `None` before a first one.
+    pub fn clocks(&self) -> Option<Clocks> {
+        self.now.map(|now| now.clocks)
     }
 
     /// The newest step: new offset minus old.

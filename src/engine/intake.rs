@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn good() -> Result<Packet<'static>, BadPayload> {
-        Packet::parse(&[0; 8], 8, 64)
+        Packet::parse(&[0; 8], 8, 64, 1)
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
     fn malformed_packets_of_the_followed_sender_keep_it_and_those_of_others_do_not_adopt() {
         let (mut follow, mut c) = (Follow::default(), MicCounters::default());
         assert!(follow.admit(addr(1), good(), ms(0), &mut c).is_ok());
-        let bad = || Packet::parse(&[0; 3], 3, 64);
+        let bad = || Packet::parse(&[0; 3], 3, 64, 1);
         assert_eq!(follow.admit(addr(1), bad(), ms(400), &mut c).err(), Some(Reason::Malformed));
         assert_eq!(follow.admit(addr(2), good(), ms(700), &mut c).err(), Some(Reason::Foreign));
         assert_eq!(follow.admit(addr(2), bad(), ms(1_000), &mut c).err(), Some(Reason::Foreign));
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_bad_first_packet_is_counted_and_follows_nobody() {
         let (mut follow, mut c) = (Follow::default(), MicCounters::default());
-        let cut = Packet::parse(&[0; 64], 65_507, 64);
+        let cut = Packet::parse(&[0; 64], 65_507, 64, 1);
         assert_eq!(follow.admit(addr(1), cut, ms(0), &mut c).err(), Some(Reason::Truncated));
         assert_eq!(follow.sender(), None);
         assert!(follow.admit(addr(2), good(), ms(1), &mut c).is_ok());

@@ -5,6 +5,9 @@
 //!
 //! One packet's way: `intake` knows its sender and `packet` its samples; `align` decides which cycle it belongs to; its
 //! samples are copied once, into `history`; the cycle leaves as an [`Output`] when it is complete and its position certain.
+//!
+//! In here a *mic* is a source of the array's [`Layout`]: what is decided is decided for all its channels alike. Channels come in where
+//! samples are taken apart (`history`, `resample`) or listened to (`health`), and in what leaves.
 
 mod align;
 mod boards;
@@ -38,7 +41,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::MICS;
+use crate::array::Layout;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
@@ -50,7 +53,7 @@ use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
-use packet::{Packet, SAMPLE_BYTES};
+use packet::{BadPayload, Packet};
 use resample::Resampling;
 use sinc::Kernel;
 use skew::SkewMeter;
@@ -59,6 +62,8 @@ use tail::Sink;
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Its sources, and the channels of each.
+    pub layout: Layout,
     /// Frames a second, nominal, of every microphone.
     pub sample_rate: u32,
     pub clock: ClockChoice,
@@ -91,7 +96,7 @@ pub enum Hold {
 /// One datagram as the kernel handed it over.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// Which socket: 0, 1, 2.
+    /// Which source of the array.
     pub mic: usize,
     /// SO_TIMESTAMPNS.
     pub stamp: KernelTime,
@@ -112,7 +117,9 @@ pub enum Verdict {
 /// A packet that was taken in; its samples are the datagram's bytes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Accepted {
+    /// The source.
     pub mic: usize,
+    /// Of each of its channels.
     pub samples: u32,
     /// Kernel receive time, on the clock that does not step.
     pub arrival: MonoTime,
@@ -131,6 +138,7 @@ pub enum Reason {
 
 /// What the engine hands out, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack: a box would be an allocation a cycle")]
 pub enum Output {
     /// A cycle left: its samples are in the history.
     Cycle(Cycle),
@@ -138,7 +146,7 @@ pub enum Output {
     Log(String),
 }
 
-/// The newest accepted packet of a microphone.
+/// The newest accepted packet of a source.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Latest {
     pub stamp: KernelTime,
@@ -150,6 +158,27 @@ pub struct Latest {
 /// Longest wait for what is missing or undecided: contract section 3.
 pub const LONGEST_HOLD: Span = Span::from_millis(40);
 
+/// What is ready to leave.
+#[derive(Debug)]
+enum Queued {
+    /// A cycle by its id: what it is stands in the history.
+    Cycle(u64),
+    Log(String),
+}
+
+/// What stays with one source.
+#[derive(Debug, Default)]
+struct Mic {
+    follow: Follow,
+    /// Its next chunk is the first that is cut in another way.
+    recut: bool,
+    /// Chunks that will be counted lost though something of them came.
+    unplaced: u64,
+    /// Bytes of a frame that were counted as none yet: a boundary cut it.
+    carry: usize,
+    latest: Option<Latest>,
+}
+
 /// How packets become cycles.
 #[derive(Debug)]
 enum Aligner {
@@ -157,28 +186,22 @@ enum Aligner {
     Independent(Box<Boards>),
 }
 
-/// Three microphones' datagrams in, aligned cycles out.
+/// An array's datagrams in, aligned cycles out.
 pub struct Engine {
     config: Config,
     clocks: Option<Clocks>,
+    /// As it was at the start of the turn; where several engines share one, a copy.
     host: HostClock,
     counters: Counters,
-    follow: [Follow; MICS],
+    mics: Vec<Mic>,
     chunks: Chunks,
-    /// The next chunk of a source is the first that is cut in another way.
-    recut: [bool; MICS],
-    /// Chunks that will be counted lost though something of them came.
-    unplaced: [u64; MICS],
-    /// Bytes of a sample that were counted as none yet: a boundary cut it.
-    carry: [usize; MICS],
-    latest: [Option<Latest>; MICS],
     aligner: Aligner,
     fixed_hold: Option<Span>,
     /// Made at the start: it takes milliseconds.
     kernel: Option<Arc<Kernel>>,
     max_open: i64,
     history: History,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Queued>,
     meter: SkewMeter,
     health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
@@ -187,11 +210,12 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(config: Config) -> Engine {
-        let rate = config.sample_rate;
+        let (layout, rate) = (config.layout, config.sample_rate);
+        let sources = layout.sources();
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
         // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
         let open = config.sample_rate as usize;
-        let ahead = open + MICS * config.max_datagram.div_ceil(packet::SAMPLE_BYTES);
+        let ahead = open + sources * config.max_datagram.div_ceil(packet::SAMPLE_BYTES);
         let fixed = match config.hold {
             Hold::Auto => None,
             Hold::Fixed(hold) => Some(hold),
@@ -199,33 +223,29 @@ impl Engine {
         let kernel = config.resample.then(|| Arc::new(Kernel::new()));
         let aligner = match config.clock {
             ClockChoice::Independent => {
-                let resampling = kernel.clone().map(|kernel| Resampling::new(kernel, config.sample_rate));
-                Aligner::Independent(Box::new(Boards::new(config.sample_rate, fixed, open as i64, resampling)))
+                let resampling = resampling(kernel.as_ref(), &layout, rate);
+                Aligner::Independent(Box::new(Boards::new(sources, rate, fixed, open as i64, resampling)))
             }
             ClockChoice::Auto | ClockChoice::Shared => {
                 let hold = fixed.unwrap_or(LONGEST_HOLD);
-                Aligner::Shared(Box::new(SharedAligner::new(config.sample_rate, hold, open as i64)))
+                Aligner::Shared(Box::new(SharedAligner::new(sources, rate, hold, open as i64)))
             }
         };
         Engine {
-            meter: SkewMeter::new(config.sample_rate),
-            health: Health::new(config.sample_rate),
+            meter: SkewMeter::new(sources, rate),
+            health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             aligner,
             fixed_hold: fixed,
             kernel,
             max_open: open as i64,
-            history: History::new(keep.max(1), ahead),
+            history: History::new(layout, keep.max(1), ahead),
             config,
             clocks: None,
             host: HostClock::new(),
-            counters: Counters::default(),
-            follow: Default::default(),
-            chunks: Chunks::new(rate),
-            recut: [false; MICS],
-            unplaced: [0; MICS],
-            carry: [0; MICS],
-            latest: [None; MICS],
+            counters: Counters::new(sources),
+            mics: (0..sources).map(|_| Mic::default()).collect(),
+            chunks: Chunks::new(&layout, rate),
             outputs: VecDeque::with_capacity(64),
         }
     }
@@ -237,30 +257,36 @@ impl Engine {
         self
     }
 
-    /// Start of a turn: the clocks, read once.
+    /// Start of a turn of an engine that is alone: the clocks, read once.
     pub fn begin_turn(&mut self, clocks: Clocks) {
-        self.begin_turn_read_within(clocks, Span::ZERO);
+        self.host.turn(clocks, Span::ZERO);
+        self.clocks = Some(clocks);
+        self.counters.clock_steps = self.host.steps();
     }
 
-    /// The same, where the two clocks were read so far apart; a wide bracket says little about their offset.
-    pub fn begin_turn_read_within(&mut self, clocks: Clocks, bracket: Span) {
-        self.clocks = Some(clocks);
-        self.host.turn(clocks, bracket);
-        if self.host.steps() > self.counters.clock_steps {
-            self.counters.clock_steps = self.host.steps();
-            self.outputs.push_back(Output::Log("the host's realtime clock stepped; audio is not affected".to_owned()));
-        }
+    /// The same where several engines share one host, whose clocks were read for all of them.
+    pub fn begin_turn_on(&mut self, host: &HostClock) {
+        self.host = *host;
+        self.clocks = host.clocks();
+        self.counters.clock_steps = host.steps();
     }
 
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
-        let at = self.host.to_mono(d.stamp);
-        let parsed = match self.chunks.may_be_cut(d.mic, d.len, SAMPLE_BYTES, at) {
-            true => Packet::parse_piece(d.bytes, d.len, self.config.max_datagram),
-            false => Packet::parse(d.bytes, d.len, self.config.max_datagram),
+        let (at, max) = (self.host.to_mono(d.stamp), self.config.max_datagram);
+        let channels = self.config.layout.channels_of(d.mic).len();
+        let parsed = match self.chunks.may_be_cut(d.mic, d.len, at) {
+            true => Packet::parse_piece(d.bytes, d.len, max, channels),
+            false => Packet::parse(d.bytes, d.len, max, channels),
         };
+        self.handle_packet(d, parsed)
+    }
+
+    /// The same of a datagram whose samples were decoded already: `parsed` is what it holds, in as many channels as its source has.
+    pub fn handle_packet(&mut self, d: &Datagram<'_>, parsed: Result<Packet<'_>, BadPayload>) -> Verdict {
+        let at = self.host.to_mono(d.stamp);
         let counters = &mut self.counters.mics[d.mic];
-        let admitted = match self.follow[d.mic].admit(d.sender, parsed, at, counters) {
+        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 if reason == Reason::Foreign && parsed.is_ok() {
@@ -269,29 +295,30 @@ impl Engine {
                 return Verdict::Rejected(reason);
             }
         };
-        if self.follow[d.mic].begins_to_hop() {
-            let (mic, ip) = (d.mic, d.sender.ip());
-            let line = format!("mic {mic}: {ip} sends each packet from another port: its address is followed");
-            self.outputs.push_back(Output::Log(line));
+        if self.mics[d.mic].follow.begins_to_hop() {
+            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
+            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
         }
         if let Some(old) = admitted.replaced {
-            let line = format!("mic {}: now follows {} (was {old}, silent for 500 ms)", d.mic, d.sender);
-            self.outputs.push_back(Output::Log(line));
+            let mic = self.config.layout.name_of(d.mic);
+            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
             self.meter.on_restart(d.mic);
             let lacking = self.chunks.on_new_sender(d.mic);
             self.note_lacking(d.mic, lacking);
             self.health.restart(d.mic);
         }
         let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
+        let len = packet.bytes().len();
         self.choose_clock(d, at);
         self.follow_rates(at);
         let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
         let in_order = self.is_shared();
         let mut lacking = Lacking::default();
-        let waits = self.chunks.must_wait(d.mic, d.len, heard, in_order, &mut lacking);
+        let waits = self.chunks.must_wait(d.mic, len, heard, in_order, &mut lacking);
         self.note_lacking(d.mic, lacking);
+        let mut frames = 0;
         let placed = if waits {
-            self.count_accepted(d.mic, d.len);
+            frames = self.count_accepted(d.mic, len);
             self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
@@ -304,14 +331,14 @@ impl Engine {
             Err(reason) => return Verdict::Rejected(reason),
         };
         if !waits {
-            self.count_accepted(d.mic, d.len);
+            frames = self.count_accepted(d.mic, len);
         }
-        let heard = health::Heard { mic: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
-        self.health.accepted(&heard, d.sender, &mut self.outputs);
+        let heard = health::Heard { source: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
+        self.health.accepted(&heard, frames, d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }
-        self.latest[d.mic] = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
+        self.mics[d.mic].latest = Some(Latest { stamp: d.stamp, arrival: at, byte_count: d.len, sender: d.sender });
         Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
     }
 
@@ -324,7 +351,8 @@ impl Engine {
                 // It was counted as accepted when it came.
                 let counters = &mut self.counters.mics[waiting.mic];
                 counters.received -= 1;
-                counters.samples = counters.samples.saturating_sub((waiting.bytes.len() / SAMPLE_BYTES) as u64);
+                let frames = waiting.bytes.len() / self.history.frame_bytes(waiting.mic);
+                counters.samples = counters.samples.saturating_sub(frames as u64);
             }
             self.chunks.recycle(waiting);
         }
@@ -332,16 +360,17 @@ impl Engine {
 
     fn note_learnt(&mut self) {
         while let Some(Learnt { mic, cut, changed }) = self.chunks.take_learnt() {
-            self.recut[mic] |= changed;
+            self.mics[mic].recut |= changed;
+            let mic = self.config.layout.name_of(mic);
             let line = match cut {
-                Cut::Whole if changed => format!("mic {mic}: one datagram a chunk from now on"),
+                Cut::Whole if changed => format!("{mic}: one datagram a chunk from now on"),
                 Cut::Whole => continue,
                 Cut::Pieces(pattern) => {
-                    let pieces: Vec<String> = pattern.piece_samples().map(|samples| samples.to_string()).collect();
-                    format!("mic {mic}: chunks of {} samples, sent as {}", pattern.samples(), pieces.join(" + "))
+                    let pieces: Vec<String> = pattern.piece_samples().map(told_samples).collect();
+                    format!("{mic}: chunks of {} samples, sent as {}", pattern.samples(), pieces.join(" + "))
                 }
             };
-            self.outputs.push_back(Output::Log(line));
+            self.say(line);
         }
     }
 
@@ -375,8 +404,9 @@ impl Engine {
                     chunk: part.chunk,
                     offset: part.offset,
                     samples: self.chunks.samples(mic, &part, bytes),
+                    frame_bytes: sink.history.frame_bytes(mic),
                     new_sender,
-                    recut: self.recut[mic],
+                    recut: self.mics[mic].recut,
                     split: part.split,
                 };
                 match &mut self.aligner {
@@ -395,17 +425,24 @@ impl Engine {
             counters.duplicate += 1;
             return Err(Reason::Duplicate);
         }
-        self.recut[mic] = false;
+        if let Taken::Part(part) = taken {
+            let payload = self.chunks.samples(mic, &part, bytes);
+            let heard = health::Heard { source: mic, at: heard.at, stamp: heard.stamp, payload };
+            self.health.placed(&heard, &mut self.outputs);
+        }
+        self.mics[mic].recut = false;
         self.note_lacking(mic, lacking);
         Ok(placed)
     }
 
-    fn count_accepted(&mut self, mic: usize, len: usize) {
-        let counters = &mut self.counters.mics[mic];
+    /// How many frames end in it, of each channel.
+    fn count_accepted(&mut self, mic: usize, len: usize) -> u32 {
+        let (counters, frame_bytes) = (&mut self.counters.mics[mic], self.history.frame_bytes(mic) as u32);
         counters.received += 1;
-        let carried = self.carry[mic] + len;
-        self.carry[mic] = carried % SAMPLE_BYTES;
-        counters.samples += (carried / SAMPLE_BYTES) as u64;
+        let carried = (self.mics[mic].carry + len) as u32;
+        self.mics[mic].carry = (carried % frame_bytes) as usize;
+        counters.samples += u64::from(carried / frame_bytes);
+        carried / frame_bytes
     }
 
     /// A chunk has ended that lacks pieces. Where nothing can be made of those that came, the aligner counts it lost, sooner or
@@ -413,10 +450,11 @@ impl Engine {
     fn note_lacking(&mut self, mic: usize, lacking: Lacking) {
         let counters = &mut self.counters.mics[mic];
         counters.lost_pieces += lacking.pieces;
-        self.unplaced[mic] += lacking.unplaced;
-        let known = self.unplaced[mic].min(counters.lost);
+        let unplaced = &mut self.mics[mic].unplaced;
+        *unplaced += lacking.unplaced;
+        let known = (*unplaced).min(counters.lost);
         counters.lost -= known;
-        self.unplaced[mic] -= known;
+        *unplaced -= known;
     }
 
     /// After a turn's datagrams, or when [`Engine::next_timeout`] has passed: holds that ran out.
@@ -461,10 +499,17 @@ impl Engine {
     /// What is ready to leave, in order. Drained after every call above.
     pub fn poll_output(&mut self) -> Option<Output> {
         match self.outputs.pop_front()? {
-            // What has come for it since is in the history.
-            Output::Cycle(cycle) => Some(Output::Cycle(*self.history.cycle(cycle.id).unwrap_or(&cycle))),
-            line => Some(line),
+            Queued::Cycle(id) => {
+                let cycle = self.history.cycle(id).expect("a cycle is kept until it has been told of");
+                self.history.note_told(id);
+                Some(Output::Cycle(cycle))
+            }
+            Queued::Log(line) => Some(Output::Log(line)),
         }
+    }
+
+    fn say(&mut self, line: String) {
+        self.outputs.push_back(Queued::Log(line));
     }
 
     pub fn config(&self) -> &Config {
@@ -498,12 +543,17 @@ impl Engine {
         &self.counters
     }
 
-    /// The newest accepted packet of a microphone.
-    pub fn latest(&self, mic: usize) -> Option<&Latest> {
-        self.latest[mic].as_ref()
+    /// What the array is made of.
+    pub fn layout(&self) -> &Layout {
+        &self.config.layout
     }
 
-    /// The clock of a microphone's samples.
+    /// The newest accepted packet of a source.
+    pub fn latest(&self, mic: usize) -> Option<&Latest> {
+        self.mics[mic].latest.as_ref()
+    }
+
+    /// The clock of a source's samples.
     pub fn clock(&self, mic: usize) -> &ClockModel {
         match &self.aligner {
             Aligner::Shared(shared) => shared.clock(mic),
@@ -516,20 +566,15 @@ impl Engine {
         self.chunks.cut(mic)
     }
 
-    /// Samples of a source's chunk, and of each of its pieces; `None` while they are being learnt.
+    /// Samples of a source's chunk (of each channel), and of each of its pieces; `None` while they are being learnt.
     pub fn chunk(&self, mic: usize) -> Option<(u32, Vec<f64>)> {
         match self.chunks.cut(mic)? {
             Cut::Whole => {
-                let samples = (self.chunks.usual_bytes(mic) / SAMPLE_BYTES) as u32;
+                let samples = (self.chunks.usual_bytes(mic) / self.history.frame_bytes(mic)) as u32;
                 (samples > 0).then(|| (samples, vec![f64::from(samples)]))
             }
             Cut::Pieces(pattern) => Some((pattern.samples(), pattern.piece_samples().collect())),
         }
-    }
-
-    /// The host's clocks, and their steps.
-    pub fn host_clock(&self) -> &HostClock {
-        &self.host
     }
 
     /// Whether the microphones are taken to share one sample clock.
@@ -561,7 +606,7 @@ impl Engine {
             return;
         }
         self.rates_due = at + Span::from_secs(1);
-        for mic in 0..MICS {
+        for mic in 0..self.mics.len() {
             if let Ok(rate) = self.clock(mic).rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);
             }
@@ -575,15 +620,15 @@ impl Engine {
         }
         let live = |latest: &Latest| at - latest.arrival < intake::SENDER_TIMEOUT;
         // One that is heard on and has not moved was looked at when it came, or when another did.
-        if self.latest[d.mic].as_ref().is_some_and(|own| live(own) && own.sender == d.sender) {
+        if self.mics[d.mic].latest.as_ref().is_some_and(|own| live(own) && own.sender == d.sender) {
             return;
         }
-        let others = self.latest.iter().enumerate().filter(|&(mic, _)| mic != d.mic);
+        let others = self.mics.iter().enumerate().filter(|&(mic, _)| mic != d.mic);
         let differs = |latest: &Latest| live(latest) && latest.sender.ip() != d.sender.ip();
-        if !others.filter_map(|(_, latest)| latest.as_ref()).any(differs) {
+        if !others.filter_map(|(_, mic)| mic.latest.as_ref()).any(differs) {
             return;
         }
-        self.outputs.push_back(Output::Log("the microphones have several senders: independent clocks".to_owned()));
+        self.say("the microphones have several senders: independent clocks".to_owned());
         if let Aligner::Shared(shared) = &mut self.aligner {
             let mut sink = Sink {
                 history: &mut self.history,
@@ -594,11 +639,22 @@ impl Engine {
             };
             shared.finish(at, &mut sink);
         }
-        let rate = self.config.sample_rate;
-        let resampling = self.kernel.clone().map(|kernel| Resampling::new(kernel, rate));
-        let boards = Boards::new(rate, self.fixed_hold, self.max_open, resampling);
+        let (layout, rate) = (&self.config.layout, self.config.sample_rate);
+        let resampling = resampling(self.kernel.as_ref(), layout, rate);
+        let boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
         self.aligner = Aligner::Independent(Box::new(boards));
         // Each counts its positions from 0 again.
-        (0..MICS).for_each(|mic| self.meter.on_restart(mic));
+        (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));
     }
+}
+
+/// What resamples an array, where that is wanted.
+fn resampling(kernel: Option<&Arc<Kernel>>, layout: &Layout, sample_rate: u32) -> Option<Resampling> {
+    let channels = (0..layout.sources()).map(|source| layout.channels_of(source).len());
+    kernel.map(|kernel| Resampling::new(kernel.clone(), channels, sample_rate))
+}
+
+/// A number of samples in words: whole, but for a boundary inside a frame.
+fn told_samples(samples: f64) -> String {
+    format!("{}", (samples * 100.0).round() / 100.0)
 }

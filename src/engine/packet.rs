@@ -1,7 +1,8 @@
 //! A datagram's bytes become samples.
 //!
-//! `raw`, the only format so far: the payload is samples, little-endian signed 32-bit, mono, and nothing else; or a piece of
-//! them, which may begin and end inside a sample. Other formats would convert to the same s32le here, so that nothing after this file knows what was on the wire.
+//! `raw`, the only format here: the payload is samples, little-endian signed 32-bit, those of the source's channels interleaved, and
+//! nothing else; or a piece of them, which may begin and end inside a frame or a sample. What other formats have on the wire becomes the
+//! same s32le before it is a [`Packet`], so that nothing after this file knows of it.
 
 /// Bytes of a sample on the wire.
 pub const SAMPLE_BYTES: usize = 4;
@@ -15,35 +16,39 @@ pub enum BadPayload {
     Malformed,
 }
 
-/// Samples of one datagram, s32le.
+/// Samples of one datagram, s32le, the channels of its source interleaved.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     bytes: &'a [u8],
+    channels: usize,
 }
 
 impl<'a> Packet<'a> {
-    /// `len` is the true length of the payload, which may exceed what was received of it.
-    pub fn parse(bytes: &'a [u8], len: usize, max: usize) -> Result<Packet<'a>, BadPayload> {
-        Packet::parse_piece(bytes, len, max).and_then(|packet| match bytes.len().is_multiple_of(SAMPLE_BYTES) {
-            true => Ok(packet),
-            false => Err(BadPayload::Malformed),
-        })
+    /// Frames that were decoded already: whole ones, of so many channels.
+    pub fn decoded(samples: &'a [u8], channels: usize) -> Result<Packet<'a>, BadPayload> {
+        Packet::parse(samples, samples.len(), usize::MAX, channels)
     }
 
-    /// The same, where a boundary may lie inside a sample.
-    pub fn parse_piece(bytes: &'a [u8], len: usize, max: usize) -> Result<Packet<'a>, BadPayload> {
+    /// `len` is the true length of the payload, which may exceed what was received of it.
+    pub fn parse(bytes: &'a [u8], len: usize, max: usize, channels: usize) -> Result<Packet<'a>, BadPayload> {
+        let packet = Packet::parse_piece(bytes, len, max, channels)?;
+        if bytes.len().is_multiple_of(SAMPLE_BYTES * channels) { Ok(packet) } else { Err(BadPayload::Malformed) }
+    }
+
+    /// The same, where a boundary may lie inside a frame.
+    pub fn parse_piece(bytes: &'a [u8], len: usize, max: usize, channels: usize) -> Result<Packet<'a>, BadPayload> {
         if len > max || len > bytes.len() {
             return Err(BadPayload::Truncated);
         }
         if bytes.is_empty() {
             return Err(BadPayload::Malformed);
         }
-        Ok(Packet { bytes })
+        Ok(Packet { bytes, channels })
     }
 
-    /// Samples in the packet.
+    /// Samples of each channel in the packet.
     pub fn samples(&self) -> u32 {
-        (self.bytes.len() / SAMPLE_BYTES) as u32
+        self.bytes.len() as u32 / (SAMPLE_BYTES * self.channels) as u32
     }
 
     /// The samples as s32le bytes.
@@ -74,11 +79,13 @@ mod tests {
 
     #[test]
     fn only_a_whole_number_of_samples_within_the_limit_is_a_packet() {
-        assert_eq!(Packet::parse(&[], 0, 64).err(), Some(BadPayload::Malformed));
-        assert_eq!(Packet::parse(&[1, 2, 3], 3, 64).err(), Some(BadPayload::Malformed));
-        assert_eq!(Packet::parse(&[0; 64], 65_507, 64).err(), Some(BadPayload::Truncated));
-        assert_eq!(Packet::parse(&[0; 64], 68, 128).err(), Some(BadPayload::Truncated));
-        assert_eq!(Packet::parse(&[0; 64], 64, 64).expect("sixteen samples").samples(), 16);
+        assert_eq!(Packet::parse(&[], 0, 64, 1).err(), Some(BadPayload::Malformed));
+        assert_eq!(Packet::parse(&[1, 2, 3], 3, 64, 1).err(), Some(BadPayload::Malformed));
+        assert_eq!(Packet::parse(&[0; 64], 65_507, 64, 1).err(), Some(BadPayload::Truncated));
+        assert_eq!(Packet::parse(&[0; 64], 68, 128, 1).err(), Some(BadPayload::Truncated));
+        assert_eq!(Packet::parse(&[0; 64], 64, 64, 1).expect("sixteen samples").samples(), 16);
+        assert_eq!(Packet::parse(&[0; 64], 64, 64, 8).expect("two frames of eight channels").samples(), 2);
+        assert_eq!(Packet::parse(&[0; 64], 64, 64, 3).err(), Some(BadPayload::Malformed));
     }
 
     #[test]

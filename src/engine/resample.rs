@@ -18,27 +18,26 @@ use super::packet::SAMPLE_BYTES;
 use super::sinc::{HALF, Kernel, TAPS};
 use super::stream::Decided;
 use super::tail::Sink;
-use crate::MICS;
 use crate::time::{MonoTime, Span};
 
 /// A channel's offset moves by no more than this, in samples a sample: a clock's rate error and the clock model's own slew
 /// are far below, and pitch changes by under two cents.
 const MAX_BEND: f64 = 1e-3;
 
-/// Three channels that are resampled.
+/// Microphones that are resampled.
 #[derive(Debug)]
 pub(super) struct Resampling {
     kernel: Arc<Kernel>,
     sample_rate: u32,
-    tracks: [Track; MICS],
-    newest: [Option<Heard>; MICS],
+    tracks: Vec<Track>,
     /// The common position at a moment, and from then on at the nominal rate of the host's clock.
     axis: Option<(MonoTime, f64)>,
 }
 
 impl Resampling {
-    pub fn new(kernel: Arc<Kernel>, sample_rate: u32) -> Resampling {
-        Resampling { kernel, sample_rate, tracks: Default::default(), newest: [None; MICS], axis: None }
+    /// `channels`: of each microphone.
+    pub fn new(kernel: Arc<Kernel>, channels: impl Iterator<Item = usize>, sample_rate: u32) -> Resampling {
+        Resampling { kernel, sample_rate, tracks: channels.map(Track::new).collect(), axis: None }
     }
 
     pub fn start(&mut self, axis: Option<(MonoTime, f64)>) {
@@ -61,20 +60,22 @@ impl Resampling {
         }
         let (at, position) = self.axis.expect("positions have started");
         let phase = d.phase.expect("a channel that is tied has a line for alignment");
-        let end = d.first.0 + (d.samples.len() / SAMPLE_BYTES) as i64;
+        let end = d.first.0 + (d.samples.len() / sink.history.frame_bytes(mic)) as i64;
         let since = Span::as_secs_f64(phase - at) * f64::from(self.sample_rate);
         let wanted = position + since - end as f64;
         let track = &mut self.tracks[mic];
         let (pos, samples) = track.push(&self.kernel, d.first.0, d.samples, wanted);
-        self.newest[mic] = Some(d.heard);
         let late = !samples.is_empty() && grid.fill_from(free, mic, pos, samples, d.heard, now, sink);
-        (late, self.tracks[mic].offset())
+        let track = &mut self.tracks[mic];
+        track.newest = Some(d.heard);
+        (late, track.offset())
     }
 
     /// Nothing joins a channel's newest packet: the rest of it is placed.
     fn flush(&mut self, mic: usize, now: MonoTime, grid: &mut Grid, sink: &mut Sink<'_>) {
+        let newest = self.tracks[mic].newest;
         let (pos, samples) = self.tracks[mic].flush(&self.kernel);
-        if let Some(newest) = self.newest[mic].filter(|_| !samples.is_empty()) {
+        if let Some(newest) = newest.filter(|_| !samples.is_empty()) {
             grid.fill(mic, pos, samples, newest, now, sink);
         }
     }
@@ -110,18 +111,24 @@ impl Cursor {
     }
 }
 
-/// One channel on its way to the common positions.
-#[derive(Debug, Default)]
+/// One microphone, all its channels alike, on its way to the common positions.
+#[derive(Debug)]
 struct Track {
     cursor: Option<Cursor>,
-    /// Own samples from position `base` to `end`, with silence before the first after a gap.
-    samples: Vec<f32>,
+    newest: Option<Heard>,
+    /// Of each channel, own samples from position `base` to `end`, with silence before the first after a gap.
+    channels: Vec<Vec<f32>>,
     base: i64,
     end: i64,
     out: Vec<u8>,
 }
 
 impl Track {
+    fn new(channels: usize) -> Track {
+        let channels = vec![Vec::new(); channels];
+        Track { cursor: None, newest: None, channels, base: 0, end: 0, out: Vec::new() }
+    }
+
     /// Whether a packet at `first` does not join what came before.
     fn breaks_at(&self, first: i64) -> bool {
         self.cursor.is_some() && first != self.end
@@ -133,14 +140,17 @@ impl Track {
     }
 
     /// A packet whose first sample stands at `first` on the own axis. `wanted` is what the offset is to be at its end.
-    /// Returns the common position of the s32le samples that are known now, and these.
+    /// Returns the common position of the frames that are known now, and these.
     fn push(&mut self, kernel: &Kernel, first: i64, samples: &[u8], wanted: f64) -> (i64, &[u8]) {
-        let frames = (samples.len() / SAMPLE_BYTES) as i64;
+        let wide = self.channels.len();
+        let frames = (samples.len() / (SAMPLE_BYTES * wide)) as i64;
         let mut cursor = match self.cursor {
             Some(cursor) if first == self.end => cursor,
             before => {
-                self.samples.clear();
-                self.samples.resize(HALF as usize, 0.0);
+                for channel in &mut self.channels {
+                    channel.clear();
+                    channel.resize(HALF as usize, 0.0);
+                }
                 self.base = first - HALF;
                 match before {
                     // After the flush it stands half a sample around the end.
@@ -158,7 +168,9 @@ impl Track {
         };
         self.end = first + frames;
         let (words, _) = samples.as_chunks();
-        self.samples.extend(words.iter().map(|word| i32::from_le_bytes(*word) as f32));
+        for (nth, channel) in self.channels.iter_mut().enumerate() {
+            channel.extend(words.iter().skip(nth).step_by(wide).map(|word| i32::from_le_bytes(*word) as f32));
+        }
         let bend = ((wanted - cursor.offset()) / frames as f64).clamp(-MAX_BEND, MAX_BEND);
         let from = cursor.out;
         self.out.clear();
@@ -167,8 +179,8 @@ impl Track {
             cursor.step(bend);
         }
         self.cursor = Some(cursor);
-        let used = (cursor.own + 1 - HALF - self.base).clamp(0, self.samples.len() as i64);
-        self.samples.drain(..used as usize);
+        let used = (cursor.own + 1 - HALF - self.base).clamp(0, self.channels[0].len() as i64);
+        self.channels.iter_mut().for_each(|channel| _ = channel.drain(..used as usize));
         self.base += used;
         (from, &self.out)
     }
@@ -178,7 +190,8 @@ impl Track {
         self.out.clear();
         let Some(mut cursor) = self.cursor else { return (0, &self.out) };
         let from = cursor.out;
-        self.samples.resize((self.end + HALF - self.base) as usize, 0.0);
+        let len = (self.end + HALF - self.base) as usize;
+        self.channels.iter_mut().for_each(|channel| channel.resize(len, 0.0));
         while (cursor.own - self.end) as f64 + cursor.fraction < -0.5 {
             self.interpolate(kernel, cursor);
             cursor.step(0.0);
@@ -189,9 +202,11 @@ impl Track {
 
     fn interpolate(&mut self, kernel: &Kernel, cursor: Cursor) {
         let from = (cursor.own + 1 - HALF - self.base) as usize;
-        let value = kernel.at(&self.samples[from..from + TAPS], cursor.fraction);
-        // Saturates: between samples of full scale a signal may lie above it.
-        self.out.extend_from_slice(&(value.round_ties_even() as i32).to_le_bytes());
+        for channel in &self.channels {
+            let value = kernel.at(&channel[from..from + TAPS], cursor.fraction);
+            // Saturates: between samples of full scale a signal may lie above it.
+            self.out.extend_from_slice(&(value.round_ties_even() as i32).to_le_bytes());
+        }
     }
 }
 
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn positions_have_the_samples_that_the_offset_gives_them() {
-        let (kernel, mut track) = (Kernel::new(), Track::default());
+        let (kernel, mut track) = (Kernel::new(), Track::new(1));
         let mut seen = Vec::new();
         for k in 0..100 {
             // The offset grows by 50 ppm from 100.3.
@@ -234,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_gap_keeps_its_place_and_its_length() {
-        let (kernel, mut track) = (Kernel::new(), Track::default());
+        let (kernel, mut track) = (Kernel::new(), Track::new(1));
         let mut seen = Vec::new();
         for k in [0, 1, 2, 4, 5] {
             if track.breaks_at(k * FRAMES) {
@@ -264,7 +279,7 @@ mod tests {
                 random ^= random << 17;
                 ((random >> 20) % n) as i64
             };
-            let (mut track, mut at, mut seen, mut gaps, mut frames) = (Track::default(), 0, Vec::new(), 0, 0);
+            let (mut track, mut at, mut seen, mut gaps, mut frames) = (Track::new(1), 0, Vec::new(), 0, 0);
             for _ in 0..500 {
                 if below(10) == 0 {
                     at += 1 + below(5_000);
@@ -288,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_offset_that_jumps_is_followed_within_a_thousandth() {
-        let (kernel, mut track) = (Kernel::new(), Track::default());
+        let (kernel, mut track) = (Kernel::new(), Track::new(1));
         track.push(&kernel, 0, &packet(0), 0.0);
         let seen = values(track.push(&kernel, FRAMES, &packet(FRAMES), 40.0));
         assert!(seen.windows(2).all(|w| (w[1].1 - w[0].1 - (1.0 - MAX_BEND)).abs() < 0.01), "no click");

@@ -12,11 +12,11 @@
 
 use std::collections::VecDeque;
 
-use super::figures::{Distribution, Known, PAIRS, SkewFigures, SkewHistograms};
+use super::figures::{Distribution, Known, SkewFigures, SkewHistograms};
 use super::tally::Tally;
 use super::trend::TrendMeter;
 use super::window::Recent;
-use crate::MICS;
+use crate::array::{Each, pairs};
 use crate::cycle::Clocks;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -216,30 +216,44 @@ impl Variation {
     }
 }
 
+/// Two microphones.
+struct Pair {
+    arrival_skew: Meter,
+    trend: TrendMeter,
+}
+
+/// One microphone: a source, of one or more channels.
+struct Mic {
+    loop_delay: Meter,
+    variation: Variation,
+}
+
 /// See the top of the file.
 pub struct SkewMeter {
     sample_rate: u32,
-    arrival_skew: [Meter; PAIRS.len()],
-    trend: [TrendMeter; PAIRS.len()],
-    loop_delay: [Meter; MICS],
+    pairs: Vec<Pair>,
+    mics: Vec<Mic>,
     loop_skew: Meter,
     emit_delay: Meter,
-    variation: [Variation; MICS],
-    latest_stamps: Option<[KernelTime; MICS]>,
+    /// Of the newest complete cycle; empty before the first.
+    latest_stamps: Vec<KernelTime>,
+    /// Room for the arrivals of a cycle.
+    arrivals: Vec<Option<MonoTime>>,
     trace: Option<VecDeque<Placed>>,
 }
 
 impl SkewMeter {
-    pub fn new(sample_rate_hz: u32) -> SkewMeter {
+    pub fn new(mics: usize, sample_rate_hz: u32) -> SkewMeter {
+        let delay = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
+        let skew = || Meter::of(Tally::signed(SKEW_BOUNDS));
         SkewMeter {
             sample_rate: sample_rate_hz,
-            arrival_skew: PAIRS.map(|_| Meter::of(Tally::signed(SKEW_BOUNDS))),
-            trend: PAIRS.map(|_| TrendMeter::default()),
-            loop_delay: std::array::from_fn(|_| Meter::of(Tally::unsigned(DELAY_BOUNDS))),
-            loop_skew: Meter::of(Tally::unsigned(DELAY_BOUNDS)),
-            emit_delay: Meter::of(Tally::unsigned(DELAY_BOUNDS)),
-            variation: std::array::from_fn(|_| Variation::new()),
-            latest_stamps: None,
+            pairs: pairs(mics).map(|_| Pair { arrival_skew: skew(), trend: TrendMeter::default() }).collect(),
+            mics: (0..mics).map(|_| Mic { loop_delay: delay(), variation: Variation::new() }).collect(),
+            loop_skew: delay(),
+            emit_delay: delay(),
+            latest_stamps: Vec::with_capacity(mics),
+            arrivals: Vec::with_capacity(mics),
             trace: None,
         }
     }
@@ -251,19 +265,19 @@ impl SkewMeter {
     pub fn on_read(&mut self, mic: usize, stamp: KernelTime, clocks: Clocks) {
         let delay = clocks.wall - stamp;
         if delay >= Span::ZERO {
-            self.loop_delay[mic].record(delay, clocks.mono);
+            self.mics[mic].loop_delay.record(delay, clocks.mono);
         }
     }
 
     /// The rate error of `mic` against the host, as its clock model knows it: delay variation is measured with the drift
     /// taken out. Until told, a clock of c ppm adds up to 10 c microseconds.
     pub fn follow_rate(&mut self, mic: usize, ppm: f64) {
-        self.variation[mic].rate = ppm / 1e6;
+        self.mics[mic].variation.rate = ppm / 1e6;
     }
 
     /// The channel locks anew (another sender, a reboot): what comes next has no delay in common with what came before.
     pub fn on_restart(&mut self, mic: usize) {
-        let variation = &mut self.variation[mic];
+        let variation = &mut self.mics[mic].variation;
         variation.newest = None;
         variation.edge = None;
         variation.restarts += 1;
@@ -274,17 +288,17 @@ impl SkewMeter {
 
     /// The position of a packet is known: it begins at `first`, ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, first: FramePos, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: false }, Some(first));
+        self.note(Placed { mic, restarts: self.mics[mic].variation.restarts, end, arrival, late: false }, Some(first));
     }
 
     /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
     /// necessarily in sequence": this is just the order in which a late one is told of.
     pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.variation[mic].restarts, end, arrival, late: true }, None);
+        self.note(Placed { mic, restarts: self.mics[mic].variation.restarts, end, arrival, late: true }, None);
     }
 
     fn note(&mut self, placed: Placed, first: Option<FramePos>) {
-        self.variation[placed.mic].on_placed(placed, first, self.sample_rate);
+        self.mics[placed.mic].variation.on_placed(placed, first, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -305,21 +319,26 @@ impl SkewMeter {
 
     /// A cycle leaves with these microphones in it: skew of each pair that is there. It is taken from `arrivals`, which no
     /// step of the wall clock moves.
-    pub fn on_cycle(&mut self, arrivals: [Option<MonoTime>; MICS], now: MonoTime) {
-        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
-            if let (Some(first), Some(second)) = (arrivals[first], arrivals[second]) {
-                self.arrival_skew[pair].record(second - first, now);
-                self.trend[pair].record(second - first, now);
+    pub fn on_cycle(&mut self, arrivals: impl Iterator<Item = Option<MonoTime>>, now: MonoTime) {
+        self.arrivals.clear();
+        self.arrivals.extend(arrivals);
+        for (pair, (first, second)) in self.pairs.iter_mut().zip(pairs(self.mics.len())) {
+            if let (Some(first), Some(second)) = (self.arrivals[first], self.arrivals[second]) {
+                pair.arrival_skew.record(second - first, now);
+                pair.trend.record(second - first, now);
             }
         }
     }
 
-    /// It is complete as well. `stamps` are kept for [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check
-    /// it against the event.
-    pub fn on_complete(&mut self, stamps: [KernelTime; MICS], loop_delays: [Span; MICS], now: MonoTime) {
-        self.latest_stamps = Some(stamps);
-        let longest = loop_delays.into_iter().max().expect("there are microphones");
-        let shortest = loop_delays.into_iter().min().expect("there are microphones");
+    /// It is complete as well: the stamp and the loop delay of each microphone. Stamps are kept for
+    /// [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check it against the event.
+    pub fn on_complete(&mut self, heard: impl Iterator<Item = (KernelTime, Span)>, now: MonoTime) {
+        self.latest_stamps.clear();
+        let (mut shortest, mut longest) = (Span::MAX, Span::ZERO);
+        for (stamp, delay) in heard {
+            self.latest_stamps.push(stamp);
+            (shortest, longest) = (shortest.min(delay), longest.max(delay));
+        }
         self.loop_skew.record(longest - shortest, now);
     }
 
@@ -331,23 +350,26 @@ impl SkewMeter {
         }
     }
 
-    /// Kernel timestamp of mic 1 and of mic 2 minus that of mic 0, in the newest complete cycle.
-    pub fn latest_offsets(&self) -> Option<[Span; 2]> {
-        self.latest_stamps.map(|stamps| [stamps[1] - stamps[0], stamps[2] - stamps[0]])
+    /// Kernel timestamp of each source minus that of the first, in the newest complete cycle; `None` before one.
+    pub fn latest_offsets(&self) -> Option<Vec<Span>> {
+        let first = *self.latest_stamps.first()?;
+        Some(self.latest_stamps.iter().map(|stamp| *stamp - first).collect())
     }
 
     pub fn since_start(&self) -> SkewFigures {
         let of = |meter: &Meter, reason| meter.since_start.distribution().ok_or(reason);
         SkewFigures {
-            arrival_skew: std::array::from_fn(|pair| of(&self.arrival_skew[pair], NO_PAIR)),
-            arrival_trend: std::array::from_fn(|pair| self.trend[pair].since_start()),
-            loop_delay: std::array::from_fn(|mic| of(&self.loop_delay[mic], NO_PACKET)),
+            arrival_skew: self.pairs.iter().map(|pair| of(&pair.arrival_skew, NO_PAIR)).collect(),
+            arrival_trend: self.pairs.iter().map(|pair| pair.trend.since_start()).collect(),
+            loop_delay: self.mics.iter().map(|mic| of(&mic.loop_delay, NO_PACKET)).collect(),
             loop_skew: of(&self.loop_skew, NO_CYCLE),
             emit_delay: of(&self.emit_delay, NOT_SENT),
-            jitter: std::array::from_fn(|mic| self.jitter(mic)),
-            delay_variation: std::array::from_fn(|mic| {
-                self.variation[mic].above_minimum.distribution().ok_or(NO_PACKET)
-            }),
+            jitter: self.mics.iter().map(Mic::jitter).collect(),
+            delay_variation: self
+                .mics
+                .iter()
+                .map(|mic| mic.variation.above_minimum.distribution().ok_or(NO_PACKET))
+                .collect(),
         }
     }
 
@@ -355,15 +377,16 @@ impl SkewMeter {
     /// or unknown when no packet came in the window.
     pub fn window(&mut self, now: MonoTime) -> SkewFigures {
         let of = |meter: &mut Meter, reason| meter.recent.distribution(now).ok_or(reason);
-        let delay_variation: [Known<Distribution>; MICS] =
-            std::array::from_fn(|mic| self.variation[mic].window(now).ok_or(NO_PACKET_LATELY));
+        let delay_variation: Each<Known<Distribution>> =
+            self.mics.iter_mut().map(|mic| mic.variation.window(now).ok_or(NO_PACKET_LATELY)).collect();
+        let lately = self.mics.iter().zip(&delay_variation);
         SkewFigures {
-            arrival_skew: std::array::from_fn(|pair| of(&mut self.arrival_skew[pair], NO_PAIR_LATELY)),
-            arrival_trend: std::array::from_fn(|pair| self.trend[pair].window(now)),
-            loop_delay: std::array::from_fn(|mic| of(&mut self.loop_delay[mic], NO_PACKET_LATELY)),
+            jitter: lately.map(|(mic, heard)| heard.and_then(|_| mic.jitter())).collect(),
+            arrival_skew: self.pairs.iter_mut().map(|pair| of(&mut pair.arrival_skew, NO_PAIR_LATELY)).collect(),
+            arrival_trend: self.pairs.iter_mut().map(|pair| pair.trend.window(now)).collect(),
+            loop_delay: self.mics.iter_mut().map(|mic| of(&mut mic.loop_delay, NO_PACKET_LATELY)).collect(),
             loop_skew: of(&mut self.loop_skew, NO_CYCLE_LATELY),
             emit_delay: of(&mut self.emit_delay, NOT_SENT_LATELY),
-            jitter: std::array::from_fn(|mic| delay_variation[mic].and_then(|_| self.jitter(mic))),
             delay_variation,
         }
     }
@@ -371,16 +394,18 @@ impl SkewMeter {
     /// The buckets since start, as Prometheus wants them.
     pub fn histograms(&self) -> SkewHistograms {
         SkewHistograms {
-            arrival_skew: std::array::from_fn(|pair| self.arrival_skew[pair].since_start.buckets()),
-            loop_delay: std::array::from_fn(|mic| self.loop_delay[mic].since_start.buckets()),
+            arrival_skew: self.pairs.iter().map(|pair| pair.arrival_skew.since_start.buckets()).collect(),
+            loop_delay: self.mics.iter().map(|mic| mic.loop_delay.since_start.buckets()).collect(),
             loop_skew: self.loop_skew.since_start.buckets(),
             emit_delay: self.emit_delay.since_start.buckets(),
-            delay_variation: std::array::from_fn(|mic| self.variation[mic].above_minimum.buckets()),
+            delay_variation: self.mics.iter().map(|mic| mic.variation.above_minimum.buckets()).collect(),
         }
     }
+}
 
-    fn jitter(&self, mic: usize) -> Known<Span> {
-        let jitter = self.variation[mic].jitter_ns.ok_or("needs two packets")?;
+impl Mic {
+    fn jitter(&self) -> Known<Span> {
+        let jitter = self.variation.jitter_ns.ok_or("needs two packets")?;
         Ok(Span::from_nanos(jitter.round() as i64))
     }
 }
@@ -400,7 +425,7 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_unknown_with_a_reason() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         assert_eq!(meter.since_start().loop_delay[0], Err(NO_PACKET));
         assert_eq!(meter.since_start().arrival_skew[2], Err(NO_PAIR));
         assert_eq!(meter.since_start().loop_skew, Err(NO_CYCLE));
@@ -411,33 +436,36 @@ mod tests {
 
     #[test]
     fn skew_is_the_second_minus_the_first_and_survives_a_step_of_the_wall_clock() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         let arrivals = [mono(1_000), mono(1_250), mono(900)];
         // The wall clock was stepped by a second between the packets.
         let stamps = [wall(1_000), wall(1_001_250), wall(1_000_900)];
         let delays = [Span::from_micros(40), Span::from_micros(37), Span::from_micros(46)];
-        meter.on_cycle(arrivals.map(Some), mono(1_300));
-        meter.on_complete(stamps, delays, mono(1_300));
+        meter.on_cycle(arrivals.into_iter().map(Some), mono(1_300));
+        meter.on_complete(stamps.into_iter().zip(delays), mono(1_300));
         let seen = meter.window(mono(1_300));
-        assert_eq!(seen.arrival_skew.map(|d| d.unwrap().last.as_micros()), [250, -100, -350]);
+        let skews: Vec<i64> = seen.arrival_skew.iter().map(|d| d.unwrap().last.as_micros()).collect();
+        assert_eq!(skews, [250, -100, -350]);
         assert_eq!(seen.loop_skew.unwrap().max, Span::from_micros(9));
-        assert_eq!(meter.latest_offsets(), Some([Span::from_micros(1_000_250), Span::from_micros(999_900)]));
+        let offsets = [0, 1_000_250, 999_900].map(Span::from_micros);
+        assert_eq!(meter.latest_offsets(), Some(offsets.to_vec()));
     }
 
     #[test]
     fn each_pair_needs_its_own_two_microphones_only() {
-        let mut meter = SkewMeter::new(48_000);
-        meter.on_cycle([Some(mono(1_000)), None, Some(mono(1_070))], mono(1_100));
-        let seen = meter.since_start().arrival_skew.map(|skew| skew.map(|d| (d.count, d.last.as_micros())));
+        let mut meter = SkewMeter::new(3, 48_000);
+        meter.on_cycle([Some(mono(1_000)), None, Some(mono(1_070))].into_iter(), mono(1_100));
+        let seen = meter.since_start().arrival_skew;
+        let seen: Vec<_> = seen.iter().map(|skew| skew.map(|d| (d.count, d.last.as_micros()))).collect();
         assert_eq!(seen, [Err(NO_PAIR), Ok((1, 70)), Err(NO_PAIR)]);
-        let later = meter.window(mono(20_000_000)).arrival_skew.map(Result::err);
+        let later: Vec<_> = meter.window(mono(20_000_000)).arrival_skew.iter().map(|skew| skew.err()).collect();
         assert_eq!(later, [Some(NO_PAIR_LATELY); 3]);
         assert_eq!(meter.latest_offsets(), None, "no cycle was complete");
     }
 
     #[test]
     fn loop_delay_runs_from_the_stamp_to_the_read() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         let clocks = Clocks { mono: mono(500), wall: wall(100) };
         meter.on_read(1, wall(60), clocks);
         meter.on_read(1, wall(101), clocks);
@@ -449,7 +477,7 @@ mod tests {
     /// J = 10, 19.375, 38.1640625.
     #[test]
     fn jitter_is_that_of_rfc_3550() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         // 480 frames are 10 ms, so that the arithmetic is exact.
         for (k, late) in [0, 160, 0, 320].into_iter().enumerate() {
             let k = k as i64;
@@ -462,7 +490,7 @@ mod tests {
     /// RFC 5481 4.2: PDV(i) = D(i) - D(min). The unknown offset of the sender's clock cancels.
     #[test]
     fn delay_variation_is_against_the_minimum() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         let delays = [700, 500, 900, 500, 640];
         for (k, delay) in delays.into_iter().enumerate() {
             let k = k as i64;
@@ -477,7 +505,7 @@ mod tests {
 
     #[test]
     fn delay_variation_is_free_of_a_drift_that_is_known() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         // A clock 100 ppm fast captures 512 frames in 1 / 1.0001 of the period; a constant delay.
         meter.follow_rate(0, 100.0);
         for k in 0..2_000i64 {
@@ -494,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_trace_keeps_what_is_placed_and_is_bounded() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         meter.on_placed(0, FramePos(0), FramePos(512), mono(1));
         assert_eq!(meter.take_placed(), None, "nobody asked for it");
         meter.trace();
@@ -518,7 +546,7 @@ mod tests {
 
     #[test]
     fn a_restart_is_no_delay() {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         meter.on_placed(0, FramePos(0), FramePos(480), mono(0));
         meter.on_restart(0);
         meter.on_placed(0, FramePos(479_520), FramePos(480_000), mono(70_000));

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use crate::array::MicSet;
 use crate::time::{MonoTime, Span};
 
 /// Earlier than this below the floor, packets speak against a skip (clock notes, section 2).
@@ -26,20 +27,37 @@ const DISPUTE: Span = Span::from_secs(30);
 /// Every single loss of three minutes at 3 %.
 const KEPT: usize = 512;
 
+/// What was counted lost for a skip: of some streams, of each as much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lost {
+    pub each: u64,
+    pub of: MicSet,
+}
+
+impl Lost {
+    /// Of the one stream that there is.
+    pub fn of_one(each: u64) -> Lost {
+        Lost { each, of: MicSet::from_fn(1, |_| true) }
+    }
+
+    pub fn by(self, stream: usize) -> u64 {
+        if self.of.contains(stream) { self.each } else { 0 }
+    }
+}
+
 /// Positions that were skipped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Skip<const STREAMS: usize> {
+pub(super) struct Skip {
     /// Arrival of the first packet behind it.
     pub since: MonoTime,
     pub frames: i64,
-    /// What was counted lost for it, of each stream.
-    pub lost: [u64; STREAMS],
+    pub lost: Lost,
 }
 
 /// The newest skips.
 #[derive(Debug)]
-pub(super) struct Skips<const STREAMS: usize> {
-    skips: VecDeque<Skip<STREAMS>>,
+pub(super) struct Skips {
+    skips: VecDeque<Skip>,
     dispute: Option<Dispute>,
     disputed: bool,
 }
@@ -53,14 +71,14 @@ struct Dispute {
     recent: [Span; RECENT],
 }
 
-impl<const STREAMS: usize> Default for Skips<STREAMS> {
-    fn default() -> Skips<STREAMS> {
+impl Default for Skips {
+    fn default() -> Skips {
         Skips { skips: VecDeque::with_capacity(KEPT), dispute: None, disputed: false }
     }
 }
 
-impl<const STREAMS: usize> Skips<STREAMS> {
-    pub fn push(&mut self, since: MonoTime, frames: i64, lost: [u64; STREAMS]) {
+impl Skips {
+    pub fn push(&mut self, since: MonoTime, frames: i64, lost: Lost) {
         if self.skips.len() == KEPT {
             self.skips.pop_front();
         }
@@ -68,7 +86,7 @@ impl<const STREAMS: usize> Skips<STREAMS> {
     }
 
     /// The skip before the packet that arrived at `since` proved false.
-    pub fn take_back(&mut self, since: MonoTime) -> Option<Skip<STREAMS>> {
+    pub fn take_back(&mut self, since: MonoTime) -> Option<Skip> {
         let i = self.skips.iter().rposition(|skip| skip.since == since)?;
         self.dispute = None;
         self.skips.remove(i)
@@ -86,14 +104,7 @@ impl<const STREAMS: usize> Skips<STREAMS> {
 
     /// A packet `r` above the floor; returns the skip that it disproves: the newest of as many frames as it is early, or
     /// the newest, or as much of that as it is early. `period` is that of `nominal` frames, `jitter` the mean residual.
-    pub fn hear(
-        &mut self,
-        r: Option<Span>,
-        at: MonoTime,
-        period: Span,
-        nominal: i64,
-        jitter: Span,
-    ) -> Option<Skip<STREAMS>> {
+    pub fn hear(&mut self, r: Option<Span>, at: MonoTime, period: Span, nominal: i64, jitter: Span) -> Option<Skip> {
         self.disputed = false;
         let r = r.filter(|&r| r < EARLY && self.stands(at))?;
         let together = self.dispute.filter(|d| at - d.last < TOGETHER);
@@ -113,16 +124,16 @@ impl<const STREAMS: usize> Skips<STREAMS> {
         }
         self.dispute = None;
         let early = periods * nominal;
-        let fits = |s: &Skip<STREAMS>| s.frames == early && at - s.since < WITHIN;
+        let fits = |s: &Skip| s.frames == early && at - s.since < WITHIN;
         let i = self.skips.iter().rposition(fits).unwrap_or(self.skips.len() - 1);
         let skip = &mut self.skips[i];
         if skip.frames <= early {
             return self.skips.remove(i);
         }
         // So many were lost there, but not all of them.
-        let lost = skip.lost.map(|lost| lost.min(periods as u64));
+        let lost = Lost { each: skip.lost.each.min(periods as u64), ..skip.lost };
         skip.frames -= early;
-        skip.lost.iter_mut().zip(lost).for_each(|(all, false_ones)| *all -= false_ones);
+        skip.lost.each -= lost.each;
         Some(Skip { frames: early, lost, ..*skip })
     }
 
@@ -147,12 +158,12 @@ mod tests {
     fn early_packets_disprove_a_recent_skip_of_as_many_periods() {
         let early = Some(Span::from_micros(-10_600));
         let mut skips = Skips::default();
-        skips.push(at(0), 512, [1]);
-        skips.push(at(1), 1024, [2]);
+        skips.push(at(0), 512, Lost::of_one(1));
+        skips.push(at(1), 1024, Lost::of_one(2));
         assert!(skips.hear(early, at(30), P, 512, JITTER).is_none() && skips.is_disputed());
         assert!(skips.hear(early, at(40), P, 512, JITTER).is_none());
         let skip = skips.hear(early, at(50), P, 512, JITTER).expect("disproved");
-        assert_eq!((skip.frames, skip.lost), (512, [1]), "early by a period: not the newest, of two");
+        assert_eq!((skip.frames, skip.lost), (512, Lost::of_one(1)), "early by a period: not the newest, of two");
         assert!((0..9).all(|k| skips.hear(early, at(180_100 + k), P, 512, JITTER).is_none()), "too long ago");
     }
 
@@ -160,10 +171,10 @@ mod tests {
     fn of_a_skip_of_three_the_one_that_was_false_is_taken_back() {
         let early = Some(Span::from_micros(-10_600));
         let mut skips = Skips::default();
-        skips.push(at(0), 3 * 512, [3]);
+        skips.push(at(0), 3 * 512, Lost::of_one(3));
         let said: Vec<_> = (0..6).map(|k| skips.hear(early, at(30 + 10 * k), P, 512, JITTER)).collect();
-        let took = |s: &Option<Skip<1>>| s.map(|s| (s.frames, s.lost));
-        assert_eq!(said.iter().filter_map(took).collect::<Vec<_>>(), [(512, [1]), (512, [1])]);
+        let took = |s: &Option<Skip>| s.map(|s| (s.frames, s.lost));
+        assert_eq!(said.iter().filter_map(took).collect::<Vec<_>>(), [(512, Lost::of_one(1)), (512, Lost::of_one(1))]);
         assert_eq!(skips.skips[0].frames, 512);
     }
 
@@ -171,7 +182,7 @@ mod tests {
     fn a_path_that_became_shorter_disproves_nothing_and_is_learnt_later() {
         let early = Some(Span::from_millis(-5));
         let mut skips = Skips::default();
-        skips.push(at(0), 512, [1]);
+        skips.push(at(0), 512, Lost::of_one(1));
         for k in 0..2_000 {
             assert!(skips.hear(early, at(20 * k), P, 512, JITTER).is_none());
             assert_eq!(skips.is_disputed(), k < 1_500, "for 30 s");

@@ -15,9 +15,8 @@ use super::figures::MicCounters;
 use super::grid::Heard;
 use super::late::{Judgement, LateOrLost};
 use super::nominal::Nominal;
-use super::packet::SAMPLE_BYTES;
 use super::review::{Finding, Review};
-use super::skips::Skips;
+use super::skips::{Lost, Skips};
 use crate::time::{FramePos, MonoTime, Span};
 
 /// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
@@ -47,6 +46,7 @@ struct Pending {
     serial: u64,
     /// All of it; what is missing is zeros.
     samples: Vec<u8>,
+    frame_bytes: usize,
     /// What is there of it, in samples.
     parts: Vec<Range<usize>>,
 }
@@ -56,12 +56,12 @@ impl Pending {
         self.heard.expect("a chunk that waits was heard")
     }
     fn frames(&self) -> i64 {
-        (self.samples.len() / SAMPLE_BYTES) as i64
+        (self.samples.len() / self.frame_bytes) as i64
     }
     fn add(&mut self, offset: u32, samples: &[u8]) {
         let from = offset as usize;
-        let part = from..from + samples.len() / SAMPLE_BYTES;
-        self.samples[part.start * SAMPLE_BYTES..part.end * SAMPLE_BYTES].copy_from_slice(samples);
+        let part = from..from + samples.len() / self.frame_bytes;
+        self.samples[part.start * self.frame_bytes..part.end * self.frame_bytes].copy_from_slice(samples);
         self.parts.push(part);
     }
 }
@@ -83,7 +83,7 @@ pub(super) struct Stream {
     offset_since: Option<MonoTime>,
     pending: VecDeque<Pending>,
     free: Vec<Pending>,
-    skips: Skips<1>,
+    skips: Skips,
     /// Of the newest loss.
     review: Option<Review>,
     /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
@@ -141,8 +141,8 @@ impl Stream {
     /// the floor. In a backlog it can, and may say the same.
     pub fn is_copy(&self, a: &Arrival<'_>) -> bool {
         let period = self.period();
-        let there = self.newest.get(a.offset as usize * SAMPLE_BYTES..).and_then(|rest| rest.get(..a.samples.len()));
-        let long = a.chunk.samples as usize * SAMPLE_BYTES;
+        let there = self.newest.get(a.offset as usize * a.frame_bytes..).and_then(|rest| rest.get(..a.samples.len()));
+        let long = a.chunk.samples as usize * a.frame_bytes;
         let soon = self.last_heard.is_some_and(|last| a.at - last < period.mul_ratio(1, 2));
         if there != Some(a.samples) || self.newest.len() != long || !soon {
             return false;
@@ -168,7 +168,7 @@ impl Stream {
         let at = a.at;
         self.last_heard = Some(a.newest_at);
         self.newest.clear();
-        self.newest.resize(a.chunk.samples as usize * SAMPLE_BYTES, 0);
+        self.newest.resize(a.chunk.samples as usize * a.frame_bytes, 0);
         self.newest_first = None;
         self.keep_newest(a);
         self.offset_since.get_or_insert(at);
@@ -176,7 +176,7 @@ impl Stream {
         self.nominal.note(a.chunk.samples);
         if a.split {
             // If it was the last chunk's, all that follows is early by a chunk, and this is taken back as a skip is.
-            self.skips.push(at, frames, [0]);
+            self.skips.push(at, frames, Lost::default());
         }
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
@@ -217,7 +217,7 @@ impl Stream {
     }
 
     fn keep_newest(&mut self, a: &Arrival<'_>) {
-        let from = a.offset as usize * SAMPLE_BYTES;
+        let from = a.offset as usize * a.frame_bytes;
         // A part of a chunk that was not the last to be opened may be longer than that.
         if let Some(place) = self.newest.get_mut(from..from + a.samples.len()) {
             place.copy_from_slice(a.samples);
@@ -263,7 +263,7 @@ impl Stream {
         }
         self.next = self.next + frames;
         counters.lost += lost as u64;
-        self.skips.push(since, frames, [lost as u64]);
+        self.skips.push(since, frames, Lost::of_one(lost as u64));
     }
 
     fn place(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
@@ -297,7 +297,7 @@ impl Stream {
         for (i, part) in pending.parts.iter().enumerate() {
             let first = self.next + part.start as i64;
             let phase = self.clock.phase_at(self.next + part.end as i64);
-            let samples = &pending.samples[part.start * SAMPLE_BYTES..part.end * SAMPLE_BYTES];
+            let samples = &pending.samples[part.start * pending.frame_bytes..part.end * pending.frame_bytes];
             place(Decided { first, heard, samples, opens: (i == 0).then_some(self.next), phase });
         }
         self.next = self.next + pending.frames();
@@ -308,8 +308,9 @@ impl Stream {
         let mut pending = self.free.pop().unwrap_or_default();
         pending.heard = Some(Heard::of(a));
         pending.serial = a.chunk.serial;
+        pending.frame_bytes = a.frame_bytes;
         pending.samples.clear();
-        pending.samples.resize(a.chunk.samples as usize * SAMPLE_BYTES, 0);
+        pending.samples.resize(a.chunk.samples as usize * a.frame_bytes, 0);
         pending.parts.clear();
         pending.add(a.offset, a.samples);
         self.pending.push_back(pending);
@@ -337,7 +338,7 @@ impl Stream {
                     }
                     None => self.clock.renumber(skip.since, -skip.frames),
                 }
-                let [lost] = skip.lost;
+                let lost = skip.lost.by(0);
                 counters.found(lost);
                 counters.corrected += lost;
             }
@@ -378,7 +379,7 @@ impl Stream {
                     self.next = self.next + -skip.frames;
                     self.clock.renumber(since, -skip.frames);
                     self.late.rises(since, lowest + Span::of_frames(skip.frames, self.sample_rate), at);
-                    let [lost] = skip.lost;
+                    let lost = skip.lost.by(0);
                     counters.found(lost);
                     counters.corrected += lost;
                     return true;

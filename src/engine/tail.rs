@@ -10,16 +10,16 @@
 
 use std::collections::VecDeque;
 
-use super::Output;
+use super::Queued;
 use super::align::Arrival;
 use super::desync::DesyncLog;
 use super::figures::Counters;
-use super::history::History;
+use super::history::{Head, History, Part};
 use super::nominal::Nominal;
 use super::packet::SAMPLE_BYTES;
 use super::skew::SkewMeter;
-use crate::MICS;
-use crate::cycle::Cycle;
+use super::skips::Lost;
+use crate::array::MicSet;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Cycles that left and can still be filled by place: 0.7 s of them.
@@ -31,10 +31,20 @@ const FIRST_CYCLES: i64 = 3;
 pub(super) struct Sink<'a> {
     pub history: &'a mut History,
     pub counters: &'a mut Counters,
-    pub outputs: &'a mut VecDeque<Output>,
+    pub outputs: &'a mut VecDeque<Queued>,
     pub meter: &'a mut SkewMeter,
     /// CLOCK_REALTIME of this turn.
     pub wall: KernelTime,
+}
+
+impl Sink<'_> {
+    /// A cycle has left: it is told of, and so is what it lacks.
+    pub fn emitted(&mut self, id: u64, desync: &mut DesyncLog, at: MonoTime) {
+        self.outputs.push_back(Queued::Cycle(id));
+        if let Some(line) = desync.line(self.history.newest_samples(), at) {
+            self.outputs.push_back(Queued::Log(line));
+        }
+    }
 }
 
 /// A chunk in its place.
@@ -86,7 +96,7 @@ impl Slot {
 }
 
 /// One cycle.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Entry {
     /// Number on the board's own axis, lost cycles included.
     pub ordinal: i64,
@@ -94,7 +104,8 @@ pub(super) struct Entry {
     /// The same place on the board's own axis.
     pub own_first: FramePos,
     pub frames: u32,
-    pub slots: [Option<Slot>; MICS],
+    /// By microphone.
+    pub slots: Vec<Option<Slot>>,
     pub opened: MonoTime,
     /// Its only packet came too early for it, and may belong elsewhere.
     pub tentative: bool,
@@ -102,11 +113,11 @@ pub(super) struct Entry {
 }
 
 /// How a cycle left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Left {
     /// `None`: before the start, unheard.
     id: Option<u64>,
-    lost: [bool; MICS],
+    lost: MicSet,
 }
 
 impl Entry {
@@ -148,15 +159,23 @@ struct Aside {
     samples: Vec<u8>,
 }
 
+/// What is known of one microphone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mic {
+    /// From this cycle on, an absent packet counts as lost.
+    heard_from: Option<i64>,
+    /// Cycles that lack it.
+    lacking: usize,
+}
+
 /// The newest cycles, in order.
 #[derive(Debug)]
 pub(super) struct Tail {
+    mics: Vec<Mic>,
     entries: VecDeque<Entry>,
     /// How many of them, in front, have left.
     left: usize,
     started: bool,
-    /// From this cycle on, an absent packet of a microphone counts as lost.
-    heard_from: [Option<i64>; MICS],
     sample_rate: u32,
     /// Frames of a complete cycle.
     nominal: Nominal,
@@ -164,26 +183,28 @@ pub(super) struct Tail {
     period: Span,
     /// Cycles to skip before the next one opens.
     gap: i64,
-    /// Cycles that lack a microphone.
-    lacking: [usize; MICS],
-    /// Of the cycle in which a doubt began, what leaves it only when that is decided: two packets at most.
+    /// Of the cycle in which a doubt began, what leaves it only when that is decided: all packets but one at most.
     aside: Vec<Aside>,
+    /// Room for the slots of cycles to come, and for those of the one that leaves.
+    spare: Vec<Vec<Option<Slot>>>,
+    leaving: Vec<Option<Slot>>,
     desync: DesyncLog,
 }
 
 impl Tail {
-    pub fn new(sample_rate: u32) -> Tail {
+    pub fn new(mics: usize, sample_rate: u32) -> Tail {
         Tail {
+            mics: vec![Mic::default(); mics],
             entries: VecDeque::with_capacity(2 * LEFT_KEPT),
             left: 0,
             started: false,
-            heard_from: [None; MICS],
             sample_rate,
             nominal: Nominal::default(),
             period: Span::ZERO,
             gap: 0,
-            lacking: [0; MICS],
-            aside: Vec::with_capacity(MICS),
+            aside: Vec::with_capacity(mics),
+            spare: (0..2 * LEFT_KEPT).map(|_| Vec::with_capacity(mics)).collect(),
+            leaving: Vec::with_capacity(mics),
             desync: DesyncLog::default(),
         }
     }
@@ -242,15 +263,26 @@ impl Tail {
     /// The cycles that lack `mic`, newest first.
     pub fn lacking(&self, mic: usize) -> impl Iterator<Item = (usize, &Entry)> {
         let lacks = move |e: &Entry| e.slots[mic].is_none();
-        debug_assert_eq!(self.entries.iter().filter(|e| lacks(e)).count(), self.lacking[mic]);
-        self.iter().rev().filter(move |(_, e)| lacks(e)).take(self.lacking[mic])
+        debug_assert_eq!(self.entries.iter().filter(|e| lacks(e)).count(), self.mics[mic].lacking);
+        self.iter().rev().filter(move |(_, e)| lacks(e)).take(self.mics[mic].lacking)
     }
 
-    /// A cycle with these slots came or went.
-    fn note_lacking(&mut self, slots: &[Option<Slot>; MICS], by: isize) {
-        for (lacking, slot) in self.lacking.iter_mut().zip(slots) {
-            *lacking =
-                lacking.checked_add_signed(if slot.is_none() { by } else { 0 }).expect("no fewer than none lack it");
+    /// Slots of a new cycle, which lacks all.
+    fn new_slots(&mut self) -> Vec<Option<Slot>> {
+        let mut slots = self.spare.pop().unwrap_or_default();
+        slots.resize(self.mics.len(), None);
+        self.mics.iter_mut().for_each(|mic| mic.lacking += 1);
+        slots
+    }
+
+    /// A cycle has gone.
+    fn recycle(&mut self, mut slots: Vec<Option<Slot>>) {
+        for (mic, slot) in self.mics.iter_mut().zip(&slots) {
+            mic.lacking -= usize::from(slot.is_none());
+        }
+        slots.clear();
+        if self.spare.len() < 2 * LEFT_KEPT {
+            self.spare.push(slots);
         }
     }
 
@@ -264,14 +296,13 @@ impl Tail {
                 (b.ordinal + 1 + gap, b.first + frames, b.own_first + frames)
             }
         };
-        let slots = [None; MICS];
+        let slots = self.new_slots();
         let entry = Entry { ordinal, first, own_first, frames: 0, slots, opened: at, tentative, left: None };
         self.entries.push_back(entry);
-        self.note_lacking(&slots, 1);
         self.entries.len() - 1
     }
 
-    /// Puts samples of a chunk, from `offset` on, into a cycle that lacks its microphone. True when the cycle had left.
+    /// Puts samples of a chunk, from frame `offset` on, into a cycle that lacks its microphone. True when the cycle had left.
     pub fn fill(&mut self, i: usize, mic: usize, slot: Slot, offset: u32, samples: &[u8], sink: &mut Sink<'_>) -> bool {
         let newest = i + 1 == self.entries.len();
         let entry = &mut self.entries[i];
@@ -281,14 +312,15 @@ impl Tail {
         }
         // What follows has its place already: a longer packet that comes after it is cut.
         let fits = slot.samples.min(entry.frames);
-        let room = fits.saturating_sub(offset) as usize * SAMPLE_BYTES;
+        let frame_bytes = sink.history.frame_bytes(mic);
+        let room = fits.saturating_sub(offset) as usize * frame_bytes;
         let samples = &samples[..samples.len().min(room)];
-        let present = slot.present.min((samples.len() / SAMPLE_BYTES) as u32);
+        let present = slot.present.min(samples.len() as u32 / frame_bytes as u32);
         entry.slots[mic] = Some(Slot { samples: fits, present, ..slot });
-        self.lacking[mic] -= 1;
+        self.mics[mic].lacking -= 1;
         if entry.has_left() && slot.doubtful && entry.is_mixed() {
-            let mut chunk = vec![0; fits as usize * SAMPLE_BYTES];
-            chunk[offset.min(fits) as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
+            let mut chunk = vec![0; fits as usize * frame_bytes];
+            chunk[offset.min(fits) as usize * frame_bytes..][..samples.len()].copy_from_slice(samples);
             self.aside.push(Aside { ordinal: entry.ordinal, mic, samples: chunk });
             return false;
         }
@@ -300,7 +332,7 @@ impl Tail {
                 sink.meter.on_late(mic, own_end, slot.at);
                 let counters = &mut sink.counters.mics[mic];
                 counters.late += 1;
-                counters.found(std::mem::take(&mut left.lost[mic]).into());
+                counters.found(left.lost.take(mic).into());
                 if let Some(id) = left.id {
                     sink.history.amend(id, mic, present, Some(slot.newest_stamp));
                 }
@@ -308,7 +340,7 @@ impl Tail {
             }
         };
         let ordinal = entry.ordinal;
-        if self.heard_from[mic].is_none() {
+        if self.mics[mic].heard_from.is_none() {
             self.hear(mic, ordinal, sink.counters);
         }
         late
@@ -324,16 +356,16 @@ impl Tail {
         };
         let entry = &mut self.entries[i];
         let slot = entry.slots[mic].as_mut().expect("its cycle holds the chunk");
-        let room = slot.samples.saturating_sub(a.offset) as usize * SAMPLE_BYTES;
+        let room = slot.samples.saturating_sub(a.offset) as usize * a.frame_bytes;
         let samples = &a.samples[..a.samples.len().min(room)];
         if samples.is_empty() {
             // Its cycle is shorter than its chunk: what follows has its place already.
             return false;
         }
-        slot.present += (samples.len() / SAMPLE_BYTES) as u32;
+        slot.present += samples.len() as u32 / a.frame_bytes as u32;
         (slot.newest_at, slot.newest_stamp) = (a.newest_at, a.newest_stamp);
         if let Some(aside) = self.aside.iter_mut().find(|x| (x.ordinal, x.mic) == (entry.ordinal, mic)) {
-            aside.samples[a.offset as usize * SAMPLE_BYTES..][..samples.len()].copy_from_slice(samples);
+            aside.samples[a.offset as usize * a.frame_bytes..][..samples.len()].copy_from_slice(samples);
             return false;
         }
         sink.history.write(mic, entry.first + i64::from(a.offset), samples);
@@ -349,7 +381,7 @@ impl Tail {
     pub fn lift(&mut self, i: usize, mic: usize, sink: &mut Sink<'_>) -> (Slot, Vec<u8>) {
         let entry = &mut self.entries[i];
         let slot = entry.slots[mic].take().expect("a packet stands where it is lifted");
-        self.lacking[mic] += 1;
+        self.mics[mic].lacking += 1;
         if let Some(k) = self.aside.iter().position(|a| (a.ordinal, a.mic) == (entry.ordinal, mic)) {
             return (slot, self.aside.swap_remove(k).samples);
         }
@@ -357,7 +389,7 @@ impl Tail {
         if let Some(left) = &mut entry.left {
             sink.counters.mics[mic].late -= 1;
             sink.counters.mics[mic].lost += 1;
-            left.lost[mic] = true;
+            left.lost.insert(mic);
             if let Some(id) = left.id {
                 sink.history.amend(id, mic, 0, None);
             }
@@ -372,7 +404,7 @@ impl Tail {
             back.slots.iter().all(Option::is_none) && back.left.is_none(),
             "only an empty, open cycle is forgotten"
         );
-        self.note_lacking(&back.slots, -1);
+        self.recycle(back.slots);
     }
 
     /// The doubtful packets were delayed: they stay where they are.
@@ -386,7 +418,7 @@ impl Tail {
             let own_end = entry.own_end(0);
             let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
             sink.meter.on_late(mic, own_end, slot.at);
-            sink.counters.mics[mic].found(std::mem::take(&mut left.lost[mic]).into());
+            sink.counters.mics[mic].found(left.lost.take(mic).into());
             sink.history.write(mic, entry.first, &samples);
             if let Some(id) = left.id {
                 sink.history.amend(id, mic, slot.present, Some(slot.newest_stamp));
@@ -417,11 +449,11 @@ impl Tail {
 
     /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
     /// move. Returns what is counted lost for it.
-    pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> [u64; MICS] {
+    pub fn insert_lost(&mut self, cycles: i64, keep_left: bool, sink: &mut Sink<'_>) -> Lost {
         if cycles < 1 {
             // Nothing was lost after all: what was in doubt stays where it is.
             self.settle(sink);
-            return [0; MICS];
+            return Lost::default();
         }
         let nominal = i64::from(self.nominal());
         let doubtful = |e: &Entry| e.slots.iter().flatten().any(|s| s.doubtful);
@@ -430,7 +462,7 @@ impl Tail {
         // Lift every packet that moves before anything is written: the places overlap.
         let mut moving = Vec::new();
         for i in from..self.entries.len() {
-            for mic in 0..MICS {
+            for mic in 0..self.mics.len() {
                 if self.entries[i].slots[mic].is_some_and(|s| s.doubtful) {
                     let (slot, samples) = self.lift(i, mic, sink);
                     moving.push((self.entries[i].ordinal, mic, slot, samples));
@@ -444,11 +476,11 @@ impl Tail {
         // One that stays and is longer than a normal cycle pushes the others on: its positions are used once.
         let mut longer = 0;
         if stays {
-            let head = self.entries[from];
-            let own = Entry { slots: [None; MICS], left: None, ..head };
-            self.entries.insert(from + 1, own);
-            self.note_lacking(&own.slots, 1);
+            let slots = self.new_slots();
+            let head = &self.entries[from];
             longer = (i64::from(head.frames) - nominal).max(0);
+            let own = Entry { slots, left: None, ..*head };
+            self.entries.insert(from + 1, own);
             first_moved += 1;
             skipped -= 1;
         }
@@ -470,26 +502,26 @@ impl Tail {
             slot.doubtful = false;
         }
         sink.counters.cycles.skipped += skipped as u64;
-        let mut lost = [0; MICS];
-        for (mic, lost) in lost.iter_mut().enumerate() {
-            match &mut self.heard_from[mic] {
-                Some(heard) if *heard < before || *heard == 0 => *lost = cycles as u64,
+        let mut lost = Lost { each: cycles as u64, of: MicSet::default() };
+        for (mic, own) in self.mics.iter_mut().enumerate() {
+            match &mut own.heard_from {
+                Some(heard) if *heard < before || *heard == 0 => lost.of.insert(mic),
                 Some(heard) => *heard += cycles,
                 None => {}
             }
             // Of a cycle that was split, each half counts what it lacks when it leaves.
-            sink.counters.mics[mic].lost += lost.saturating_sub((cycles - skipped) as u64);
+            sink.counters.mics[mic].lost += lost.by(mic).saturating_sub((cycles - skipped) as u64);
         }
         // Those set aside are of the last of the cycles that were skipped.
         for Aside { ordinal, mic, .. } in self.aside.drain(..) {
             if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal)
                 && let Some(slot) = entry.slots[mic].take()
             {
-                self.lacking[mic] += 1;
+                self.mics[mic].lacking += 1;
                 sink.meter.on_late(mic, entry.own_end(0) + cycles * nominal, slot.at);
             }
             sink.counters.mics[mic].late += 1;
-            sink.counters.mics[mic].found((lost[mic] > 0).into());
+            sink.counters.mics[mic].found((lost.by(mic) > 0).into());
         }
         lost
     }
@@ -529,16 +561,19 @@ impl Tail {
     pub fn leave(&mut self, at: MonoTime, sink: &mut Sink<'_>) {
         let entry = &mut self.entries[self.left];
         let mixed = entry.is_mixed();
-        let slots = entry.slots.map(|slot| slot.filter(|s| !(mixed && s.doubtful)));
-        let mut lost = [false; MICS];
-        for (mic, lost) in lost.iter_mut().enumerate() {
+        let slots = &mut self.leaving;
+        slots.clear();
+        slots.extend(entry.slots.iter().map(|slot| slot.filter(|s| !(mixed && s.doubtful))));
+        let mut lost = MicSet::default();
+        for (mic, own) in self.mics.iter().enumerate() {
             if let Some(slot) = entry.slots[mic].filter(|_| slots[mic].is_none()) {
                 let samples = sink.history.take(mic, entry.first, slot.samples);
                 self.aside.push(Aside { ordinal: entry.ordinal, mic, samples });
             }
-            let missed = self.heard_from[mic].is_some_and(|from| from <= entry.ordinal);
-            *lost = missed && slots[mic].is_none();
-            sink.counters.mics[mic].lost += u64::from(*lost);
+            if slots[mic].is_none() && own.heard_from.is_some_and(|from| from <= entry.ordinal) {
+                lost.insert(mic);
+                sink.counters.mics[mic].lost += 1;
+            }
         }
         let id = self.started.then(|| sink.history.ids().end);
         entry.left = Some(Left { id, lost });
@@ -552,33 +587,21 @@ impl Tail {
                 sink.meter.on_placed(mic, end + -i64::from(slot.samples), end, slot.at);
             }
         }
-        if let Some(id) = id {
-            let cycle = Cycle {
-                id,
-                first_frame: entry.first,
-                frames: entry.frames,
-                mic_samples: slots.map(|s| s.map_or(0, |s| s.present)),
-                complete: slots.iter().all(|s| s.is_some_and(|s| s.is_whole())),
-                arrival: slots.map(|s| s.map(|s| s.newest_stamp)),
-                emitted: sink.wall,
-            };
-            sink.history.emit(cycle);
+        if self.started {
+            let complete = slots.iter().all(|s| s.is_some_and(|s| s.is_whole()));
+            let head = Head { first_frame: entry.first, frames: entry.frames, complete, emitted: sink.wall };
+            let part = |slot: &Option<Slot>| slot.map_or(Part::default(), |s| Part::new(s.present, s.newest_stamp));
+            let id = sink.history.emit(head, slots.iter().map(part));
             let cycles = &mut sink.counters.cycles;
             cycles.emitted += 1;
-            sink.meter.on_cycle(slots.map(|s| s.map(|s| s.at)), at);
-            if let [Some(a), Some(b), Some(c)] = slots
-                && cycle.complete
-            {
+            sink.meter.on_cycle(slots.iter().map(|slot| slot.map(|s| s.at)), at);
+            if complete {
                 cycles.complete += 1;
-                let slots = [a, b, c];
-                sink.meter.on_complete(slots.map(|s| s.stamp), slots.map(|s| s.loop_delay), at);
+                sink.meter.on_complete(slots.iter().flatten().map(|s| (s.stamp, s.loop_delay)), at);
             } else {
                 cycles.incomplete += 1;
             }
-            sink.outputs.push_back(Output::Cycle(cycle));
-            if let Some(line) = self.desync.line(&cycle, at) {
-                sink.outputs.push_back(Output::Log(line));
-            }
+            sink.emitted(id, &mut self.desync, at);
         }
         if !self.started {
             sink.history.forget(entry.first + i64::from(entry.frames));
@@ -586,7 +609,7 @@ impl Tail {
         self.left += 1;
         if self.left > LEFT_KEPT {
             let oldest = self.entries.pop_front().expect("cycles that left stand in front");
-            self.note_lacking(&oldest.slots, -1);
+            self.recycle(oldest.slots);
             self.left -= 1;
         }
     }
@@ -594,16 +617,16 @@ impl Tail {
     /// A microphone is heard for the first time, in the cycle `ordinal`.
     fn hear(&mut self, mic: usize, ordinal: i64, counters: &mut Counters) {
         if ordinal >= FIRST_CYCLES {
-            self.heard_from[mic] = Some(ordinal);
+            self.mics[mic].heard_from = Some(ordinal);
             return;
         }
-        self.heard_from[mic] = Some(0);
+        self.mics[mic].heard_from = Some(0);
         for entry in self.entries.iter_mut().filter(|e| e.ordinal < ordinal) {
             if let Some(left) = &mut entry.left
                 && entry.slots[mic].is_none()
-                && !left.lost[mic]
+                && !left.lost.contains(mic)
             {
-                left.lost[mic] = true;
+                left.lost.insert(mic);
                 counters.mics[mic].lost += 1;
             }
         }

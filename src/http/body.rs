@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use super::Source;
+use super::House;
 use super::csv::CsvDownload;
-use super::event::{BINARY_HEARTBEAT, SSE_HEARTBEAT};
-use super::stream::{Hub, Subscription, Topic};
+use super::event::{BINARY_HEARTBEAT, RECORD_HEARTBEAT, SSE_HEARTBEAT};
+use super::stream::{Hubs, Subscription, Topic};
 use super::wav::{LiveWav, WavDownload};
+use crate::array::ArrayId;
 
 /// The rest of a response.
 #[derive(Debug)]
@@ -32,10 +33,14 @@ pub enum Next {
 }
 
 impl Body {
-    pub fn next(&mut self, hub: &mut Hub, source: &dyn Source) -> Next {
+    /// The next of a body that is made of what `array` has.
+    pub fn next(&mut self, array: ArrayId, hubs: &mut Hubs, house: &mut dyn House) -> Next {
+        if let Body::Whole(bytes) = self {
+            return if bytes.is_empty() { Next::End } else { Next::Piece(std::mem::take(bytes)) };
+        }
+        let (hub, source) = (hubs.of(array), &*house.array(array));
         let download = match self {
-            Body::Whole(bytes) if bytes.is_empty() => return Next::End,
-            Body::Whole(bytes) => return Next::Piece(std::mem::take(bytes)),
+            Body::Whole(_) => unreachable!("handled above"),
             Body::Events(subscription) => {
                 return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
@@ -72,6 +77,7 @@ impl Body {
         match self.topic()? {
             Topic::Cycles | Topic::Packets => Some(SSE_HEARTBEAT),
             Topic::BinaryCycles => Some(BINARY_HEARTBEAT),
+            Topic::Records => Some(RECORD_HEARTBEAT),
             Topic::Wav => None,
         }
     }

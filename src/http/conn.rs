@@ -14,7 +14,8 @@ use super::body::{Body, Next};
 use super::request::{Bad, Method, Reader, Request};
 use super::respond::{Exchange, Response};
 use super::route::{self, Context};
-use super::stream::{Hub, Topic};
+use super::stream::{Hubs, Topic};
+use crate::array::ArrayId;
 use crate::cycle::Clocks;
 use crate::time::{MonoTime, Span};
 
@@ -67,6 +68,8 @@ enum After {
 pub struct Conn {
     pub peer: IpAddr,
     slot: u32,
+    /// Whose streams and history the answer is made of; of no meaning for one that is there as a whole.
+    array: ArrayId,
     reader: Reader,
     phase: Phase,
     receiving: bool,
@@ -85,6 +88,7 @@ impl Conn {
         Conn {
             peer,
             slot,
+            array: ArrayId(0),
             reader: Reader::default(),
             phase: Phase::Reading { first: true },
             receiving: false,
@@ -107,9 +111,9 @@ impl Conn {
     }
 
     /// There is something new in the topic that the connection listens to; whether that gives it a step to take.
-    pub fn published(&mut self, hub: &mut Hub) -> bool {
+    pub fn published(&mut self, hubs: &mut Hubs) -> bool {
         if let Phase::Responding { body: Some(Body::Events(subscription)), .. } = &mut self.phase {
-            hub.settle(subscription);
+            hubs.of(self.array).settle(subscription);
         }
         !self.sending
     }
@@ -124,13 +128,13 @@ impl Conn {
     }
 
     /// Bytes came; none: the peer has finished.
-    pub fn received(&mut self, bytes: &[u8], now: MonoTime, hub: &mut Hub) {
+    pub fn received(&mut self, bytes: &[u8], now: MonoTime, hubs: &mut Hubs) {
         assert!(self.receiving, "a receive completes that was asked for");
         self.receiving = false;
         if bytes.is_empty() {
             self.peer_done = true;
             if self.is_live() {
-                self.close(hub);
+                self.close(hubs);
             }
         } else if !self.deaf() {
             let idle = self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. });
@@ -180,18 +184,20 @@ impl Conn {
                     Ok(None) => break,
                     Err(bad) => self.refuse(&bad, context),
                 },
-                Phase::Responding { body: Some(body), .. } => match body.next(context.hub, context.source) {
-                    Next::Piece(piece) => self.out = piece,
-                    Next::Events(events, count) => (self.out, self.out_events) = (events, count),
-                    Next::Wait => break,
-                    Next::End => self.finish(context.clocks.mono, context.hub),
-                    Next::Cut => self.cut(context.hub),
-                },
+                Phase::Responding { body: Some(body), .. } => {
+                    match body.next(self.array, context.hubs, context.house) {
+                        Next::Piece(piece) => self.out = piece,
+                        Next::Events(events, count) => (self.out, self.out_events) = (events, count),
+                        Next::Wait => break,
+                        Next::End => self.finish(context.clocks.mono, context.hubs),
+                        Next::Cut => self.cut(context.hubs),
+                    }
+                }
                 Phase::Refusing(bad) => {
                     let bad = bad.clone();
                     self.refuse(&bad, context);
                 }
-                Phase::Responding { body: None, .. } => self.finish(context.clocks.mono, context.hub),
+                Phase::Responding { body: None, .. } => self.finish(context.clocks.mono, context.hubs),
                 Phase::Lingering { fin_sent: fin_sent @ false } => {
                     *fin_sent = true;
                     return Some(Step::Shutdown);
@@ -210,6 +216,7 @@ impl Conn {
 
     fn answer(&mut self, request: &Request, context: &mut Context<'_>) {
         let response = route::answer(request, context);
+        self.array = context.array;
         let has_body = request.has_length || request.has_transfer_encoding;
         let exchange = Exchange {
             http11: request.http11,
@@ -226,7 +233,7 @@ impl Conn {
     }
 
     fn respond(&mut self, response: Response, exchange: Exchange, unread: bool, context: &mut Context<'_>) {
-        context.hub.figures.requests += 1;
+        context.hubs.figures.requests += 1;
         let mut framed = response.frame(exchange, &context.config.cors, context.clocks.wall);
         let after = match framed.keep_alive {
             true => After::NextRequest,
@@ -238,10 +245,10 @@ impl Conn {
         }
         match &mut framed.body {
             None | Some(Body::Whole(_)) => {}
-            Some(body @ (Body::Events(_) | Body::LiveWav(_))) => context.hub.join(body, self.slot),
+            Some(body @ (Body::Events(_) | Body::LiveWav(_))) => context.hubs.of(self.array).join(body, self.slot),
             // A download begins where the history is overwritten next: take the first piece while it is there.
             Some(body @ (Body::Wav(_) | Body::Csv(_))) => {
-                if let Next::Piece(piece) = body.next(context.hub, context.source) {
+                if let Next::Piece(piece) = body.next(self.array, context.hubs, context.house) {
                     framed.first.extend_from_slice(&piece);
                 }
             }
@@ -251,10 +258,10 @@ impl Conn {
     }
 
     /// The answer is on its way in full.
-    fn finish(&mut self, now: MonoTime, hub: &mut Hub) {
+    fn finish(&mut self, now: MonoTime, hubs: &mut Hubs) {
         let Phase::Responding { after, body } = &self.phase else { unreachable!("only an answer is finished") };
         if let Some(body) = body {
-            hub.leave(body, self.slot);
+            hubs.leave(self.array, body, self.slot);
         }
         let after = *after;
         self.since = now;
@@ -266,16 +273,16 @@ impl Conn {
     }
 
     /// Nothing more is sent, and the loop is told to close.
-    pub fn close(&mut self, hub: &mut Hub) {
+    pub fn close(&mut self, hubs: &mut Hubs) {
         if let Phase::Responding { body: Some(body), .. } = &self.phase {
-            hub.leave(body, self.slot);
+            hubs.leave(self.array, body, self.slot);
         }
         self.phase = Phase::Closing;
     }
 
     /// The same, in the middle of an answer.
-    fn cut(&mut self, hub: &mut Hub) {
-        self.close(hub);
+    fn cut(&mut self, hubs: &mut Hubs) {
+        self.close(hubs);
         self.phase = Phase::Cutting;
     }
 
@@ -285,19 +292,40 @@ impl Conn {
     }
 
     /// The server goes: streams end with the event in flight, finite answers go out, and that is all.
-    pub fn stop(&mut self, hub: &mut Hub) {
+    pub fn stop(&mut self, hubs: &mut Hubs) {
         match &mut self.phase {
             Phase::Responding { body, after } => {
                 if *after == After::NextRequest {
                     *after = if self.reader.is_empty() { After::Close } else { After::Linger };
                 }
                 if let Some(live) = body.take_if(|body| body.topic().is_some()) {
-                    hub.leave(&live, self.slot);
+                    hubs.leave(self.array, &live, self.slot);
                 }
             }
             Phase::Cutting => {}
             _ => self.phase = Phase::Closing,
         }
+    }
+
+    /// The array goes: its streams end with the event in flight, what is left of a download never comes.
+    pub fn forget(&mut self, array: ArrayId, hubs: &mut Hubs) {
+        let Phase::Responding { body: body @ Some(_), .. } = &mut self.phase else { return };
+        if self.array != array {
+            return;
+        }
+        match body {
+            Some(Body::Whole(_)) | None => {}
+            Some(Body::Wav(_) | Body::Csv(_)) => self.cut(hubs),
+            Some(live @ (Body::Events(_) | Body::LiveWav(_))) => {
+                hubs.leave(array, live, self.slot);
+                *body = None;
+            }
+        }
+    }
+
+    /// Whose cycles are sent to it as they come, if any are.
+    pub fn array(&self) -> ArrayId {
+        self.array
     }
 
     /// When [`Conn::expire`] is due.
@@ -315,18 +343,18 @@ impl Conn {
     }
 
     /// The deadline has passed.
-    pub fn expire(&mut self, now: MonoTime, config: &HttpConfig, hub: &mut Hub) {
+    pub fn expire(&mut self, now: MonoTime, config: &HttpConfig, hubs: &mut Hubs) {
         self.since = now;
         match &self.phase {
             Phase::Reading { first: false } if self.reader.is_empty() => self.phase = Phase::Closing,
             Phase::Reading { .. } => {
-                hub.figures.rejected += 1;
+                hubs.figures.rejected += 1;
                 let seconds = config.head_time.as_secs_f64();
                 self.phase = Phase::Refusing(Bad::new(408, format!("no whole request head within {seconds} s")));
             }
             Phase::Responding { .. } if self.sending => {
-                hub.figures.rejected += 1;
-                self.cut(hub);
+                hubs.figures.rejected += 1;
+                self.cut(hubs);
             }
             Phase::Responding { body: Some(body), .. } => {
                 assert!(self.out.is_empty(), "a heartbeat is due where nothing is left to send");

@@ -1,16 +1,15 @@
-//! The history as text: `frame,mic0,mic1,mic2`, a line a frame, written as the socket drains.
+//! The history as text: `frame,mic0,mic1,mic2` (and so on), a line a frame, written as the socket drains.
 
 use bytes::Bytes;
 
+use super::Source;
 use super::wav::{FIRST_PIECE_BYTES, Overrun};
-use super::{FRAME_BYTES, Source};
-use crate::MICS;
 use crate::time::FramePos;
 
-/// Frames a piece: some 20 KB of text, 20 us to write, which is what one turn of the loop gives one client.
-const PIECE_FRAMES: usize = 512;
+/// Samples a piece: some 20 KB of text, 20 us to write, which is what one turn of the loop gives one client.
+const PIECE_SAMPLES: usize = 1536;
 /// The first one is as long as that of a WAV: it begins where the history is overwritten next.
-const FIRST_PIECE_FRAMES: usize = FIRST_PIECE_BYTES / FRAME_BYTES;
+const FIRST_PIECE_SAMPLES: usize = FIRST_PIECE_BYTES / 4;
 /// A chunk's length in RFC 9112 section 7.1, with leading zeros so that it can be filled in afterwards.
 const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
@@ -41,20 +40,23 @@ impl CsvDownload {
         if self.stage == Stage::Done {
             return Ok(None);
         }
-        let most = if self.stage == Stage::Names { FIRST_PIECE_FRAMES } else { PIECE_FRAMES };
-        let frames = ((self.end - self.next) as usize).min(most);
-        let mut out = Vec::with_capacity(frames * 50);
+        let channels = source.channels();
+        let most = if self.stage == Stage::Names { FIRST_PIECE_SAMPLES } else { PIECE_SAMPLES };
+        let frames = ((self.end - self.next) as usize).min(most / channels);
+        let mut out = Vec::with_capacity(frames * (14 + 12 * channels));
         if self.chunked {
             out.extend_from_slice(CHUNK_HEAD);
         }
         if self.stage == Stage::Names {
-            out.extend_from_slice(b"frame,mic0,mic1,mic2\n");
+            out.extend_from_slice(b"frame");
+            (0..channels).for_each(|mic| out.extend_from_slice(format!(",mic{mic}").as_bytes()));
+            out.push(b'\n');
             self.stage = Stage::Frames;
         }
-        let mut samples = Vec::with_capacity(frames * MICS);
+        let mut samples = Vec::with_capacity(frames * channels);
         source.read(self.next, frames, &mut samples).ok_or(Overrun)?;
         let mut digits = itoa::Buffer::new();
-        for frame in samples.as_chunks::<MICS>().0 {
+        for frame in samples.chunks_exact(channels) {
             out.extend_from_slice(digits.format(self.next.0).as_bytes());
             for sample in frame {
                 out.push(b',');

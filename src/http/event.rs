@@ -1,7 +1,9 @@
 //! Events as bytes, through templates: an event is encoded once, for all its subscribers.
 //!
-//! Server-Sent Events carry JSON with base64 samples (`contract`, section 4). Programs that do not want base64 ask for
-//! `/api/stream_3ch?format=binary`: the same events, each behind its length. All numbers little-endian:
+//! Server-Sent Events carry JSON with base64 samples (`contract`, section 4). Programs that do not want base64 ask for `stream.bin`
+//! (docs/streams.md): each event's JSON without `data`, then its samples, both behind their lengths. The older way is
+//! `/api/stream_3ch?format=binary`: the same events, each behind its length. All numbers little-endian, here for three channels
+//! (of others, as many words where it says 3):
 //!
 //! | offset | type | what |
 //! |---|---|---|
@@ -27,8 +29,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::{FRAME_BYTES, Source};
-use crate::MICS;
+use super::Source;
 use crate::cycle::Cycle;
 use crate::time::KernelTime;
 
@@ -53,68 +54,85 @@ pub fn binary_preamble(run: u64) -> Vec<u8> {
     [&[12, 0, 0, 0, 2, 0, 0, 0], &run.to_le_bytes()[..]].concat()
 }
 
+/// What `stream.bin` begins with.
+pub fn record_preamble(run: u64, source: &dyn Source) -> Vec<u8> {
+    let mut out = Text(vec![0; 4]);
+    // A name has no character that JSON would escape.
+    out.text("{\"run\": ").integer(run).text(", \"array\": \"").text(source.name()).text("\", \"channels\": ");
+    out.integer(source.channels()).text(", \"sample_rate\": ").integer(source.sample_rate()).text("}");
+    out.end_record_header(0);
+    out.0
+}
+
 /// Keeps an idle event stream open: a comment, which EventSource ignores.
 pub const SSE_HEARTBEAT: &[u8] = b": still here\n\n";
 /// The same for the binary framing.
 pub const BINARY_HEARTBEAT: &[u8] = &[4, 0, 0, 0, 0, 0, 0, 0];
+/// The same for `stream.bin`: a header of no keys, and no samples.
+pub const RECORD_HEARTBEAT: &[u8] = b"\x02\0\0\0{}\0\0\0\0";
 
-/// Bytes before the samples of a binary event.
-const BINARY_HEADER: usize = 80;
 /// More than the JSON of an event takes beside its base64.
-const JSON_ROOM: usize = 512;
+fn json_room(source: &dyn Source) -> usize {
+    440 + 32 * source.channels()
+}
 
 /// A cycle of a run as one Server-Sent Event. `None` where the history no longer holds its frames. `samples` is room that is
 /// used again.
 pub fn cycle_json(cycle: &Cycle, run: u64, source: &dyn Source, samples: &mut Vec<[u8; 4]>) -> Option<Bytes> {
     samples.clear();
     source.read(cycle.first_frame, cycle.frames as usize, samples)?;
-    let mut out = Text(Vec::with_capacity(JSON_ROOM + samples.len() / 3 * 16));
-    out.text("id: ").integer(cycle.id);
-    out.text("\ndata: {\"device_id\": \"3ch-assembled\", \"sample_rate\": ").integer(source.sample_rate());
-    out.text(", \"channels\": 3, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
-    out.bytes(&source.local_time(cycle.emitted).0).text("\", \"data\": \"");
+    let mut out = Text(Vec::with_capacity(json_room(source) + samples.len() / 3 * 16));
+    out.text("id: ").integer(cycle.id).text("\ndata: {");
+    out.what_a_cycle_is(cycle, source).text(", \"data\": \"");
     out.base64(samples.as_flattened());
-    out.text("\", \"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
-    out.text(", \"mic_samples\": [");
-    for (mic, n) in cycle.mic_samples.iter().enumerate() {
-        out.text(if mic == 0 { "" } else { ", " }).integer(*n);
-    }
-    out.text("], \"arrival_us\": [");
-    for (mic, arrival) in cycle.arrival.iter().enumerate() {
-        out.text(if mic == 0 { "" } else { ", " });
-        match arrival {
-            Some(t) => out.integer(t.as_micros()),
-            None => out.text("null"),
-        };
-    }
-    out.text("], \"run\": ").integer(run).text("}\n\n");
+    out.text("\", ").where_a_cycle_is(cycle).text(", \"run\": ").integer(run).text("}\n\n");
     Some(out.0.into())
+}
+
+/// A cycle as a record of `stream.bin`. `None` where the history no longer holds its frames.
+pub fn cycle_record(cycle: &Cycle, run: u64, source: &dyn Source) -> Option<Bytes> {
+    let frames = cycle.frames as usize;
+    let mut out = Text(Vec::with_capacity(json_room(source)));
+    out.bytes(&[0; 4]).text("{\"id\": ").integer(cycle.id).text(", \"run\": ").integer(run).text(", ");
+    out.what_a_cycle_is(cycle, source).text(", ").where_a_cycle_is(cycle);
+    out.text(", \"emitted_us\": ").integer(cycle.emitted.as_micros()).text("}");
+    // So that the samples stand in whole words, which is how they are read: blanks are nothing to JSON.
+    while !out.0.len().is_multiple_of(4) {
+        out.text(" ");
+    }
+    out.end_record_header((frames * source.frame_bytes()) as u32);
+    let mut words = Vec::with_capacity(out.0.len() / 4 + frames * source.channels());
+    words.extend_from_slice(out.0.as_chunks().0);
+    source.read(cycle.first_frame, frames, &mut words)?;
+    Some(words.into_flattened().into())
 }
 
 /// A cycle in the binary framing. `None` where the history no longer holds its frames.
 pub fn cycle_binary(cycle: &Cycle, source: &dyn Source) -> Option<Bytes> {
-    let samples = cycle.frames as usize * FRAME_BYTES;
+    // For three channels 80: ten words, three for each channel, three at the end.
+    let header = 4 * (8 + 3 * source.channels() + 3);
+    let samples = cycle.frames as usize * source.frame_bytes();
     // Every field is one word of four bytes or two of them, low one first, and so is every sample.
-    let mut out: Vec<[u8; 4]> = Vec::with_capacity((BINARY_HEADER + samples) / 4);
+    let mut out: Vec<[u8; 4]> = Vec::with_capacity((header + samples) / 4);
     let word = |n: u32| n.to_le_bytes();
     let long = |n: u64| [n as u32, (n >> 32) as u32].map(u32::to_le_bytes);
-    out.extend([word((BINARY_HEADER - 4 + samples) as u32), [1, MICS as u8, 32, 0]]);
+    out.extend([word((header - 4 + samples) as u32), [1, source.channels() as u8, 32, 0]]);
     out.extend(long(cycle.id));
     out.extend(long(cycle.first_frame.0 as u64));
     out.extend(long(cycle.emitted.as_micros() as u64));
-    for arrival in cycle.arrival {
+    for arrival in &cycle.arrival {
         out.extend(long(arrival.map_or(i64::MIN, KernelTime::as_micros) as u64));
     }
-    out.extend(cycle.mic_samples.map(word));
+    out.extend(cycle.mic_samples.iter().map(|&n| word(n)));
     out.extend([word(cycle.frames), word(source.sample_rate()), word(0)]);
-    debug_assert_eq!(out.len() * 4, BINARY_HEADER);
+    debug_assert_eq!(out.len() * 4, header);
     source.read(cycle.first_frame, cycle.frames as usize, &mut out)?;
     Some(out.into_flattened().into())
 }
 
 /// A packet as one Server-Sent Event.
 pub fn packet_json(packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Source) -> Bytes {
-    let mut out = Text(Vec::with_capacity(JSON_ROOM + packet.samples.len().div_ceil(3) * 4));
+    let mut out = Text(Vec::with_capacity(json_room(source) + packet.samples.len().div_ceil(3) * 4));
     out.text("data: {\"device_id\": \"udp-mic").integer(packet.mic as u64);
     out.text("\", \"sample_rate\": ").integer(source.sample_rate());
     out.text(", \"channels\": 1, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
@@ -134,6 +152,37 @@ impl Text {
     }
     fn text(&mut self, text: &str) -> &mut Text {
         self.bytes(text.as_bytes())
+    }
+    /// The keys of an event before its samples.
+    fn what_a_cycle_is(&mut self, cycle: &Cycle, source: &dyn Source) -> &mut Text {
+        let channels = source.channels();
+        self.text("\"device_id\": \"").integer(channels).text("ch-assembled\", \"sample_rate\": ");
+        self.integer(source.sample_rate()).text(", \"channels\": ").integer(channels);
+        self.text(", \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
+        self.bytes(&source.local_time(cycle.emitted).0).text("\"")
+    }
+    /// And those behind them.
+    fn where_a_cycle_is(&mut self, cycle: &Cycle) -> &mut Text {
+        self.text("\"first_frame\": ").integer(cycle.first_frame.0).text(", \"frames\": ").integer(cycle.frames);
+        self.text(", \"mic_samples\": [");
+        for (mic, n) in cycle.mic_samples.iter().enumerate() {
+            self.text(if mic == 0 { "" } else { ", " }).integer(*n);
+        }
+        self.text("], \"arrival_us\": [");
+        for (mic, arrival) in cycle.arrival.iter().enumerate() {
+            self.text(if mic == 0 { "" } else { ", " });
+            match arrival {
+                Some(t) => self.integer(t.as_micros()),
+                None => self.text("null"),
+            };
+        }
+        self.text("]")
+    }
+    /// A header of `stream.bin` is complete: its length goes to its front, that of the samples behind it.
+    fn end_record_header(&mut self, samples: u32) {
+        let length = self.0.len() as u32 - 4;
+        self.0[..4].copy_from_slice(&length.to_le_bytes());
+        self.bytes(&samples.to_le_bytes());
     }
     fn integer(&mut self, n: impl itoa::Integer) -> &mut Text {
         self.text(itoa::Buffer::new().format(n))

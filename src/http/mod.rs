@@ -30,12 +30,13 @@ use bytes::Bytes;
 pub use crate::report::StreamFigures;
 pub use config::{Cors, HttpConfig};
 pub use event::PacketEvent;
-pub use source::{FRAME_BYTES, LocalTime, Source};
+pub use source::{House, LocalTime, Source};
 
 use self::assets::Asset;
 use self::conn::{Conn, Step};
 use self::route::Context;
-use self::stream::{Hub, Topic};
+use self::stream::{Hub, Hubs, Topic};
+use crate::array::ArrayId;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime};
 
@@ -81,7 +82,7 @@ struct Slot {
 pub struct Server {
     config: HttpConfig,
     assets: Vec<Asset>,
-    hub: Hub,
+    hubs: Hubs,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Slots that may have a step to take, in turn; each at most once.
@@ -99,7 +100,7 @@ impl Server {
     pub fn new(config: HttpConfig) -> Server {
         Server {
             assets: assets::load(&config),
-            hub: Hub::new(config.queue),
+            hubs: Hubs::default(),
             config,
             slots: Vec::new(),
             free: Vec::new(),
@@ -113,11 +114,22 @@ impl Server {
         }
     }
 
-    /// The first cycle will have this id, in place of 0; before anybody connects.
-    #[must_use]
-    pub fn numbered_from(mut self, id: u64) -> Server {
-        self.hub.number_from(id);
-        self
+    /// An array that can be asked for from now on, in a place that no other has; its first cycle will have the id `first`.
+    pub fn add(&mut self, array: ArrayId, first: u64) {
+        let mut hub = Hub::new(self.config.queue);
+        hub.number_from(first);
+        self.hubs.add(array, hub);
+    }
+
+    /// The array goes: its streams end after the event in flight, downloads of it are cut off. Its place is free.
+    pub fn forget(&mut self, array: ArrayId) {
+        for slot in 0..self.slots.len() as u32 {
+            if let Some(conn) = &mut self.slots[slot as usize].conn {
+                conn.forget(array, &mut self.hubs);
+                self.touched(slot);
+            }
+        }
+        self.hubs.remove(array);
     }
 
     /// A new connection; its actions follow. `None`: not even to be told why not, close the socket.
@@ -126,7 +138,7 @@ impl Server {
         let peer = peer.ip().to_canonical();
         let from_there = self.per_address.get(&peer).copied().unwrap_or(0);
         let refused = self.open >= self.config.connections || from_there >= self.config.connections_per_address;
-        self.hub.figures.rejected += u64::from(refused || self.stopping);
+        self.hubs.figures.rejected += u64::from(refused || self.stopping);
         if self.stopping || refused && self.refusals >= REFUSALS {
             return None;
         }
@@ -139,13 +151,14 @@ impl Server {
             Conn::refused(peer, slot, clocks, &self.config)
         } else {
             self.open += 1;
-            self.hub.figures.connections += 1;
+            self.hubs.figures.connections += 1;
             *self.per_address.entry(peer).or_default() += 1;
             Conn::new(peer, slot, clocks.mono)
         };
         let entry = &mut self.slots[slot as usize];
         entry.conn = Some(conn);
         entry.refused = refused;
+        self.hubs.figures.connections_open = (self.open + self.refusals) as u64;
         let id = ConnId { slot, generation: entry.generation };
         self.touched(slot);
         Some(id)
@@ -155,7 +168,7 @@ impl Server {
     pub fn receive(&mut self, id: ConnId, bytes: &[u8], clocks: Clocks) {
         self.clocks = clocks;
         let Some(conn) = live(&mut self.slots, id) else { return };
-        conn.received(bytes, clocks.mono, &mut self.hub);
+        conn.received(bytes, clocks.mono, &mut self.hubs);
         self.touched(id.slot);
     }
 
@@ -163,48 +176,54 @@ impl Server {
     pub fn sent(&mut self, id: ConnId, n: usize, clocks: Clocks) {
         self.clocks = clocks;
         let Some(conn) = live(&mut self.slots, id) else { return };
-        self.hub.figures.bytes_sent += n as u64;
-        self.hub.figures.events_sent += conn.sent(n);
+        self.hubs.figures.bytes_sent += n as u64;
+        let (array, events) = (conn.array(), conn.sent(n));
+        if events > 0
+            && let Some(hub) = self.hubs.get_mut(array)
+        {
+            hub.figures.events_sent += events;
+        }
         self.touched(id.slot);
     }
 
     /// The socket failed: it is forgotten, without a `Close`.
     pub fn failed(&mut self, id: ConnId) {
         if let Some(conn) = live(&mut self.slots, id) {
-            conn.close(&mut self.hub);
+            conn.close(&mut self.hubs);
             self.remove(id.slot);
         }
     }
 
-    /// Every emitted cycle, in order of ids, once the history holds it.
-    pub fn publish_cycle(&mut self, cycle: &Cycle, clocks: Clocks, source: &dyn Source) {
+    /// Every emitted cycle of an array, in order of ids, once the history holds it.
+    pub fn publish_cycle(&mut self, array: ArrayId, cycle: &Cycle, clocks: Clocks, source: &dyn Source) {
         self.clocks = clocks;
-        self.hub.publish_cycle(cycle, source);
-        for topic in [Topic::Cycles, Topic::BinaryCycles, Topic::Wav] {
-            self.wake(topic);
+        self.hubs.of(array).publish_cycle(cycle, source);
+        for topic in Topic::OF_CYCLES {
+            self.wake(array, topic);
         }
     }
 
-    /// Every accepted packet, at least while [`Server::wants_packets`].
-    pub fn publish_packet(&mut self, packet: &PacketEvent<'_>, clocks: Clocks, source: &dyn Source) {
+    /// Every accepted packet of an array, at least while [`Server::wants_packets`].
+    pub fn publish_packet(&mut self, array: ArrayId, packet: &PacketEvent<'_>, clocks: Clocks, source: &dyn Source) {
         self.clocks = clocks;
-        self.hub.publish_packet(packet, clocks.wall, source);
-        self.wake(Topic::Packets);
+        self.hubs.of(array).publish_packet(packet, clocks.wall, source);
+        self.wake(array, Topic::Packets);
     }
 
-    pub fn wants_packets(&self) -> bool {
-        !self.hub.listeners(Topic::Packets).is_empty()
+    pub fn wants_packets(&self, array: ArrayId) -> bool {
+        self.hubs.get(array).is_some_and(|hub| !hub.listeners(Topic::Packets).is_empty())
     }
 
-    /// Whether anyone is to be sent cycles as they come.
-    pub fn wants_cycles(&self) -> bool {
-        [Topic::Cycles, Topic::BinaryCycles, Topic::Wav].iter().any(|&topic| !self.hub.listeners(topic).is_empty())
+    /// Whether anyone is to be sent an array's cycles as they come.
+    pub fn wants_cycles(&self, array: ArrayId) -> bool {
+        let hub = self.hubs.get(array);
+        hub.is_some_and(|hub| Topic::OF_CYCLES.iter().any(|&topic| !hub.listeners(topic).is_empty()))
     }
 
-    /// Whether it is this connection that is.
-    pub fn streams_cycles(&self, id: ConnId) -> bool {
-        let entry = self.slots.get(id.slot as usize).filter(|entry| entry.generation == id.generation);
-        entry.and_then(|entry| entry.conn.as_ref()).is_some_and(Conn::streams_cycles)
+    /// Whose cycles this connection is sent, if any.
+    pub fn streams_cycles(&self, id: ConnId) -> Option<ArrayId> {
+        let entry = self.slots.get(id.slot as usize).filter(|entry| entry.generation == id.generation)?;
+        entry.conn.as_ref().filter(|conn| conn.streams_cycles()).map(Conn::array)
     }
 
     /// Deadlines up to `clocks.mono` are dealt with.
@@ -216,7 +235,7 @@ impl Server {
             entry.timer = None;
             let conn = entry.conn.as_mut().expect("a timer belongs to an open connection");
             if conn.deadline(&self.config).is_some_and(|deadline| deadline <= clocks.mono) {
-                conn.expire(clocks.mono, &self.config, &mut self.hub);
+                conn.expire(clocks.mono, &self.config, &mut self.hubs);
                 self.touched(slot);
             } else {
                 self.set_timer(slot);
@@ -231,13 +250,19 @@ impl Server {
 
     /// The next thing to do, connections in turn. All work (parsing, rendering, encoding) happens here: the loop bounds
     /// HTTP's share of a turn by the number of calls.
-    pub fn poll_action(&mut self, source: &mut dyn Source) -> Option<Action> {
+    pub fn poll_action(&mut self, house: &mut dyn House) -> Option<Action> {
         while let Some(slot) = self.ready.pop_front() {
             let entry = &mut self.slots[slot as usize];
             entry.queued = false;
             let Some(conn) = &mut entry.conn else { continue };
-            let mut context =
-                Context { config: &self.config, assets: &self.assets, hub: &mut self.hub, source, clocks: self.clocks };
+            let mut context = Context {
+                config: &self.config,
+                assets: &self.assets,
+                hubs: &mut self.hubs,
+                house,
+                array: conn.array(),
+                clocks: self.clocks,
+            };
             let step = conn.poll(&mut context);
             let id = ConnId { slot, generation: entry.generation };
             let action = match step {
@@ -273,7 +298,7 @@ impl Server {
         self.stopping = true;
         for slot in 0..self.slots.len() as u32 {
             if let Some(conn) = &mut self.slots[slot as usize].conn {
-                conn.stop(&mut self.hub);
+                conn.stop(&mut self.hubs);
                 self.touched(slot);
             }
         }
@@ -293,22 +318,18 @@ impl Server {
         self.open + self.refusals == 0
     }
 
-    pub fn figures(&self) -> StreamFigures {
-        let listeners = Topic::ALL.iter().map(|&topic| self.hub.listeners(topic).len() as u64);
-        StreamFigures {
-            subscribers: listeners.sum(),
-            connections_open: (self.open + self.refusals) as u64,
-            ..self.hub.figures
-        }
+    /// What an array's clients did, and all connections.
+    pub fn figures(&self, array: ArrayId) -> StreamFigures {
+        self.hubs.figures_of(array)
     }
 
     /// There is something new in a topic.
-    fn wake(&mut self, topic: Topic) {
-        for i in 0..self.hub.listeners(topic).len() {
-            let slot = self.hub.listeners(topic)[i];
+    fn wake(&mut self, array: ArrayId, topic: Topic) {
+        for i in 0..self.hubs.of(array).listeners(topic).len() {
+            let slot = self.hubs.of(array).listeners(topic)[i];
             let entry = &mut self.slots[slot as usize];
             let conn = entry.conn.as_mut().expect("a listener is an open connection");
-            if conn.published(&mut self.hub) {
+            if conn.published(&mut self.hubs) {
                 enqueue(entry, slot, &mut self.ready);
             }
         }
@@ -339,7 +360,9 @@ impl Server {
         }
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(slot);
-        if entry.refused {
+        let refused = entry.refused;
+        self.hubs.figures.connections_open -= 1;
+        if refused {
             self.refusals -= 1;
             return;
         }

@@ -9,7 +9,6 @@
 //! player that cannot do with that knows so from the status. Between two parts nothing can change but silence that a late
 //! packet has filled.
 
-use super::wav::MAX_FRAMES;
 use crate::time::FramePos;
 
 /// One range as it was asked for.
@@ -66,13 +65,13 @@ impl Tag {
         format!("\"{}-{}-{}-{}\"", self.run, self.first.0, self.end.0, self.form)
     }
 
-    /// The tag that If-Range gives, if it is of this run and form, and of no more than a file holds: anybody may write one.
-    pub fn continued(&self, if_range: &str) -> Option<Tag> {
+    /// The tag that If-Range gives, if it is of this run and form, and of no more than a file holds (`most` frames): anybody may write one.
+    pub fn continued(&self, if_range: &str, most: i64) -> Option<Tag> {
         let mut parts = if_range.strip_prefix('"')?.strip_suffix('"')?.split('-');
         let mut number = || parts.next()?.parse::<u64>().ok().filter(|&n| n <= i64::MAX as u64);
         let (run, first, end) = (number()?, number()? as i64, number()? as i64);
         let tag = Tag { run, first: FramePos(first), end: FramePos(end), form: self.form };
-        let fits = first < end && end - first <= MAX_FRAMES;
+        let fits = first < end && end - first <= most;
         (run == self.run && fits && tag.text() == if_range).then_some(tag)
     }
 }
@@ -80,6 +79,8 @@ impl Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MOST: i64 = 1 << 28;
 
     #[test]
     fn ranges_are_read_as_the_rfc_has_them() {
@@ -108,19 +109,19 @@ mod tests {
         let tag = Tag { run: 1_795_345_500_000, first: FramePos(512), end: FramePos(1024), form: "plain" };
         let earlier = Tag { first: FramePos(0), ..tag };
         assert_eq!(tag.text(), "\"1795345500000-512-1024-plain\"");
-        assert_eq!(tag.continued(&earlier.text()), Some(earlier));
+        assert_eq!(tag.continued(&earlier.text(), MOST), Some(earlier));
         for other in [
             Tag { run: 7, ..tag }.text(),
             Tag { form: "extensible", ..tag }.text(),
             Tag { end: FramePos(512), ..tag }.text(),
-            Tag { end: FramePos(512 + MAX_FRAMES + 1), ..tag }.text(),
+            Tag { end: FramePos(512 + MOST + 1), ..tag }.text(),
             Tag { end: FramePos(i64::MAX), ..tag }.text(),
             format!("W/{}", tag.text()),
             "\"1795345500000-0512-1024-plain\"".into(),
             "\"1795345500000-512\"".into(),
             "Sun, 22 Nov 2026 10:05:00 GMT".into(),
         ] {
-            assert_eq!(tag.continued(&other), None, "{other}");
+            assert_eq!(tag.continued(&other, MOST), None, "{other}");
         }
     }
 }

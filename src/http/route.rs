@@ -9,9 +9,10 @@ use super::csv::CsvDownload;
 use super::range::{Asked, Tag};
 use super::request::{Bad, Method, Request};
 use super::respond::{Content, Length, Response};
-use super::stream::{Hub, Topic};
+use super::stream::{Hubs, Topic};
 use super::wav::{self, Form, LiveWav, WavFile, WavFormat};
-use super::{Cors, HttpConfig, Source};
+use super::{Cors, House, HttpConfig, Source};
+use crate::array::ArrayId;
 use crate::cycle::Clocks;
 use crate::time::FramePos;
 
@@ -19,9 +20,17 @@ use crate::time::FramePos;
 pub struct Context<'a> {
     pub config: &'a HttpConfig,
     pub assets: &'a [Asset],
-    pub hub: &'a mut Hub,
-    pub source: &'a mut dyn Source,
+    pub hubs: &'a mut Hubs,
+    pub house: &'a mut dyn House,
+    /// The array that is asked for; where none is, of no meaning.
+    pub array: ArrayId,
     pub clocks: Clocks,
+}
+
+impl Context<'_> {
+    fn source(&mut self) -> &mut dyn Source {
+        self.house.array(self.array)
+    }
 }
 
 /// The methods of every route.
@@ -32,7 +41,18 @@ const JSON: &str = "application/json";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Route {
+    Arrays,
+    Metrics,
+    Health,
+    Page(usize),
+    /// What one array has.
+    Of(Part),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
     Cycles,
+    Records,
     LiveWav,
     Packets,
     DiagnosticsSync,
@@ -40,30 +60,67 @@ enum Route {
     Latest,
     Download,
     DownloadText,
-    Metrics,
     Health,
-    Page(usize),
 }
 
 const ROUTES: &[(&str, Route)] = &[
-    ("/api/stream_3ch", Route::Cycles),
-    ("/api/stream_3ch.wav", Route::LiveWav),
-    ("/api/stream", Route::Packets),
-    ("/api/diagnostics_sync", Route::DiagnosticsSync),
-    ("/api/diagnostics", Route::Diagnostics),
-    ("/api/latest", Route::Latest),
-    ("/api/download_buffer", Route::Download),
-    ("/api/download_buffer_text", Route::DownloadText),
+    ("/api/stream_3ch", Route::Of(Part::Cycles)),
+    ("/api/stream_3ch.wav", Route::Of(Part::LiveWav)),
+    ("/api/stream", Route::Of(Part::Packets)),
+    ("/api/diagnostics_sync", Route::Of(Part::DiagnosticsSync)),
+    ("/api/diagnostics", Route::Of(Part::Diagnostics)),
+    ("/api/latest", Route::Of(Part::Latest)),
+    ("/api/download_buffer", Route::Of(Part::Download)),
+    ("/api/download_buffer_text", Route::Of(Part::DownloadText)),
+    ("/api/arrays", Route::Arrays),
     ("/metrics", Route::Metrics),
     ("/healthz", Route::Health),
 ];
 
+/// Where the routes of each array begin: its name follows, then one of [`PARTS`].
+const ARRAYS: &str = "/api/arrays/";
+
+const PARTS: &[(&str, Part)] = &[
+    ("stream", Part::Cycles),
+    ("stream.bin", Part::Records),
+    ("stream.wav", Part::LiveWav),
+    ("packets", Part::Packets),
+    ("diagnostics", Part::DiagnosticsSync),
+    ("summary", Part::Diagnostics),
+    ("latest", Part::Latest),
+    ("download", Part::Download),
+    ("download.csv", Part::DownloadText),
+    ("health", Part::Health),
+];
+
+/// What a path leads to, and of which array. `Err`: there is no such array.
+fn find(path: &str, context: &Context<'_>) -> Result<Option<(Route, ArrayId)>, Bad> {
+    let missing = |what: String| Bad::new(404, what);
+    if let Some((name, part)) = path.strip_prefix(ARRAYS).and_then(|rest| rest.split_once('/')) {
+        let Some(&(_, part)) = PARTS.iter().find(|(known, _)| *known == part) else { return Ok(None) };
+        let array =
+            context.house.find(name).ok_or_else(|| missing(format!("no array {name}; /api/arrays lists them")))?;
+        return Ok(Some((Route::Of(part), array)));
+    }
+    let known = ROUTES.iter().find(|(known, _)| *known == path).map(|&(_, route)| route);
+    let page = || context.assets.iter().position(|asset| asset.path == path).map(Route::Page);
+    let first = context.house.first();
+    match (known.or_else(page), first) {
+        (Some(Route::Of(_)), None) => Err(missing("no array is there yet; /api/arrays lists them".into())),
+        (route, first) => Ok(route.map(|route| (route, first.unwrap_or(ArrayId(0))))),
+    }
+}
+
 /// The response to a well-formed request.
 pub fn answer(request: &Request, context: &mut Context<'_>) -> Response {
     turned_away(request, context.config).unwrap_or_else(|| {
-        let known = ROUTES.iter().find(|(path, _)| *path == request.path).map(|&(_, route)| route);
-        let page = || context.assets.iter().position(|asset| asset.path == request.path).map(Route::Page);
-        let route = known.or_else(page);
+        let route = match find(&request.path, context) {
+            Ok(found) => found.map(|(route, array)| {
+                context.array = array;
+                route
+            }),
+            Err(missing) => return Response::error(missing.status, &missing.text),
+        };
         match (request.method, route) {
             (Method::Options, _) if request.path == "*" => options(request, context.config),
             (Method::Options, Some(_)) => options(request, context.config),
@@ -116,25 +173,42 @@ fn options(request: &Request, config: &HttpConfig) -> Response {
 }
 
 fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
+    let health = |health: Result<(), String>| match health {
+        Ok(()) => fresh(JSON, Content::Whole(Bytes::from_static(b"{\"status\": \"ok\"}\n"))),
+        Err(reason) => Response::error(503, &reason),
+    };
     Ok(match route {
-        Route::DiagnosticsSync => fresh(JSON, Content::Whole(context.source.diagnostics_sync())),
-        Route::Diagnostics => fresh(JSON, Content::Whole(context.source.diagnostics())),
-        Route::Latest => fresh(JSON, Content::Whole(context.source.latest())),
-        Route::Metrics => fresh("text/plain; version=0.0.4; charset=utf-8", Content::Whole(context.source.metrics())),
-        Route::Health => match context.source.health() {
-            Ok(()) => fresh(JSON, Content::Whole(Bytes::from_static(b"{\"status\": \"ok\"}\n"))),
-            Err(reason) => Response::error(503, &reason),
-        },
-        Route::Cycles => match request.parameter("format").as_deref() {
+        Route::Arrays => fresh(JSON, Content::Whole(context.house.arrays())),
+        Route::Metrics => fresh("text/plain; version=0.0.4; charset=utf-8", Content::Whole(metrics(context))),
+        Route::Health => health(context.house.health()),
+        Route::Page(index) => page(&context.assets[index], request, context.config),
+        Route::Of(Part::Health) => health(context.source().health()),
+        Route::Of(part) => serve_part(part, request, context)?,
+    })
+}
+
+fn metrics(context: &mut Context<'_>) -> Bytes {
+    let hubs = &*context.hubs;
+    context.house.metrics(&|array| hubs.figures_of(array))
+}
+
+fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
+    let stream = context.hubs.figures_of(context.array);
+    Ok(match part {
+        Part::DiagnosticsSync => fresh(JSON, Content::Whole(context.source().diagnostics_sync(&stream))),
+        Part::Diagnostics => fresh(JSON, Content::Whole(context.source().diagnostics(&stream))),
+        Part::Latest => fresh(JSON, Content::Whole(context.source().latest())),
+        Part::Cycles => match request.parameter("format").as_deref() {
             None | Some("json") => events(Topic::Cycles, request, context),
             Some("binary") => events(Topic::BinaryCycles, request, context),
             Some(_) => return Err(Bad::new(400, "format: give json or binary")),
         },
-        Route::Packets => events(Topic::Packets, request, context),
-        Route::LiveWav => live_wav(request, context)?,
-        Route::Download => download(request, context)?,
-        Route::DownloadText => {
-            let (first, end) = stretch(request, context.source)?;
+        Part::Records => events(Topic::Records, request, context),
+        Part::Packets => events(Topic::Packets, request, context),
+        Part::LiveWav => live_wav(request, context)?,
+        Part::Download => download(request, context)?,
+        Part::DownloadText => {
+            let (first, end) = stretch(request, context.source())?;
             let content = Content::Pieces {
                 length: if request.http11 { Length::Chunked } else { Length::UntilClose },
                 preamble: Vec::new(),
@@ -143,7 +217,7 @@ fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<R
             attachment(200, "text/csv; charset=utf-8; header=present", "csv", content, context)
                 .field("Accept-Ranges", "none")
         }
-        Route::Page(index) => page(&context.assets[index], request, context.config),
+        Part::Health => unreachable!("answered by `serve`"),
     })
 }
 
@@ -158,23 +232,30 @@ fn live(content_type: &str, preamble: Vec<u8>, body: Body) -> Response {
     fresh(content_type, Content::Pieces { length: Length::UntilClose, preamble, body }).field("X-Accel-Buffering", "no")
 }
 
-fn events(topic: Topic, request: &Request, context: &Context<'_>) -> Response {
-    let asked = request.last_event_id.clone().or_else(|| request.parameter("last_event_id"));
-    let body = Body::Events(context.hub.subscribe(topic, asked.as_deref(), context.source));
-    let content_type = if topic == Topic::BinaryCycles { "application/octet-stream" } else { SSE };
-    live(content_type, context.hub.preamble(topic), body)
+fn events(topic: Topic, request: &Request, context: &mut Context<'_>) -> Response {
+    let parameter = || request.parameter("last_event_id").or_else(|| request.parameter("from"));
+    let asked = request.last_event_id.clone().or_else(parameter);
+    let (hub, source) = (context.hubs.of(context.array), &*context.house.array(context.array));
+    let body = Body::Events(hub.subscribe(topic, asked.as_deref(), source));
+    let content_type = match topic {
+        Topic::BinaryCycles | Topic::Records => "application/octet-stream",
+        Topic::Cycles | Topic::Packets | Topic::Wav => SSE,
+    };
+    live(content_type, hub.preamble(topic, source), body)
 }
 
 /// The endless WAV. A range that begins at its first byte and has an end (some players try two bytes before they play) gets
 /// just that, of a length that nobody knows; any other is ignored.
-fn live_wav(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
+fn live_wav(request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
     let parameter = |name| request.parameter(name);
+    let source = &*context.source();
     let (channels, bits, form) = (parameter("channels"), parameter("bits"), parameter("wav"));
-    let format = WavFormat::parse(channels.as_deref(), bits.as_deref()).map_err(|e| Bad::new(400, e))?;
+    let format = WavFormat::parse(channels.as_deref(), bits.as_deref(), source.channels());
+    let format = format.map_err(|e| Bad::new(400, e))?;
     let form = Form::parse(form.as_deref(), Form::Extensible).map_err(|e| Bad::new(400, e))?;
-    let mut preamble = format.header(form, context.source.sample_rate());
+    let mut preamble = format.header(form, source.sample_rate());
     let Some(Asked::From(0, Some(last))) = asked_range(request) else {
-        return Ok(live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, None, context.source))));
+        return Ok(live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, None, source))));
     };
     let bytes = last.saturating_add(1);
     let left = bytes.saturating_sub(preamble.len() as u64);
@@ -182,7 +263,7 @@ fn live_wav(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
     let content = match left {
         0 => Content::Whole(preamble.into()),
         left => {
-            let body = Body::LiveWav(LiveWav::new(format, Some(left), context.source));
+            let body = Body::LiveWav(LiveWav::new(format, Some(left), source));
             Content::Pieces { length: Length::Known(bytes), preamble, body }
         }
     };
@@ -196,17 +277,21 @@ fn asked_range(request: &Request) -> Option<Asked> {
 }
 
 /// The history as WAV, or a range of it: see [`super::range`].
-fn download(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
+fn download(request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
     let form = request.parameter("wav");
     let form = Form::parse(form.as_deref(), Form::Plain).map_err(|e| Bad::new(400, e))?;
-    let (first, end) = stretch(request, context.source)?;
-    let newest = Tag { run: context.hub.run(), first: first.max(end + -wav::MAX_FRAMES), end, form: form.name() };
-    let file = |tag: Tag| WavFile::new(form, context.source.sample_rate(), tag.first, tag.end);
-    let answer = |status, tag: Tag, content| {
+    let (first, end) = stretch(request, context.source())?;
+    let run = context.hubs.of(context.array).run();
+    let source = &*context.source();
+    let (channels, rate, held) = (source.channels(), source.sample_rate(), source.span().start);
+    let most = wav::max_frames(channels);
+    let newest = Tag { run, first: first.max(end + -most), end, form: form.name() };
+    let file = |tag: Tag| WavFile::new(form, channels, rate, tag.first, tag.end);
+    let mut answer = |status, tag: Tag, content| {
         let response = attachment(status, "audio/wav", "wav", content, context);
         response.field("Accept-Ranges", "bytes").field("ETag", &tag.text())
     };
-    let named = request.if_range.as_deref().map(|tag| newest.continued(tag).filter(|tag| tag.end <= newest.end));
+    let named = request.if_range.as_deref().map(|tag| newest.continued(tag, most).filter(|tag| tag.end <= newest.end));
     let part = match (asked_range(request), named) {
         (Some(asked), Some(Some(tag))) => Some((asked, tag)),
         (Some(asked @ Asked::From(0, _)), None) => Some((asked, newest)),
@@ -220,7 +305,7 @@ fn download(request: &Request, context: &Context<'_>) -> Result<Response, Bad> {
                 let text = format!("nothing of that range is there: there are {total} bytes");
                 return Ok(Response::error(416, &text).field("Content-Range", &format!("bytes */{total}")));
             }
-            Some((from, to)) if file.position(from) >= context.source.span().start => {
+            Some((from, to)) if file.position(from) >= held => {
                 let range = format!("bytes {from}-{}/{total}", to - 1);
                 return Ok(answer(206, tag, content(&file, from, to)).field("Content-Range", &range));
             }
@@ -254,8 +339,15 @@ fn stretch(request: &Request, source: &dyn Source) -> Result<(FramePos, FramePos
     Ok((span.end + -frames.min(span.end - span.start), span.end))
 }
 
-fn attachment(status: u16, content_type: &str, extension: &str, content: Content, context: &Context<'_>) -> Response {
-    let time = context.source.local_time(context.clocks.wall).0;
+fn attachment(
+    status: u16,
+    content_type: &str,
+    extension: &str,
+    content: Content,
+    context: &mut Context<'_>,
+) -> Response {
+    let wall = context.clocks.wall;
+    let time = context.source().local_time(wall).0;
     let digits: String = time.iter().map(|&b| char::from(b)).filter(char::is_ascii_digit).collect();
     let (day, hour) = digits.split_at_checked(8).unwrap_or((&digits, ""));
     let disposition = format!("attachment; filename=\"micring-{day}-{hour}.{extension}\"");

@@ -5,28 +5,44 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::StreamFigures;
+use crate::array::ArrayId;
 use crate::cycle::Cycle;
 use crate::time::{FramePos, KernelTime};
-
-/// Bytes of one frame in the history: three channels of signed 32-bit little-endian.
-pub const FRAME_BYTES: usize = 4 * crate::MICS;
 
 /// The server's local time to the second, `2026-11-22 11:05:00`. Time zones are the system's business: `sys` makes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LocalTime(pub [u8; 19]);
 
-/// The rest of the program, as seen by HTTP: whole bodies, and the history by position.
+/// All arrays, and what is told of them together.
+pub trait House {
+    /// The array of that name.
+    fn find(&self, name: &str) -> Option<ArrayId>;
+    /// The array that the old routes are those of; `None` while there is none.
+    fn first(&self) -> Option<ArrayId>;
+    /// An array that there is: one that was [found](House::find), until it is [forgotten](super::Server::forget).
+    fn array(&mut self, id: ArrayId) -> &mut dyn Source;
+    /// Body of `/api/arrays`, JSON.
+    fn arrays(&mut self) -> Bytes;
+    /// Body of `/metrics`, Prometheus text 0.0.4. `stream`: what HTTP counts, for an array.
+    fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes;
+    /// Of the worst array; `Err` says in one sentence what is wrong.
+    fn health(&mut self) -> Result<(), String>;
+}
+
+/// One array, as seen by HTTP: whole bodies, and the history by position.
 pub trait Source {
-    /// Body of `/api/diagnostics_sync`, JSON.
-    fn diagnostics_sync(&mut self) -> Bytes;
+    fn name(&self) -> &str;
+    /// Body of `/api/diagnostics_sync`, JSON. `stream`: what HTTP counts.
+    fn diagnostics_sync(&mut self, stream: &StreamFigures) -> Bytes;
     /// Body of `/api/diagnostics`, JSON.
-    fn diagnostics(&mut self) -> Bytes;
+    fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes;
     /// Body of `/api/latest`, JSON.
     fn latest(&mut self) -> Bytes;
-    /// Body of `/metrics`, Prometheus text 0.0.4.
-    fn metrics(&mut self) -> Bytes;
     /// `Err` says in one sentence what is wrong.
     fn health(&mut self) -> Result<(), String>;
+    /// Samples of a frame.
+    fn channels(&self) -> usize;
     /// Frames a second.
     fn sample_rate(&self) -> u32;
     /// The positions that the history holds, up to the last emitted frame. Empty before the first cycle.
@@ -39,4 +55,11 @@ pub trait Source {
     /// Ids of the emitted cycles that are still held, without a hole.
     fn cycle_ids(&self) -> Range<u64>;
     fn local_time(&self, wall: KernelTime) -> LocalTime;
+}
+
+impl dyn Source + '_ {
+    /// Bytes of one frame in the history.
+    pub fn frame_bytes(&self) -> usize {
+        4 * self.channels()
+    }
 }

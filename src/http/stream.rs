@@ -22,6 +22,7 @@ use super::body::Body;
 use super::event::{self, PacketEvent};
 use super::wav::Pieces;
 use super::{Source, StreamFigures};
+use crate::array::ArrayId;
 use crate::cycle::Cycle;
 use crate::time::KernelTime;
 
@@ -32,6 +33,8 @@ pub enum Topic {
     Cycles,
     /// `/api/stream_3ch?format=binary`
     BinaryCycles,
+    /// `/api/arrays/NAME/stream.bin`
+    Records,
     /// `/api/stream`
     Packets,
     /// `/api/stream_3ch.wav`: reads the history by position, and needs but to be woken.
@@ -39,7 +42,11 @@ pub enum Topic {
 }
 
 impl Topic {
-    pub const ALL: [Topic; 4] = [Topic::Cycles, Topic::BinaryCycles, Topic::Packets, Topic::Wav];
+    pub const ALL: [Topic; 5] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Packets, Topic::Wav];
+    /// Those whose events are cycles, numbered by their ids.
+    const NUMBERED: [Topic; 3] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records];
+    /// All but the packets.
+    pub const OF_CYCLES: [Topic; 4] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Wav];
 }
 
 /// One subscriber's place in a topic.
@@ -104,7 +111,7 @@ impl Log {
     }
 }
 
-/// All live topics.
+/// All live topics of one array.
 #[derive(Debug)]
 pub struct Hub {
     queue: usize,
@@ -115,7 +122,57 @@ pub struct Hub {
     pub pieces: Pieces,
     /// Room for the samples of the event that is being made.
     samples: Vec<[u8; 4]>,
+    /// What is counted for each array: of its streams and downloads.
     pub figures: StreamFigures,
+}
+
+/// Every array's hub, at its place; and what is counted for all of them.
+#[derive(Debug, Default)]
+pub struct Hubs {
+    all: Vec<Option<Hub>>,
+    pub figures: StreamFigures,
+}
+
+impl Hubs {
+    pub fn add(&mut self, array: ArrayId, hub: Hub) {
+        let place = array.0 as usize;
+        if self.all.len() <= place {
+            self.all.resize_with(place + 1, || None);
+        }
+        self.all[place] = Some(hub);
+    }
+
+    pub fn remove(&mut self, array: ArrayId) {
+        self.all[array.0 as usize] = None;
+    }
+
+    pub fn get(&self, array: ArrayId) -> Option<&Hub> {
+        self.all.get(array.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, array: ArrayId) -> Option<&mut Hub> {
+        self.all.get_mut(array.0 as usize)?.as_mut()
+    }
+
+    /// # Panics
+    /// If there is none: who asks knows of an array that is there.
+    pub fn of(&mut self, array: ArrayId) -> &mut Hub {
+        self.all[array.0 as usize].as_mut().expect("an array that there is has a hub")
+    }
+
+    /// What an array's clients did, and all connections.
+    pub fn figures_of(&self, array: ArrayId) -> StreamFigures {
+        let own = self.get(array).map(Hub::figures).unwrap_or_default();
+        let StreamFigures { connections_open, bytes_sent, connections, requests, rejected, .. } = self.figures;
+        StreamFigures { connections_open, bytes_sent, connections, requests, rejected, ..own }
+    }
+
+    /// The connection in `slot` is done with its body.
+    pub fn leave(&mut self, array: ArrayId, body: &Body, slot: u32) {
+        if let Some(topic) = body.topic() {
+            self.of(array).leave(topic, slot);
+        }
+    }
 }
 
 impl Hub {
@@ -134,7 +191,7 @@ impl Hub {
     /// The first cycle will have this id; before anybody subscribes.
     pub fn number_from(&mut self, run: u64) {
         self.run = run;
-        for topic in [Topic::Cycles, Topic::BinaryCycles] {
+        for topic in Topic::NUMBERED {
             self.logs[topic as usize].first = run;
         }
     }
@@ -145,10 +202,11 @@ impl Hub {
     }
 
     /// What a stream begins with.
-    pub fn preamble(&self, topic: Topic) -> Vec<u8> {
+    pub fn preamble(&self, topic: Topic, source: &dyn Source) -> Vec<u8> {
         match topic {
             Topic::Cycles | Topic::Packets => event::sse_preamble(self.run),
             Topic::BinaryCycles => event::binary_preamble(self.run),
+            Topic::Records => event::record_preamble(self.run, source),
             Topic::Wav => Vec::new(),
         }
     }
@@ -162,7 +220,7 @@ impl Hub {
     /// starts live; an old one of this run, and the one before its first, with the oldest cycle still held.
     pub fn subscribe(&self, topic: Topic, last: Option<&str>, source: &dyn Source) -> Subscription {
         let next = self.logs[topic as usize].next();
-        let numbered = matches!(topic, Topic::Cycles | Topic::BinaryCycles);
+        let numbered = Topic::NUMBERED.contains(&topic);
         let known = self.run.saturating_sub(1)..next;
         let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|id| numbered && known.contains(id));
         let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start).min(next));
@@ -179,23 +237,27 @@ impl Hub {
         }
     }
 
-    /// The connection in `slot` is done with its body.
-    pub fn leave(&mut self, body: &Body, slot: u32) {
-        if let Some(topic) = body.topic() {
-            let listeners = &mut self.logs[topic as usize].listeners;
-            listeners.retain(|&s| s != slot);
-            if topic == Topic::Wav && listeners.is_empty() {
-                self.pieces.clear();
-            }
+    fn leave(&mut self, topic: Topic, slot: u32) {
+        let listeners = &mut self.logs[topic as usize].listeners;
+        listeners.retain(|&s| s != slot);
+        if topic == Topic::Wav && listeners.is_empty() {
+            self.pieces.clear();
         }
+    }
+
+    /// This array's part of the figures.
+    pub fn figures(&self) -> StreamFigures {
+        let listeners = Topic::ALL.iter().map(|&topic| self.listeners(topic).len() as u64);
+        StreamFigures { subscribers: listeners.sum(), ..self.figures }
     }
 
     /// Every emitted cycle, in order.
     pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
-        let [json, binary, ..] = &mut self.logs;
+        let [json, binary, records, ..] = &mut self.logs;
         assert_eq!(json.next(), cycle.id, "ids rise by one from the run's first, and every cycle is published");
         json.push(self.queue, || event::cycle_json(cycle, self.run, source, &mut self.samples));
         binary.push(self.queue, || event::cycle_binary(cycle, source));
+        records.push(self.queue, || event::cycle_record(cycle, self.run, source));
     }
 
     pub fn publish_packet(&mut self, packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Source) {
@@ -216,6 +278,7 @@ impl Hub {
                 let cycle = source.cycle(subscription.cursor);
                 let event = cycle.and_then(|cycle| match subscription.topic {
                     Topic::BinaryCycles => event::cycle_binary(&cycle, source),
+                    Topic::Records => event::cycle_record(&cycle, self.run, source),
                     _ => event::cycle_json(&cycle, self.run, source, &mut self.samples),
                 });
                 let count = u64::from(event.is_some());

@@ -5,12 +5,14 @@
 //! still. Times are microseconds with nanoseconds behind the point. What is unknown is null, with a `reason` beside it.
 
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
+use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
 use super::faults::{self, HealthOf, LevelOf, RateHz};
-use super::{Drift, RecordingFigures, Snapshot, Totals};
-use crate::MICS;
-use crate::engine::figures::{Counters, Distribution, Known, MicCounters, PAIRS, SkewFigures, Trend};
+use super::{Drift, DriftFigures, RecordingFigures, Snapshot, Totals};
+use crate::array::Layout;
+use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
 use crate::engine::window::WINDOW;
 use crate::time::Span;
@@ -23,16 +25,14 @@ const BODY_BYTES: usize = 16 * 1024;
 
 /// The body of `/api/diagnostics_sync`.
 pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
-    let drift = &snapshot.drift;
-    let no_drift = Drift::Err(NO_RATE_IN_WINDOW.to_owned());
+    let no_drift = DriftFigures::unknown(snapshot.layout.sources(), NO_RATE_IN_WINDOW);
     let since_start = Sheet::new(
         snapshot,
         snapshot.server.uptime,
         &snapshot.totals,
         &snapshot.skew,
         &snapshot.health.rates,
-        std::array::from_fn(|mic| &drift.mics[mic]),
-        std::array::from_fn(|pair| &drift.pairs[pair]),
+        &snapshot.drift,
     );
     let window = Sheet::new(
         snapshot,
@@ -40,8 +40,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         &snapshot.window_totals,
         &snapshot.window_skew,
         &snapshot.health.window_rates,
-        [&no_drift; MICS],
-        [&no_drift; PAIRS.len()],
+        &no_drift,
     );
     json(&Body { since_start, window })
 }
@@ -68,23 +67,23 @@ struct Sheet<'a> {
     server: Server<'a>,
     /// How much time the figures cover.
     span_s: f64,
-    arrival_skew_us: PerPair<ArrivalSkew>,
-    loop_delay_us: PerMic<Delay>,
+    arrival_skew_us: OfPairs<ArrivalSkew>,
+    loop_delay_us: OfMics<Delay>,
     loop_skew_us: Delay,
     emit_delay_us: Delay,
     jitter_us: Jitter,
-    pdv_us: PerMic<Delay>,
+    pdv_us: OfMics<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
-    rate_hz: PerMic<RateHz>,
-    level: PerMic<LevelOf>,
-    health: PerMic<HealthOf<'a>>,
-    loss: PerMic<Loss<'a>>,
+    rate_hz: OfMics<RateHz>,
+    level: OfMics<LevelOf>,
+    health: OfMics<HealthOf<'a>>,
+    loss: OfMics<Loss<'a>>,
     cycles: Cycles,
     stream: Stream,
     http: Http,
     ring: Ring,
     /// Seconds since each microphone's newest packet.
-    silent_s: PerMic<Option<f64>>,
+    silent_s: OfMics<Option<f64>>,
     clock_steps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<RecordingFigures>,
@@ -96,44 +95,39 @@ impl<'a> Sheet<'a> {
         span: Span,
         totals: &Totals,
         skew: &SkewFigures,
-        rates: &[Known<Rate>; MICS],
-        mic_drift: [&'a Drift; MICS],
-        pair_drift: [&'a Drift; PAIRS.len()],
+        rates: &[Known<Rate>],
+        drift: &'a DriftFigures,
     ) -> Sheet<'a> {
         let Totals { engine, stream, ring, recording } = totals;
-        let [drift0, drift1, drift2] = mic_drift.map(DriftOf::new);
-        let [drift01, drift02, drift12] = pair_drift.map(DriftOf::new);
+        let layout = &snapshot.layout;
         Sheet {
             synchronization_status: SynchronizationStatus::new(snapshot, engine.cycles.complete),
             packet_stats: PacketStats {
-                packets_received: engine.mics.map(|mic| mic.received),
-                packet_errors: packet_errors(engine),
-                total_samples: engine.mics.map(|mic| mic.samples),
+                packets_received: by_channel(layout).map(|source| engine.mics[source].received).collect(),
+                packet_errors: by_channel(layout).map(|source| packet_errors(&engine.mics[source])).collect(),
+                total_samples: by_channel(layout).map(|source| engine.mics[source].samples).collect(),
             },
             server: Server::new(snapshot),
             span_s: seconds(span),
-            arrival_skew_us: PerPair::from(std::array::from_fn(|pair| {
-                ArrivalSkew::new(skew.arrival_skew[pair], skew.arrival_trend[pair])
-            })),
-            loop_delay_us: PerMic::from(skew.loop_delay.map(Delay::new)),
+            arrival_skew_us: OfPairs::of(layout, |couple| ArrivalSkew::of(couple, skew)),
+            loop_delay_us: OfMics::of_sources(layout, |source| Delay::new(skew.loop_delay[source])),
             loop_skew_us: Delay::new(skew.loop_skew),
             emit_delay_us: Delay::new(skew.emit_delay),
-            jitter_us: Jitter::new(skew.jitter),
-            pdv_us: PerMic::from(skew.delay_variation.map(Delay::new)),
+            jitter_us: Jitter::new(layout, &skew.jitter),
+            pdv_us: OfMics::of_sources(layout, |source| Delay::new(skew.delay_variation[source])),
             clock_drift_ppm: ClockDrift {
-                mic0: drift0,
-                mic1: drift1,
-                mic2: drift2,
-                mic0_vs_mic1: drift01,
-                mic0_vs_mic2: drift02,
-                mic1_vs_mic2: drift12,
+                mics: OfMics::of_sources(layout, |source| DriftOf::new(&drift.mics[source])),
+                pairs: OfPairs::of(layout, |couple| {
+                    couple.sources.map_or(DriftOf::NONE, |pair| DriftOf::new(&drift.pairs[pair]))
+                }),
             },
             rate_hz: faults::rates(rates),
             level: faults::levels(&snapshot.health),
             health: faults::faults(&snapshot.health),
-            loss: PerMic::from(std::array::from_fn(|mic| {
-                Loss::new(&engine.mics[mic], snapshot.health.disagreements[mic].as_deref())
-            })),
+            loss: OfMics::of_channels(layout, |channel| {
+                let counters = &engine.mics[layout.source_of(channel)];
+                Loss::new(counters, snapshot.health.disagreements[channel].as_deref())
+            }),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
                 complete: engine.cycles.complete,
@@ -171,80 +165,60 @@ impl<'a> Sheet<'a> {
                 control_truncated: ring.control_truncated,
                 log_lines_dropped: ring.log_lines_dropped,
             },
-            silent_s: PerMic::from(snapshot.silent_for.map(|silent| silent.map(seconds))),
+            silent_s: OfMics::of_sources(layout, |source| snapshot.silent_for[source].map(seconds)),
             clock_steps: engine.clock_steps,
-            recording: *recording,
+            recording: recording.clone(),
         }
-    }
-}
-
-/// One of each microphone.
-#[derive(Serialize)]
-pub(super) struct PerMic<T> {
-    mic0: T,
-    mic1: T,
-    mic2: T,
-}
-
-impl<T> From<[T; MICS]> for PerMic<T> {
-    fn from([mic0, mic1, mic2]: [T; MICS]) -> PerMic<T> {
-        PerMic { mic0, mic1, mic2 }
-    }
-}
-
-/// In the order of [`PAIRS`].
-#[derive(Serialize)]
-struct PerPair<T> {
-    mic0_vs_mic1: T,
-    mic0_vs_mic2: T,
-    mic1_vs_mic2: T,
-}
-
-impl<T> From<[T; PAIRS.len()]> for PerPair<T> {
-    fn from([mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2]: [T; PAIRS.len()]) -> PerPair<T> {
-        PerPair { mic0_vs_mic1, mic0_vs_mic2, mic1_vs_mic2 }
     }
 }
 
 #[derive(Serialize)]
 struct SynchronizationStatus {
-    buffer_packets: PerMic<u32>,
-    buffer_packet_diffs: PerPair<i64>,
+    buffer_packets: OfMics<u64>,
+    buffer_packet_diffs: OfPairs<i64>,
     thread_scheduling_offset: SchedulingOffset,
 }
 
-#[derive(Serialize)]
+/// Of each channel but the first, against the first.
 struct SchedulingOffset {
-    mic01_offset_us: Option<i64>,
-    mic01_offset_samples: Option<i64>,
-    mic01_offset_ms: Option<f64>,
-    mic02_offset_us: Option<i64>,
-    mic02_offset_samples: Option<i64>,
-    mic02_offset_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    us: Result<Vec<i64>, &'static str>,
+    channels: usize,
+    sample_rate: u32,
+}
+
+impl Serialize for SchedulingOffset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for mic in 1..self.channels {
+            let us = self.us.as_ref().ok().map(|us| us[mic]);
+            map.serialize_entry(&format!("mic0{mic}_offset_us"), &us)?;
+            // Truncates toward zero, from the whole microseconds that stand beside it, as it always did.
+            let samples = us.map(|us| us * i64::from(self.sample_rate) / 1_000_000);
+            map.serialize_entry(&format!("mic0{mic}_offset_samples"), &samples)?;
+            map.serialize_entry(&format!("mic0{mic}_offset_ms"), &us.map(|us| us as f64 / 1e3))?;
+        }
+        if let Err(reason) = self.us {
+            map.serialize_entry("reason", reason)?;
+        }
+        map.end()
+    }
 }
 
 impl SynchronizationStatus {
     /// `complete`: cycles, since start or in the window.
     fn new(snapshot: &Snapshot, complete: u64) -> SynchronizationStatus {
-        let offsets = snapshot.latest_offsets.filter(|_| complete > 0).ok_or("no complete cycle in this span");
-        let held = snapshot.buffer_packets;
-        let us = |mic: usize| offsets.ok().map(|offsets| offsets[mic - 1].as_micros());
-        // Truncates toward zero, from the whole microseconds that stand beside it, as it always did.
-        let samples = |mic: usize| us(mic).map(|us| us * i64::from(snapshot.server.sample_rate) / 1_000_000);
-        let ms = |mic: usize| us(mic).map(|us| us as f64 / 1e3);
+        let layout = &snapshot.layout;
+        let offsets = snapshot.latest_offsets.as_ref().filter(|_| complete > 0).ok_or("no complete cycle in this span");
+        let held = |channel: usize| snapshot.buffer_packets[layout.source_of(channel)];
         SynchronizationStatus {
-            buffer_packets: PerMic::from(held),
-            buffer_packet_diffs: PerPair::from(PAIRS.map(|(a, b)| i64::from(held[a]) - i64::from(held[b]))),
+            buffer_packets: OfMics::of_channels(layout, held),
+            buffer_packet_diffs: OfPairs::of(layout, |Couple { first, second, .. }| {
+                held(first).cast_signed() - held(second).cast_signed()
+            }),
             thread_scheduling_offset: SchedulingOffset {
-                mic01_offset_us: us(1),
-                mic01_offset_samples: samples(1),
-                mic01_offset_ms: ms(1),
-                mic02_offset_us: us(2),
-                mic02_offset_samples: samples(2),
-                mic02_offset_ms: ms(2),
-                reason: offsets.err(),
+                us: offsets.map(|offsets| by_channel(layout).map(|source| offsets[source].as_micros()).collect()),
+                channels: layout.channels(),
+                sample_rate: snapshot.server.sample_rate,
             },
         }
     }
@@ -252,9 +226,9 @@ impl SynchronizationStatus {
 
 #[derive(Serialize)]
 struct PacketStats {
-    packets_received: [u64; MICS],
-    packet_errors: [u64; MICS],
-    total_samples: [u64; MICS],
+    packets_received: Vec<u64>,
+    packet_errors: Vec<u64>,
+    total_samples: Vec<u64>,
 }
 
 #[derive(Serialize)]
@@ -265,7 +239,7 @@ struct Server<'a> {
     clock: &'a str,
     hold_us: i64,
     sample_rate: u32,
-    chunk: PerMic<ChunkOf>,
+    chunk: OfMics<ChunkOf>,
     kernel: &'a str,
     run: Option<u64>,
 }
@@ -280,7 +254,7 @@ impl Server<'_> {
             clock: server.clock,
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
-            chunk: PerMic::from(server.chunks.each_ref().map(ChunkOf::new)),
+            chunk: OfMics::of_sources(&snapshot.layout, |source| ChunkOf::new(&server.chunks[source])),
             kernel: &server.kernel,
             run: server.run,
         }
@@ -307,6 +281,16 @@ struct ArrivalSkew {
 }
 
 impl ArrivalSkew {
+    fn of(couple: Couple, skew: &SkewFigures) -> ArrivalSkew {
+        match couple.sources {
+            Some(pair) => ArrivalSkew::new(skew.arrival_skew[pair], skew.arrival_trend[pair]),
+            None => {
+                let (none, still) = (Distribution::default(), Trend::default());
+                ArrivalSkew { reason: Some(ONE_SOURCE), ..ArrivalSkew::new(Ok(none), Ok(still)) }
+            }
+        }
+    }
+
     fn new(skew: Known<Distribution>, trend: Known<Trend>) -> ArrivalSkew {
         let us = |field: fn(&Distribution) -> Span| skew.as_ref().ok().map(|d| field(d).as_micros_f64());
         ArrivalSkew {
@@ -355,29 +339,27 @@ impl Delay {
 #[derive(Serialize)]
 struct Jitter {
     #[serde(flatten)]
-    us: PerMic<Option<f64>>,
+    us: OfMics<Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<PerMic<Option<&'static str>>>,
+    reason: Option<OfMics<Option<&'static str>>>,
 }
 
 impl Jitter {
-    fn new(jitter: [Known<Span>; MICS]) -> Jitter {
+    fn new(layout: &Layout, jitter: &[Known<Span>]) -> Jitter {
         let unknown = jitter.iter().any(Result::is_err);
         Jitter {
-            us: PerMic::from(jitter.map(|jitter| jitter.ok().map(Span::as_micros_f64))),
-            reason: unknown.then(|| PerMic::from(jitter.map(Result::err))),
+            us: OfMics::of_sources(layout, |source| jitter[source].ok().map(Span::as_micros_f64)),
+            reason: unknown.then(|| OfMics::of_sources(layout, |source| jitter[source].err())),
         }
     }
 }
 
 #[derive(Serialize)]
 struct ClockDrift<'a> {
-    mic0: DriftOf<'a>,
-    mic1: DriftOf<'a>,
-    mic2: DriftOf<'a>,
-    mic0_vs_mic1: DriftOf<'a>,
-    mic0_vs_mic2: DriftOf<'a>,
-    mic1_vs_mic2: DriftOf<'a>,
+    #[serde(flatten)]
+    mics: OfMics<DriftOf<'a>>,
+    #[serde(flatten)]
+    pairs: OfPairs<DriftOf<'a>>,
 }
 
 #[derive(Serialize)]
@@ -390,6 +372,10 @@ struct DriftOf<'a> {
 }
 
 impl DriftOf<'_> {
+    /// Of two channels with one clock.
+    const NONE: DriftOf<'static> =
+        DriftOf { ppm: Some(0.0), uncertainty_ppm: Some(0.0), span_s: None, reason: Some(ONE_SOURCE) };
+
     fn new(drift: &Drift) -> DriftOf<'_> {
         let known = drift.as_ref().ok();
         DriftOf {
@@ -489,8 +475,8 @@ struct Rearms {
 }
 
 /// What section 5 of the contract calls `packet_errors`: bad packets from the sender that is followed.
-pub(super) fn packet_errors(counters: &Counters) -> [u64; MICS] {
-    counters.mics.map(|mic| mic.malformed + mic.truncated)
+pub(super) fn packet_errors(mic: &MicCounters) -> u64 {
+    mic.malformed + mic.truncated
 }
 
 /// Seconds with three digits behind the point.
@@ -525,8 +511,8 @@ mod tests {
     #[test]
     fn the_old_keys_are_the_old_ones() {
         let mut snapshot = full();
-        snapshot.buffer_packets = [128, 127, 126];
-        snapshot.latest_offsets = Some([Span::from_nanos(2_345_999), Span::from_nanos(4_567_001)]);
+        snapshot.buffer_packets = vec![128, 127, 126];
+        snapshot.latest_offsets = Some([0, 2_345_999, 4_567_001].map(Span::from_nanos).to_vec());
         for (mic, received) in [1250u64, 1248, 1247].into_iter().enumerate() {
             let counters = &mut snapshot.totals.engine.mics[mic];
             counters.received = received;
@@ -549,7 +535,7 @@ mod tests {
     #[test]
     fn offsets_truncate_toward_zero_on_both_sides() {
         let mut snapshot = full();
-        snapshot.latest_offsets = Some([Span::from_nanos(-2_345_999), Span::from_nanos(20_999)]);
+        snapshot.latest_offsets = Some([0, -2_345_999, 20_999].map(Span::from_nanos).to_vec());
         let body = parse(&diagnostics_sync(&snapshot));
         let offset = &body["synchronization_status"]["thread_scheduling_offset"];
         // 2345 us are 112.56 samples; 20 us are 0.96.

@@ -1,10 +1,13 @@
 //! What is told of the microphones themselves: rate, level, faults; in the diagnostics, in `/metrics` and in `/healthz`.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use super::diagnostics::{PerMic, millionths, thousandths};
+use super::channels::OfMics;
+use super::diagnostics::{millionths, thousandths};
 use super::metrics::Text;
-use crate::MICS;
+use crate::array::Layout;
 use crate::engine::figures::Known;
 use crate::engine::health::levels::Level;
 use crate::engine::health::rates::Rate;
@@ -17,42 +20,49 @@ const SILENT: &str = "all samples are 0: silence has no decibels";
 /// A copy of what the engine's [`Health`] knows.
 #[derive(Clone, Debug)]
 pub struct HealthFigures {
-    pub rates: [Known<Rate>; MICS],
+    pub layout: Layout,
+    /// This, and what follows, of each channel.
+    pub rates: Vec<Known<Rate>>,
     /// Of the last ten seconds.
-    pub window_rates: [Known<Rate>; MICS],
-    pub levels: [Known<Level>; MICS],
-    pub twins: [Option<usize>; MICS],
-    pub faults: [Vec<Fault>; MICS],
+    pub window_rates: Vec<Known<Rate>>,
+    pub levels: Vec<Known<Level>>,
+    pub twins: Vec<Option<usize>>,
+    pub faults: Vec<Vec<Fault>>,
     /// Why no loss and no drift can be told.
-    pub disagreements: [Option<String>; MICS],
+    pub disagreements: Vec<Option<String>>,
 }
 
 impl HealthFigures {
     pub fn of(health: &Health, now: MonoTime) -> HealthFigures {
+        let layout = *health.layout();
+        let channels = || 0..layout.channels();
         HealthFigures {
-            rates: std::array::from_fn(|mic| health.rate_since_start(mic)),
-            window_rates: std::array::from_fn(|mic| health.rate(mic)),
-            levels: std::array::from_fn(|mic| health.level(mic).ok_or(NO_LEVEL)),
-            twins: std::array::from_fn(|mic| health.twin(mic)),
-            faults: std::array::from_fn(|mic| health.faults(mic, now)),
-            disagreements: std::array::from_fn(|mic| health.disagreement(mic)),
+            rates: channels().map(|channel| health.rate_since_start(channel)).collect(),
+            window_rates: channels().map(|channel| health.rate(channel)).collect(),
+            levels: channels().map(|channel| health.level(channel).ok_or(NO_LEVEL)).collect(),
+            twins: channels().map(|channel| health.twin(channel)).collect(),
+            faults: channels().map(|channel| health.faults(channel, now)).collect(),
+            disagreements: channels().map(|channel| health.disagreement(channel)).collect(),
+            layout,
         }
     }
 
     /// Without what the samples told: they are not all there.
     pub fn without_sound(mut self, reason: &'static str) -> HealthFigures {
-        self.levels = [Err(reason); MICS];
-        self.twins = [None; MICS];
+        self.levels.fill(Err(reason));
+        self.twins.fill(None);
         self.faults.iter_mut().for_each(|faults| faults.retain(|fault| !fault.kind.is_heard()));
         self
     }
 }
 
-/// For `/healthz`: what was found before, and the faults that make audio unusable, at most one a microphone.
+/// For `/healthz`: what was found before, and the faults that make audio unusable, at most one a source.
 pub fn usable(found: Result<(), String>, health: &Health, now: MonoTime) -> Result<(), String> {
-    let faults = (0..MICS).filter_map(|mic| {
-        let fault = health.faults(mic, now).into_iter().find(|fault| fault.kind.is_unusable())?;
-        Some(format!("mic {mic}: {}: {}", fault.evidence, fault.next_step))
+    let layout = health.layout();
+    let faults = (0..layout.sources()).filter_map(|source| {
+        let faults = health.faults(layout.first_of(source), now);
+        let fault = faults.into_iter().find(|fault| fault.kind.is_unusable())?;
+        Some(format!("{}: {}: {}", layout.name_of(source), fault.evidence, fault.next_step))
     });
     let reasons: Vec<String> = found.err().into_iter().chain(faults).collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
@@ -68,8 +78,8 @@ pub(super) struct RateHz {
     reason: Option<&'static str>,
 }
 
-pub(super) fn rates(rates: &[Known<Rate>; MICS]) -> PerMic<RateHz> {
-    PerMic::from(rates.map(|rate| {
+pub(super) fn rates(rates: &[Known<Rate>]) -> OfMics<RateHz> {
+    let of = |rate: &Known<Rate>| {
         let known = |of: fn(&Rate) -> f64| rate.as_ref().ok().map(|rate| thousandths(of(rate)));
         RateHz {
             hz: known(|rate| rate.hz),
@@ -78,7 +88,8 @@ pub(super) fn rates(rates: &[Known<Rate>; MICS]) -> PerMic<RateHz> {
             span_s: known(|rate| rate.span.as_secs_f64()),
             reason: rate.err(),
         }
-    }))
+    };
+    OfMics(rates.iter().map(of).collect())
 }
 
 #[derive(Serialize)]
@@ -94,8 +105,8 @@ pub(super) struct LevelOf {
     reason: Option<&'static str>,
 }
 
-pub(super) fn levels(figures: &HealthFigures) -> PerMic<LevelOf> {
-    PerMic::from(std::array::from_fn(|mic| {
+pub(super) fn levels(figures: &HealthFigures) -> OfMics<LevelOf> {
+    OfMics::of_channels(&figures.layout, |mic| {
         let level = figures.levels[mic];
         let known = |of: fn(&Level) -> f64| level.ok().map(|level| millionths(of(&level)));
         let decibels = |of: fn(&Level) -> f64| level.ok().and_then(|level| dbfs(of(&level))).map(thousandths);
@@ -113,7 +124,7 @@ pub(super) fn levels(figures: &HealthFigures) -> PerMic<LevelOf> {
                 Ok(_) => None,
             },
         }
-    }))
+    })
 }
 
 /// Of a share of full scale; silence has none.
@@ -130,15 +141,16 @@ pub(super) enum HealthOf<'a> {
 
 #[derive(Serialize)]
 pub(super) struct FaultOf<'a> {
-    fault: &'static str,
+    fault: Cow<'static, str>,
     /// Microseconds since the Unix epoch.
     since: i64,
     evidence: &'a str,
     next_step: &'a str,
 }
 
-pub(super) fn faults(figures: &HealthFigures) -> PerMic<HealthOf<'_>> {
-    PerMic::from(figures.faults.each_ref().map(|faults| {
+pub(super) fn faults(figures: &HealthFigures) -> OfMics<HealthOf<'_>> {
+    OfMics::of_channels(&figures.layout, |channel| {
+        let faults = &figures.faults[channel];
         if faults.is_empty() {
             return HealthOf::Ok("ok");
         }
@@ -149,24 +161,26 @@ pub(super) fn faults(figures: &HealthFigures) -> PerMic<HealthOf<'_>> {
             next_step: &fault.next_step,
         });
         HealthOf::Faults(told.collect())
-    }))
+    })
 }
 
 pub(super) fn metrics(text: &mut Text, figures: &HealthFigures) {
-    let gauge = |text: &mut Text, name, help, values: [Option<f64>; MICS]| text.per_mic(name, "gauge", help, values);
+    let gauge = |text: &mut Text, name, help, values: Vec<Option<f64>>| text.per_mic(name, "gauge", help, values);
     gauge(
         text,
         "micring_mic_rate_hertz",
         "Samples a second that the microphone sends, from its arrivals of the last ten seconds.",
-        figures.window_rates.map(|rate| rate.ok().map(|rate| rate.hz)),
+        figures.window_rates.iter().map(|rate| rate.ok().map(|rate| rate.hz)).collect(),
     );
     gauge(
         text,
         "micring_mic_rate_uncertainty_hertz",
         "Half-width of the 95 % interval of micring_mic_rate_hertz.",
-        figures.window_rates.map(|rate| rate.ok().map(|rate| rate.uncertainty_hz)),
+        figures.window_rates.iter().map(|rate| rate.ok().map(|rate| rate.uncertainty_hz)).collect(),
     );
-    let level = |of: fn(&Level) -> Option<f64>| figures.levels.map(|level| level.ok().as_ref().and_then(of));
+    let level = |of: fn(&Level) -> Option<f64>| {
+        figures.levels.iter().map(|level| level.as_ref().ok().and_then(of)).collect::<Vec<Option<f64>>>()
+    };
     gauge(
         text,
         "micring_level_rms_dbfs",

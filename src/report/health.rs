@@ -1,6 +1,6 @@
 //! Whether audio is usable, and if not, why: `/healthz`. Everything that speaks against it stands here.
 
-use crate::MICS;
+use crate::array::Layout;
 use crate::engine::figures::CycleCounters;
 use crate::time::{MonoTime, Span};
 
@@ -11,33 +11,38 @@ const COMPLETE: u64 = 90;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Vitals {
-    /// When each microphone's newest packet was accepted.
-    pub last_heard: [Option<MonoTime>; MICS],
+pub struct Vitals<'a> {
+    pub layout: &'a Layout,
+    /// When each source's newest packet was accepted.
+    pub last_heard: &'a [Option<MonoTime>],
     /// Of the last 10 s.
     pub cycles: CycleCounters,
     pub now: MonoTime,
 }
 
 /// `Err`: the reasons, in words.
-pub fn health(vitals: &Vitals) -> Result<(), String> {
+pub fn health(vitals: &Vitals<'_>) -> Result<(), String> {
     let reasons: Vec<String> = silent(vitals).chain(incomplete(vitals)).collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons.join("; ")) }
 }
 
 /// Microphones that are not there.
-fn silent(vitals: &Vitals) -> impl Iterator<Item = String> {
-    vitals.last_heard.into_iter().enumerate().filter_map(|(mic, heard)| match heard.map(|heard| vitals.now - heard) {
-        None => Some(format!("mic {mic} was never heard")),
-        Some(silence) if silence > SILENCE => {
-            Some(format!("mic {mic} has been silent for {:.1} s", silence.as_secs_f64()))
+fn silent(vitals: &Vitals<'_>) -> impl Iterator<Item = String> {
+    let silence = |heard: &Option<MonoTime>| heard.map(|heard| vitals.now - heard);
+    vitals.last_heard.iter().map(silence).enumerate().filter_map(|(source, silence)| {
+        let mic = vitals.layout.name_of(source);
+        match silence {
+            None => Some(format!("{mic} was never heard")),
+            Some(silence) if silence > SILENCE => {
+                Some(format!("{mic} has been silent for {:.1} s", silence.as_secs_f64()))
+            }
+            Some(_) => None,
         }
-        Some(_) => None,
     })
 }
 
 /// Audio with holes. A cycle that was lost as a whole is one too; where there was none at all, that has other reasons.
-fn incomplete(vitals: &Vitals) -> Option<String> {
+fn incomplete(vitals: &Vitals<'_>) -> Option<String> {
     let CycleCounters { complete, incomplete, skipped, .. } = vitals.cycles;
     let all = complete + incomplete + skipped;
     (complete * 100 < all * COMPLETE).then(|| {
@@ -58,9 +63,9 @@ mod tests {
         Some(NOW - Span::from_millis(ms))
     }
 
-    fn judge(last_heard: [Option<MonoTime>; MICS], complete: u64, incomplete: u64, skipped: u64) -> Result<(), String> {
+    fn judge(last_heard: [Option<MonoTime>; 3], complete: u64, incomplete: u64, skipped: u64) -> Result<(), String> {
         let cycles = CycleCounters { emitted: complete + incomplete, complete, incomplete, skipped };
-        health(&Vitals { last_heard, cycles, now: NOW })
+        health(&Vitals { layout: &Layout::mono(3), last_heard: &last_heard, cycles, now: NOW })
     }
 
     #[test]
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn nine_of_ten_cycles_have_to_be_complete() {
-        let heard = [ago(0); MICS];
+        let heard = [ago(0); 3];
         assert_eq!(judge(heard, 0, 0, 0), Ok(()), "the first is on its way");
         for (complete, incomplete, skipped) in [(900, 100, 0), (900, 0, 100), (900, 50, 50), (938, 0, 0)] {
             assert_eq!(judge(heard, complete, incomplete, skipped), Ok(()));

@@ -5,15 +5,11 @@
 
 use std::fmt::{Display, Write};
 
+use super::channels::{by_channel, couples};
 use super::{Drift, ProcessFigures, Snapshot, faults};
-use crate::MICS;
-use crate::engine::figures::{Buckets, Known, MicCounters, PAIRS, SkewHistograms};
+use crate::array::Layout;
+use crate::engine::figures::{Buckets, MicCounters, SkewHistograms};
 use crate::time::Span;
-
-/// Bytes of a body; more than enough, so that it is written without growing.
-const BODY_BYTES: usize = 32 * 1024;
-
-const PAIR_NAMES: [&str; PAIRS.len()] = ["mic0_vs_mic1", "mic0_vs_mic2", "mic1_vs_mic2"];
 
 type OfMic = fn(&MicCounters) -> u64;
 
@@ -43,31 +39,36 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
 /// and as they are while a rate is not the nominal one, for then nothing is known of losses.
 #[derive(Debug, Default)]
 pub struct Exporter {
-    lost: [u64; MICS],
+    /// By source.
+    lost: Vec<u64>,
     skipped: u64,
 }
 
 impl Exporter {
-    pub fn render(&mut self, snapshot: &Snapshot, histograms: &SkewHistograms, process: &ProcessFigures) -> String {
-        let counters = &snapshot.totals.engine;
-        let told = snapshot.health.disagreements.each_ref().map(Option::is_none);
-        for mic in (0..MICS).filter(|&mic| told[mic]) {
-            self.lost[mic] = self.lost[mic].max(counters.mics[mic].lost);
+    /// Remembers what is told of an array that its figures can fall below.
+    fn note(&mut self, snapshot: &Snapshot) {
+        let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
+        let told = |source: &usize| snapshot.health.disagreements[layout.first_of(*source)].is_none();
+        self.lost.resize(layout.sources(), 0);
+        for source in (0..layout.sources()).filter(told) {
+            self.lost[source] = self.lost[source].max(counters.mics[source].lost);
         }
-        if !told.contains(&false) {
+        if (0..layout.sources()).all(|source| told(&source)) {
             self.skipped = self.skipped.max(counters.cycles.skipped);
         }
+    }
 
-        let mut text = Text(String::with_capacity(BODY_BYTES));
-        server(&mut text, snapshot);
+    fn write(&self, text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
+        let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
+        server(text, snapshot);
         for (name, help, of) in OF_MICS {
-            text.per_mic(name, "counter", help, counters.mics.map(|mic| Some(of(&mic))));
+            text.per_mic(name, "counter", help, by_channel(layout).map(|source| Some(of(&counters.mics[source]))));
         }
         text.per_mic(
             "micring_packets_lost_total",
             "counter",
             "Packets inferred lost; what is taken back shows in the diagnostics only.",
-            self.lost.map(Some),
+            by_channel(layout).map(|source| Some(self.lost[source])),
         );
         let cycles = &counters.cycles;
         text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);
@@ -75,15 +76,67 @@ impl Exporter {
         text.counter("micring_cycles_incomplete_total", "Cycles that left with a gap.", cycles.incomplete);
         text.counter("micring_cycles_skipped_total", "Whole cycles inferred lost.", self.skipped);
         text.counter("micring_clock_steps_total", "Steps of the host's clock that were noticed.", counters.clock_steps);
-        skew(&mut text, snapshot, histograms);
-        faults::metrics(&mut text, &snapshot.health);
-        http(&mut text, snapshot);
-        ring(&mut text, snapshot);
+        skew(text, snapshot, histograms);
+        faults::metrics(text, &snapshot.health);
+        http(text, snapshot);
+        ring(text, snapshot);
         if let Some(recording) = &snapshot.totals.recording {
-            recording.render(&mut text);
+            recording.render(text, layout);
         }
-        process_figures(&mut text, process);
-        text.0
+    }
+}
+
+/// Families that are of the whole program: an array's label would say nothing.
+const OF_ALL: [&str; 22] = [
+    "micring_build_info",
+    "micring_uptime_seconds",
+    "micring_clock_steps_total",
+    "micring_http_bytes_sent_total",
+    "micring_http_connections_open",
+    "micring_http_connections_total",
+    "micring_http_requests_total",
+    "micring_http_rejected_total",
+    "micring_loop_turns_total",
+    "micring_ring_enters_total",
+    "micring_ring_completions_total",
+    "micring_ring_rearms_total",
+    "micring_ring_cq_overflows_total",
+    "micring_ring_stale_completions_total",
+    "micring_ring_sq_full_total",
+    "micring_control_truncated_total",
+    "micring_log_lines_dropped_total",
+    "micring_recording_bytes_total",
+    "micring_recording_files_total",
+    "micring_recording_files_removed_total",
+    "micring_recording_errors_total",
+    "micring_recording_queued_bytes",
+];
+
+/// The body of `/metrics` while arrays are added to it: family by family, the samples of all arrays together.
+#[derive(Default)]
+pub struct Metrics(Text);
+
+impl Metrics {
+    /// The first array under its plain names, with what is of the whole program; and where arrays have names, each of them (the first
+    /// too) with the label `array`.
+    pub fn add(
+        &mut self,
+        label: Option<&str>,
+        exporter: &mut Exporter,
+        snapshot: &Snapshot,
+        histograms: &SkewHistograms,
+    ) {
+        exporter.note(snapshot);
+        self.0.label = label.map(|name| format!("array=\"{}\"", escaped(name)));
+        exporter.write(&mut self.0, snapshot, histograms);
+    }
+
+    pub fn finish(mut self, process: &ProcessFigures) -> String {
+        self.0.label = None;
+        process_figures(&mut self.0, process);
+        let mut body = String::with_capacity(self.0.families.iter().map(|(_, text)| text.len()).sum());
+        self.0.families.iter().for_each(|(_, text)| body.push_str(text));
+        body
     }
 }
 
@@ -97,12 +150,13 @@ fn server(text: &mut Text, snapshot: &Snapshot) {
     text.gauge("micring_uptime_seconds", "Time since start.", Some(server.uptime.as_secs_f64()));
     text.gauge("micring_hold_seconds", "How long an incomplete cycle waits at most.", Some(server.hold.as_secs_f64()));
     text.gauge("micring_sample_rate_hertz", "Nominal sample rate.", Some(server.sample_rate));
-    text.per_mic("micring_buffer_packets", "gauge", "Packets in the history.", snapshot.buffer_packets.map(Some));
+    let held = by_channel(&snapshot.layout).map(|source| Some(snapshot.buffer_packets[source]));
+    text.per_mic("micring_buffer_packets", "gauge", "Packets in the history.", held);
     text.per_mic(
         "micring_silent_seconds",
         "gauge",
         "Time since the newest accepted packet.",
-        snapshot.silent_for.map(|silent| silent.map(Span::as_secs_f64)),
+        by_channel(&snapshot.layout).map(|source| snapshot.silent_for[source].map(Span::as_secs_f64)),
     );
 }
 
@@ -112,13 +166,16 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "histogram",
         "Kernel arrival of the second microphone minus that of the first, inside a cycle.",
     );
-    for (pair, buckets) in PAIR_NAMES.into_iter().zip(&histograms.arrival_skew) {
-        text.histogram("micring_arrival_skew_seconds", &format!("pair=\"{pair}\""), buckets);
+    let layout = &snapshot.layout;
+    for couple in couples(layout) {
+        // Channels of one source do not arrive apart.
+        if let Some(pair) = couple.sources {
+            let label = format!("pair=\"{}\"", couple.name());
+            text.histogram("micring_arrival_skew_seconds", &label, &histograms.arrival_skew[pair]);
+        }
     }
     text.family("micring_loop_delay_seconds", "histogram", "Kernel timestamp until the loop read the packet.");
-    for (mic, buckets) in histograms.loop_delay.iter().enumerate() {
-        text.histogram("micring_loop_delay_seconds", &format!("mic=\"{mic}\""), buckets);
-    }
+    text.histograms("micring_loop_delay_seconds", layout, &histograms.loop_delay);
     text.family("micring_loop_skew_seconds", "histogram", "Spread of the loop delays inside a complete cycle.");
     text.histogram("micring_loop_skew_seconds", "", &histograms.loop_skew);
     text.family(
@@ -132,21 +189,20 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "histogram",
         "Delay above the smallest of the last ten seconds, RFC 5481.",
     );
-    for (mic, buckets) in histograms.delay_variation.iter().enumerate() {
-        text.histogram("micring_packet_delay_variation_seconds", &format!("mic=\"{mic}\""), buckets);
-    }
+    text.histograms("micring_packet_delay_variation_seconds", layout, &histograms.delay_variation);
 
     let figures = &snapshot.skew;
     text.per_pair(
         "micring_arrival_skew_trend_ratio",
         "Lasting change of the arrival skew, in seconds a second.",
-        figures.arrival_trend.map(|trend| trend.ok().map(|trend| trend.us_per_min / 60e6)),
+        layout,
+        |pair| figures.arrival_trend[pair].ok().map(|trend| trend.us_per_min / 60e6),
     );
     text.per_mic(
         "micring_jitter_seconds",
         "gauge",
         "Interarrival jitter, RFC 3550 6.4.1.",
-        figures.jitter.map(|jitter: Known<Span>| jitter.ok().map(Span::as_secs_f64)),
+        by_channel(layout).map(|source| figures.jitter[source].ok().map(Span::as_secs_f64)),
     );
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
@@ -155,23 +211,25 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "micring_clock_drift_ratio",
         "gauge",
         "Rate of the microphone's clock against the host's, minus 1.",
-        mics.each_ref().map(ppm),
+        by_channel(layout).map(|source| ppm(&mics[source])),
     );
     text.per_mic(
         "micring_clock_drift_uncertainty_ratio",
         "gauge",
         "Half-width of the 95 % interval of micring_clock_drift_ratio.",
-        mics.each_ref().map(uncertainty),
+        by_channel(layout).map(|source| uncertainty(&mics[source])),
     );
     text.per_pair(
         "micring_pair_drift_ratio",
         "Rate of the first microphone's clock minus that of the second.",
-        pairs.each_ref().map(ppm),
+        layout,
+        |pair| ppm(&pairs[pair]),
     );
     text.per_pair(
         "micring_pair_drift_uncertainty_ratio",
         "Half-width of the 95 % interval of micring_pair_drift_ratio.",
-        pairs.each_ref().map(uncertainty),
+        layout,
+        |pair| uncertainty(&pairs[pair]),
     );
 }
 
@@ -251,18 +309,52 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// A body while it is written.
-pub(super) struct Text(String);
+/// A body while it is written: families by name, in the order in which they came first.
+#[derive(Default)]
+pub(super) struct Text {
+    families: Vec<(String, String)>,
+    /// The family that is written.
+    at: usize,
+    /// `array="NAME"`, which goes before the other labels of each sample.
+    label: Option<String>,
+    /// What is written is of the whole program, and told already.
+    skips: bool,
+}
 
 impl Text {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(line).expect("a String takes everything");
-        self.0.push('\n');
+        if self.skips {
+            return;
+        }
+        let text = &mut self.families[self.at].1;
+        let start = text.len();
+        text.write_fmt(line).expect("a String takes everything");
+        text.push('\n');
+        // `NAME{LABELS} VALUE` or `NAME VALUE`.
+        if let Some(label) = &self.label
+            && let Some(end) = text[start..].find(['{', ' ']).map(|end| start + end)
+        {
+            match text.as_bytes()[end] {
+                b'{' => text.insert_str(end + 1, &format!("{label},")),
+                _ => text.insert_str(end, &format!("{{{label}}}")),
+            }
+        }
     }
 
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {kind}"));
+        self.skips = self.label.is_some() && OF_ALL.contains(&name);
+        if self.skips {
+            return;
+        }
+        let is_it = |(other, _): &(String, String)| other == name;
+        // Every array has them in the same order: most often it is the next one.
+        let next = Some(self.at + 1).filter(|&next| self.families.get(next).is_some_and(is_it));
+        if let Some(there) = next.or_else(|| self.families.iter().position(is_it)) {
+            self.at = there;
+            return;
+        }
+        self.at = self.families.len();
+        self.families.push((name.to_owned(), format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")));
     }
 
     pub(super) fn sample(&mut self, name: &str, labels: impl Display, value: impl Display) {
@@ -281,7 +373,14 @@ impl Text {
         }
     }
 
-    pub(super) fn per_mic(&mut self, name: &str, kind: &str, help: &str, values: [Option<impl Display>; MICS]) {
+    /// `values`: of the channels, in order.
+    pub(super) fn per_mic<V: Display>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        values: impl IntoIterator<Item = Option<V>>,
+    ) {
         self.family(name, kind, help);
         for (mic, value) in values.into_iter().enumerate() {
             if let Some(value) = value {
@@ -290,12 +389,20 @@ impl Text {
         }
     }
 
-    fn per_pair(&mut self, name: &str, help: &str, values: [Option<f64>; PAIRS.len()]) {
+    /// `value`: of a pair of sources; of two channels of one source it is 0.
+    fn per_pair(&mut self, name: &str, help: &str, layout: &Layout, value: impl Fn(usize) -> Option<f64>) {
         self.family(name, "gauge", help);
-        for (pair, value) in PAIR_NAMES.into_iter().zip(values) {
-            if let Some(value) = value {
-                self.sample(name, format_args!("pair=\"{pair}\""), value);
+        for couple in couples(layout) {
+            if let Some(value) = couple.sources.map_or(Some(0.0), &value) {
+                self.sample(name, format_args!("pair=\"{}\"", couple.name()), value);
             }
+        }
+    }
+
+    /// Of each channel that of its source.
+    fn histograms(&mut self, name: &str, layout: &Layout, of: &[Buckets]) {
+        for (mic, source) in by_channel(layout).enumerate() {
+            self.histogram(name, &format!("mic=\"{mic}\""), &of[source]);
         }
     }
 
@@ -332,7 +439,39 @@ mod tests {
     use super::*;
 
     fn render(snapshot: &Snapshot) -> String {
-        Exporter::default().render(snapshot, &full_histograms(), &ProcessFigures::default())
+        rendered(&mut Exporter::default(), snapshot, &ProcessFigures::default())
+    }
+
+    fn rendered(exporter: &mut Exporter, snapshot: &Snapshot, process: &ProcessFigures) -> String {
+        let mut metrics = Metrics::default();
+        metrics.add(None, exporter, snapshot, &full_histograms());
+        metrics.finish(process)
+    }
+
+    #[test]
+    fn named_arrays_have_a_label_and_the_first_its_plain_names_besides() {
+        let mut metrics = Metrics::default();
+        let mut exporter = Exporter::default();
+        metrics.add(None, &mut exporter, &full(), &full_histograms());
+        metrics.add(Some("roof"), &mut exporter, &full(), &full_histograms());
+        metrics.add(Some("door"), &mut Exporter::default(), &empty(), &full_histograms());
+        let body = metrics.finish(&ProcessFigures::default());
+        let plain: Vec<&str> = body.lines().filter(|line| !line.contains("array=")).collect();
+        assert_eq!(plain, render(&full()).lines().collect::<Vec<_>>(), "what was told before stands as it was");
+        for line in [
+            r#"micring_packets_received_total{array="roof",mic="0"} 100"#,
+            r#"micring_packets_received_total{array="door",mic="0"} 0"#,
+            r#"micring_cycles_emitted_total{array="roof"} 1"#,
+            r#"micring_loop_skew_seconds_bucket{array="roof",le="+Inf"} 1"#,
+        ] {
+            assert!(body.lines().any(|l| l == line), "{line}\n{body}");
+        }
+        for of_all in ["micring_build_info", "micring_ring_enters_total", "micring_http_requests_total"] {
+            assert_eq!(body.lines().filter(|line| line.starts_with(of_all)).count(), 1, "{of_all}");
+        }
+        // A family's samples stand together.
+        let families: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(families.len(), families.iter().collect::<std::collections::HashSet<_>>().len());
     }
 
     /// The rules of the text format, each checked line by line: HELP and TYPE come once and before the samples of their family, which
@@ -347,7 +486,7 @@ mod tests {
                 max_fds: Some(1024),
                 start_time_seconds: Some(1_795_345_500.25),
             };
-            let body = Exporter::default().render(&snapshot, &full_histograms(), &process);
+            let body = rendered(&mut Exporter::default(), &snapshot, &process);
             assert!(body.ends_with('\n'));
             let mut kinds: HashMap<&str, &str> = HashMap::new();
             let mut helped = "";
@@ -419,7 +558,7 @@ mod tests {
         let mut exporter = Exporter::default();
         let mut snapshot = full();
         let mut lost = |snapshot: &Snapshot| {
-            let body = exporter.render(snapshot, &full_histograms(), &ProcessFigures::default());
+            let body = rendered(&mut exporter, snapshot, &ProcessFigures::default());
             let line =
                 body.lines().find(|l| l.starts_with("micring_packets_lost_total{mic=\"1\"}")).unwrap().to_owned();
             line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()

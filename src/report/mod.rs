@@ -3,6 +3,7 @@
 //! Whoever runs the loop fills these structs from what it owns; nothing here looks anything up. The bodies are rendered
 //! from a finished [`Snapshot`], inside the audio loop: see `diagnostics` (JSON) and `metrics` (Prometheus).
 
+mod channels;
 mod chunk;
 mod diagnostics;
 mod faults;
@@ -14,13 +15,13 @@ mod summaries;
 pub use diagnostics::diagnostics_sync;
 pub use faults::{HealthFigures, usable};
 pub use health::{Vitals, health};
-pub use metrics::Exporter;
+pub use metrics::{Exporter, Metrics};
 pub use recording::RecordingFigures;
 pub use summaries::{diagnostics, latest};
 
-use crate::MICS;
+use crate::array::{Layout, pairs};
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
-use crate::engine::figures::{Counters, DriftFigure, PAIRS, SkewFigures};
+use crate::engine::figures::{Counters, DriftFigure, SkewFigures};
 use crate::time::Span;
 
 /// What does not change, or changes seldom, about the running server.
@@ -38,7 +39,7 @@ pub struct ServerInfo {
     pub hold: Span,
     pub sample_rate: u32,
     /// Samples of a source's chunk, and of each of its pieces as they are sent; `None` while they are being learnt.
-    pub chunks: [Option<(u32, Vec<f64>)>; MICS],
+    pub chunks: Vec<Option<(u32, Vec<f64>)>>,
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -103,7 +104,7 @@ pub struct ProcessFigures {
 }
 
 /// Everything that counts up, in one copy: keep old copies in a [`Past`](crate::engine::window::Past) for the window.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     pub engine: Counters,
     pub stream: StreamFigures,
@@ -146,7 +147,7 @@ impl Totals {
                 control_truncated: r.control_truncated - o.control_truncated,
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
             },
-            recording: self.recording.map(|now| now.since(&earlier.recording.unwrap_or_default())),
+            recording: self.recording.as_ref().map(|now| now.since(earlier.recording.as_ref())),
         }
     }
 }
@@ -154,16 +155,18 @@ impl Totals {
 /// A rate, or why there is none yet. The reason may carry figures ("phase moved 3 ms in the last 60 s").
 pub type Drift = Result<DriftFigure, String>;
 
-/// Rates of the microphones against the host, and of the pairs: the first minus the second, positive when its clock is faster.
+/// Rates of the sources against the host, and of the pairs of them: the first minus the second, positive when its clock is faster.
 #[derive(Clone, Debug)]
 pub struct DriftFigures {
-    pub mics: [Drift; MICS],
-    pub pairs: [Drift; PAIRS.len()],
+    pub mics: Vec<Drift>,
+    /// In the order of [`pairs`].
+    pub pairs: Vec<Drift>,
 }
 
 impl DriftFigures {
     /// What the clock models know: mean rates over the widest span that each believes.
-    pub fn of(clocks: [&ClockModel; MICS]) -> DriftFigures {
+    pub fn of<'a>(clocks: impl Iterator<Item = &'a ClockModel>) -> DriftFigures {
+        let clocks: Vec<&ClockModel> = clocks.collect();
         let figure = |rate: Result<RateEstimate, Unknown>| {
             rate.map_err(|unknown| unknown.to_string()).map(|rate| DriftFigure {
                 ppm: rate.ppm.0,
@@ -172,21 +175,23 @@ impl DriftFigures {
             })
         };
         DriftFigures {
-            mics: clocks.map(|clock| figure(clock.rate())),
-            pairs: PAIRS.map(|(first, second)| figure(clocks[first].rate_against(clocks[second]))),
+            mics: clocks.iter().map(|clock| figure(clock.rate())).collect(),
+            pairs: pairs(clocks.len())
+                .map(|(first, second)| figure(clocks[first].rate_against(clocks[second])))
+                .collect(),
         }
     }
 
-    /// Without those of microphones whose rate is not the nominal one: the clock models took the difference for losses.
+    /// Without those of sources whose rate is not the nominal one: the clock models took the difference for losses.
     pub fn unless_wrong(mut self, health: &HealthFigures) -> DriftFigures {
-        let wrong = &health.disagreements;
-        for (drift, wrong) in self.mics.iter_mut().zip(wrong) {
-            if let Some(reason) = wrong {
+        let wrong = |source: usize| health.disagreements[health.layout.first_of(source)].as_ref();
+        for (source, drift) in self.mics.iter_mut().enumerate() {
+            if let Some(reason) = wrong(source) {
                 *drift = Err(reason.clone());
             }
         }
-        for (drift, (first, second)) in self.pairs.iter_mut().zip(PAIRS) {
-            if let Some(reason) = wrong[first].as_ref().or(wrong[second].as_ref()) {
+        for (drift, (first, second)) in self.pairs.iter_mut().zip(pairs(self.mics.len())) {
+            if let Some(reason) = wrong(first).or(wrong(second)) {
                 *drift = Err(reason.clone());
             }
         }
@@ -194,36 +199,37 @@ impl DriftFigures {
     }
 
     /// No rate is known, for one reason.
-    pub fn unknown(reason: &str) -> DriftFigures {
+    pub fn unknown(sources: usize, reason: &str) -> DriftFigures {
+        let unknown = || Err(reason.to_owned());
         DriftFigures {
-            mics: std::array::from_fn(|_| Err(reason.to_owned())),
-            pairs: std::array::from_fn(|_| Err(reason.to_owned())),
+            mics: (0..sources).map(|_| unknown()).collect(),
+            pairs: pairs(sources).map(|_| unknown()).collect(),
         }
     }
 }
 
-/// What the history holds, counted in packets of each microphone.
-pub type BufferPackets = [u32; MICS];
-
 /// Everything that `/api/diagnostics_sync` and `/metrics` tell.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// What the array is made of: figures are those of its sources, but for `health`.
+    pub layout: Layout,
     pub server: ServerInfo,
-    pub buffer_packets: BufferPackets,
+    /// What the history holds, counted in packets of each source.
+    pub buffer_packets: Vec<u64>,
     /// See [`SkewMeter::latest_offsets`](crate::engine::skew::SkewMeter::latest_offsets).
-    pub latest_offsets: Option<[Span; 2]>,
+    pub latest_offsets: Option<Vec<Span>>,
     pub totals: Totals,
     pub skew: SkewFigures,
     pub drift: DriftFigures,
     pub health: HealthFigures,
-    /// Time since each microphone's last accepted packet; `None` before its first.
-    pub silent_for: [Option<Span>; MICS],
+    /// Time since each source's last accepted packet; `None` before its first.
+    pub silent_for: Vec<Option<Span>>,
     /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
     pub window_totals: Totals,
     pub window_skew: SkewFigures,
 }
 
-/// The newest packet of a microphone, for `/api/latest` and `/api/diagnostics`.
+/// The newest packet of a source, for `/api/latest` and `/api/diagnostics`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatestPacket {
     /// The server's local time of its arrival, `2026-11-22 11:05:00`.
@@ -244,7 +250,7 @@ mod tests {
 
     /// One cycle: 100.5 us of skew from mic 0 to mic 1, -20 us to mic 2; 42 us of loop delay each; 60 us until handed on.
     fn one_cycle() -> SkewMeter {
-        let mut meter = SkewMeter::new(48_000);
+        let mut meter = SkewMeter::new(3, 48_000);
         let now = MonoTime::from_nanos(61_500_000_000);
         let wall = KernelTime::from_nanos(1_795_345_500_000_000_000);
         let delay = Span::from_micros(42);
@@ -261,8 +267,8 @@ mod tests {
                 );
             }
         }
-        meter.on_cycle(arrivals.map(Some), now);
-        meter.on_complete(stamps, [delay; MICS], now);
+        meter.on_cycle(arrivals.into_iter().map(Some), now);
+        meter.on_complete(stamps.into_iter().map(|stamp| (stamp, delay)), now);
         meter.on_handed(Span::from_micros(60), now);
         meter
     }
@@ -270,6 +276,7 @@ mod tests {
     fn snapshot_of(mut meter: SkewMeter, totals: Totals, drift: DriftFigures) -> Snapshot {
         let now = MonoTime::from_nanos(61_500_000_000);
         Snapshot {
+            layout: Layout::mono(3),
             server: ServerInfo {
                 version: "0.1.0",
                 uptime: Span::from_millis(61_500),
@@ -278,29 +285,33 @@ mod tests {
                 clock: "shared",
                 hold: Span::from_millis(40),
                 sample_rate: 48_000,
-                chunks: [Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
+                chunks: vec![Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
                 kernel: "6.18 \"test\"".to_owned(),
             },
-            buffer_packets: [3, 2, 1],
+            buffer_packets: vec![3, 2, 1],
             latest_offsets: meter.latest_offsets(),
+            window_totals: totals.since(&Totals::default()),
             totals,
             skew: meter.since_start(),
             drift,
-            health: HealthFigures::of(&Health::new(48_000), now),
-            silent_for: [None; MICS],
-            window_totals: totals.since(&Totals::default()),
+            health: HealthFigures::of(&Health::new(Layout::mono(3), 48_000), now),
+            silent_for: vec![None; 3],
             window_skew: meter.window(now),
         }
     }
 
+    fn nothing() -> Totals {
+        Totals { engine: Counters::new(3), ..Totals::default() }
+    }
+
     /// Nothing happened yet.
     pub(super) fn empty() -> Snapshot {
-        snapshot_of(SkewMeter::new(48_000), Totals::default(), DriftFigures::unknown("too early"))
+        snapshot_of(SkewMeter::new(3, 48_000), nothing(), DriftFigures::unknown(3, "too early"))
     }
 
     /// Something of everything.
     pub(super) fn full() -> Snapshot {
-        let mut totals = Totals::default();
+        let mut totals = nothing();
         for mic in &mut totals.engine.mics {
             mic.received = 100;
             mic.samples = 51_200;
@@ -311,8 +322,7 @@ mod tests {
         totals.engine.cycles.complete = 1;
         totals.stream.subscribers = 2;
         let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span: Span::from_secs(60) };
-        let drift =
-            DriftFigures { mics: std::array::from_fn(|_| Ok(figure)), pairs: std::array::from_fn(|_| Ok(figure)) };
+        let drift = DriftFigures { mics: vec![Ok(figure); 3], pairs: vec![Ok(figure); 3] };
         snapshot_of(one_cycle(), totals, drift)
     }
 
@@ -322,13 +332,13 @@ mod tests {
 
     #[test]
     fn what_happened_since_is_the_difference_and_states_stay() {
-        let mut earlier = Totals::default();
+        let mut earlier = nothing();
         earlier.engine.mics[0].received = 10;
         earlier.engine.mics[0].lost = 3;
         earlier.stream.events_sent = 5;
         earlier.stream.subscribers = 9;
         earlier.ring.turns = 100;
-        let mut now = earlier;
+        let mut now = earlier.clone();
         now.engine.mics[0].received = 14;
         now.engine.mics[0].lost = 2;
         now.stream.events_sent = 6;

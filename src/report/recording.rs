@@ -2,16 +2,17 @@
 
 use serde::Serialize;
 
+use super::channels::by_channel;
 use super::metrics::Text;
-use crate::MICS;
+use crate::array::Layout;
 
 /// Since start; `queued_bytes` is as of now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct RecordingFigures {
-    /// Datagrams of each microphone that are in a file as a whole.
-    pub recorded: [u64; MICS],
+    /// Datagrams of each source that are in a file as a whole.
+    pub recorded: Vec<u64>,
     /// Datagrams that are in none: the disk was full or too slow, or the kernel gave no timestamp.
-    pub not_recorded: [u64; MICS],
+    pub not_recorded: Vec<u64>,
     /// Bytes that the file system took.
     pub bytes: u64,
     pub files: u64,
@@ -23,11 +24,35 @@ pub struct RecordingFigures {
 }
 
 impl RecordingFigures {
-    pub(super) fn since(&self, earlier: &RecordingFigures) -> RecordingFigures {
-        let per_mic = |now: [u64; MICS], then: [u64; MICS]| std::array::from_fn(|mic| now[mic] - then[mic]);
+    /// Of so many sources.
+    pub fn new(sources: usize) -> RecordingFigures {
+        RecordingFigures { recorded: vec![0; sources], not_recorded: vec![0; sources], ..Default::default() }
+    }
+
+    /// Those of these sources alone; what is no source's is as it is.
+    pub fn of(&self, sources: impl Iterator<Item = usize> + Clone) -> RecordingFigures {
         RecordingFigures {
-            recorded: per_mic(self.recorded, earlier.recorded),
-            not_recorded: per_mic(self.not_recorded, earlier.not_recorded),
+            recorded: sources.clone().map(|source| self.recorded[source]).collect(),
+            not_recorded: sources.map(|source| self.not_recorded[source]).collect(),
+            ..*self
+        }
+    }
+
+    /// Becomes these, in the room that it has: for what is called each turn of a loop.
+    pub fn copy(&mut self, newest: &RecordingFigures) {
+        let RecordingFigures { recorded, not_recorded, .. } = std::mem::take(self);
+        *self = RecordingFigures { recorded, not_recorded, ..*newest };
+        self.recorded.clone_from(&newest.recorded);
+        self.not_recorded.clone_from(&newest.not_recorded);
+    }
+
+    /// `earlier`: `None` before it began.
+    pub(super) fn since(&self, earlier: Option<&RecordingFigures>) -> RecordingFigures {
+        let Some(earlier) = earlier else { return self.clone() };
+        let per_mic = |now: &[u64], then: &[u64]| now.iter().zip(then).map(|(now, then)| now - then).collect();
+        RecordingFigures {
+            recorded: per_mic(&self.recorded, &earlier.recorded),
+            not_recorded: per_mic(&self.not_recorded, &earlier.not_recorded),
             bytes: self.bytes - earlier.bytes,
             files: self.files - earlier.files,
             files_removed: self.files_removed - earlier.files_removed,
@@ -36,8 +61,9 @@ impl RecordingFigures {
         }
     }
 
-    pub(super) fn render(&self, text: &mut Text) {
-        let (recorded, not_recorded) = (self.recorded.map(Some), self.not_recorded.map(Some));
+    pub(super) fn render(&self, text: &mut Text, layout: &Layout) {
+        let of = |counts: &[u64]| by_channel(layout).map(|source| Some(counts[source])).collect::<Vec<_>>();
+        let (recorded, not_recorded) = (of(&self.recorded), of(&self.not_recorded));
         text.per_mic("micring_recorded_datagrams_total", "counter", "Datagrams in a recording.", recorded);
         text.per_mic(
             "micring_not_recorded_datagrams_total",
@@ -59,10 +85,17 @@ mod tests {
 
     #[test]
     fn what_happened_since_is_the_difference_but_the_queue_is_as_it_is() {
-        let earlier =
-            RecordingFigures { recorded: [5, 6, 7], bytes: 100, files: 1, queued_bytes: 9, ..Default::default() };
-        let now = RecordingFigures { recorded: [8, 8, 8], bytes: 150, files: 2, queued_bytes: 4, ..earlier };
-        let since = now.since(&earlier);
-        assert_eq!((since.recorded, since.bytes, since.files, since.queued_bytes), ([3, 2, 1], 50, 1, 4));
+        let earlier = RecordingFigures {
+            recorded: vec![5, 6, 7],
+            bytes: 100,
+            files: 1,
+            queued_bytes: 9,
+            ..RecordingFigures::new(3)
+        };
+        let now =
+            RecordingFigures { recorded: vec![8, 8, 8], bytes: 150, files: 2, queued_bytes: 4, ..earlier.clone() };
+        let since = now.since(Some(&earlier));
+        assert_eq!((since.recorded, since.bytes, since.files, since.queued_bytes), (vec![3, 2, 1], 50, 1, 4));
+        assert_eq!(now.since(None), now);
     }
 }

@@ -2,46 +2,49 @@
 
 use serde::Serialize;
 
-use super::diagnostics::{PerMic, json, packet_errors};
-use super::{BufferPackets, LatestPacket, Totals};
-use crate::MICS;
+use super::channels::OfMics;
+use super::diagnostics::{json, packet_errors};
+use super::{LatestPacket, Totals};
+use crate::array::Layout;
 
-/// The body of `/api/diagnostics`; `timestamp` is the server's local time.
+/// The body of `/api/diagnostics`; `timestamp` is the server's local time, `latest` and `buffer_packets` are by source. Totals count
+/// what a source of several channels sends once.
 pub fn diagnostics(
     timestamp: &str,
+    layout: &Layout,
     totals: &Totals,
-    latest: &[Option<LatestPacket>; MICS],
-    buffer_packets: &BufferPackets,
+    latest: &[Option<LatestPacket>],
+    buffer_packets: &[u64],
 ) -> String {
     let mics = &totals.engine.mics;
     json(&Summary {
         timestamp,
-        packet_counters: with_total(std::array::from_fn(|mic| mics[mic].received)),
-        packet_errors: with_total(packet_errors(&totals.engine)),
-        latest_packets: PerMic::from(std::array::from_fn(|mic| {
-            let packet = latest[mic].as_ref();
+        packet_counters: WithTotal::new(layout, |source| mics[source].received),
+        packet_errors: WithTotal::new(layout, |source| packet_errors(&mics[source])),
+        latest_packets: OfMics::of_sources(layout, |source| {
+            let packet = latest[source].as_ref();
             LatestSize { last_update: packet.map(|p| p.timestamp.as_str()), size: packet.map_or(0, |p| p.bytes) }
-        })),
+        }),
         buffer_size: buffer_packets.iter().sum(),
         subscribers: totals.stream.subscribers,
     })
 }
 
-/// The body of `/api/latest`; before a microphone's first packet, nulls and 0.
-pub fn latest(latest: &[Option<LatestPacket>; MICS], sample_rate: u32) -> String {
-    const DEVICES: [&str; MICS] = ["udp-mic0", "udp-mic1", "udp-mic2"];
-    json(&PerMic::from(std::array::from_fn(|mic| {
-        let packet = latest[mic].as_ref();
+/// The body of `/api/latest`, of the newest packet of each source; before its first, nulls and 0.
+pub fn latest(layout: &Layout, latest: &[Option<LatestPacket>], sample_rate: u32) -> String {
+    json(&OfMics::of_channels(layout, |channel| {
+        let source = layout.source_of(channel);
+        let packet = latest[source].as_ref();
         Latest {
-            device_id: packet.map(|_| DEVICES[mic]),
+            device_id: packet.map(|_| format!("udp-mic{channel}")),
             sample_rate: packet.map(|_| sample_rate),
-            channels: packet.map(|_| 1),
+            channels: packet.map(|_| layout.channels_of(source).len()),
             bits: packet.map(|_| 32),
             timestamp: packet.map(|p| p.timestamp.as_str()),
             byte_count: packet.map_or(0, |p| p.bytes),
             rms: packet.map_or(0.0, |p| p.rms),
         }
-    })))
+    }))
 }
 
 #[derive(Serialize)]
@@ -49,15 +52,15 @@ struct Summary<'a> {
     timestamp: &'a str,
     packet_counters: WithTotal,
     packet_errors: WithTotal,
-    latest_packets: PerMic<LatestSize<'a>>,
-    buffer_size: u32,
+    latest_packets: OfMics<LatestSize<'a>>,
+    buffer_size: u64,
     subscribers: u64,
 }
 
 #[derive(Serialize)]
 struct WithTotal {
     #[serde(flatten)]
-    mics: PerMic<u64>,
+    mics: OfMics<u64>,
     total: u64,
 }
 
@@ -69,17 +72,19 @@ struct LatestSize<'a> {
 
 #[derive(Serialize)]
 struct Latest<'a> {
-    device_id: Option<&'a str>,
+    device_id: Option<String>,
     sample_rate: Option<u32>,
-    channels: Option<u32>,
+    channels: Option<usize>,
     bits: Option<u32>,
     timestamp: Option<&'a str>,
     byte_count: usize,
     rms: f64,
 }
 
-fn with_total(mics: [u64; MICS]) -> WithTotal {
-    WithTotal { total: mics.iter().sum(), mics: PerMic::from(mics) }
+impl WithTotal {
+    fn new(layout: &Layout, of: impl Fn(usize) -> u64) -> WithTotal {
+        WithTotal { total: (0..layout.sources()).map(&of).sum(), mics: OfMics::of_sources(layout, &of) }
+    }
 }
 
 #[cfg(test)]
@@ -98,7 +103,7 @@ mod tests {
         let snapshot = full();
         let packet = LatestPacket { timestamp: "2026-11-22 11:05:00".to_owned(), bytes: 2048, rms: 123.5 };
         let packets = [Some(packet), None, None];
-        let body = parse(&diagnostics("2026-11-22 11:05:01", &snapshot.totals, &packets, &[3, 2, 1]));
+        let body = parse(&diagnostics("2026-11-22 11:05:01", &snapshot.layout, &snapshot.totals, &packets, &[3, 2, 1]));
         assert_eq!(body["timestamp"], json!("2026-11-22 11:05:01"));
         assert_eq!(body["packet_counters"], json!({"mic0": 100, "mic1": 100, "mic2": 100, "total": 300}));
         assert_eq!(body["packet_errors"]["total"], json!(21));
@@ -107,7 +112,7 @@ mod tests {
         assert_eq!(body["buffer_size"], json!(6));
         assert_eq!(body["subscribers"], json!(2));
 
-        let body = parse(&latest(&packets, 48_000));
+        let body = parse(&latest(&snapshot.layout, &packets, 48_000));
         assert_eq!(
             body["mic0"],
             json!({"device_id": "udp-mic0", "sample_rate": 48000, "channels": 1, "bits": 32,
@@ -118,5 +123,20 @@ mod tests {
             json!({"device_id": null, "sample_rate": null, "channels": null, "bits": null,
                    "timestamp": null, "byte_count": 0, "rms": 0.0})
         );
+    }
+
+    #[test]
+    fn a_source_of_two_channels_is_counted_once() {
+        let layout = Layout::new(&[2, 1]).expect("an array");
+        let mut totals = full().totals;
+        totals.engine.mics.truncate(2);
+        let packet = LatestPacket { timestamp: "2026-11-22 11:05:00".to_owned(), bytes: 4096, rms: 1.5 };
+        let packets = [Some(packet), None];
+        let body = parse(&diagnostics("2026-11-22 11:05:01", &layout, &totals, &packets, &[3, 2]));
+        assert_eq!(body["packet_counters"], json!({"mic0": 100, "mic1": 100, "mic2": 100, "total": 200}));
+        assert_eq!((&body["packet_errors"]["total"], &body["buffer_size"]), (&json!(14), &json!(5)));
+        let body = parse(&latest(&layout, &packets, 48_000));
+        assert_eq!((&body["mic1"]["device_id"], &body["mic1"]["channels"]), (&json!("udp-mic1"), &json!(2)));
+        assert_eq!((&body["mic1"]["byte_count"], &body["mic2"]["byte_count"]), (&json!(4096), &json!(0)));
     }
 }

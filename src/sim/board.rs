@@ -7,7 +7,6 @@ use super::rng::{Purpose, Rng};
 use super::sending::{Part, Reads};
 use super::truth::{Truth, Why, Withheld};
 use super::{Boards, Length, Network, Packet, Piece, START_WALL, Scenario, instant};
-use crate::MICS;
 use crate::time::{FramePos, Span};
 
 /// The next send of a board that has sent everything.
@@ -48,7 +47,7 @@ pub(super) struct Board {
 
     path: Path,
     /// When each microphone's newest packet in order arrived.
-    arrived: [i64; MICS],
+    arrived: Vec<i64>,
     losses: Losses,
     cycle_losses: Losses,
     cycle_lost: bool,
@@ -75,14 +74,14 @@ struct Fate {
 impl Board {
     pub(super) fn new(scenario: &Scenario, index: usize) -> Board {
         let seed = scenario.seed;
-        let mics = scenario.boards.mics();
+        let mics = scenario.mics_of_a_board();
         let parts = scenario.sending.most_parts(scenario.samples, mics);
         let network = scenario.network;
         let rng = |purpose| Rng::stream(seed, purpose, index);
         let mut board = Board {
             index,
             first_mic: index * mics,
-            oscillator: Oscillator::new(scenario.rates[index].clone(), seed, index),
+            oscillator: Oscillator::new(scenario.rates[index % scenario.rates.len()].clone(), seed, index),
             ppm: 0.0,
             captured: 0,
             part: 0.0,
@@ -97,7 +96,7 @@ impl Board {
             stop: 0,
             phase_rng: rng(Purpose::Phase),
             path: Path::new(network.delay, network.floor, network.hold_back, parts, 0, seed, index),
-            arrived: [i64::MIN; MICS],
+            arrived: vec![i64::MIN; scenario.sources],
             losses: Losses::new(network.loss, Purpose::Loss, seed, index),
             cycle_losses: Losses::new(network.cycle_loss, Purpose::CycleLoss, seed, index),
             cycle_lost: false,
@@ -153,6 +152,7 @@ impl Board {
             of: part.of,
             offset: part.offset,
             bytes: part.bytes,
+            channels: self.scenario.sending.channels,
         };
         let rate = f64::from(self.scenario.sample_rate) * (1.0 + self.ppm * 1e-6);
         let captured = self.captured - (behind as f64 * 1e9 / rate).round() as i64;
@@ -342,7 +342,7 @@ impl Board {
             self.network = network;
             // A seed of its own for each network of the run, so that two of one kind do not repeat each other.
             let seed = self.scenario.seed.wrapping_add(1_000_003 * self.next_network as u64);
-            let parts = self.scenario.sending.most_parts(self.scenario.samples, self.scenario.boards.mics());
+            let parts = self.scenario.sending.most_parts(self.scenario.samples, self.scenario.mics_of_a_board());
             let path =
                 Path::new(network.delay, network.floor, network.hold_back, parts, self.captured, seed, self.index);
             self.path = path.after(&self.path);
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(missing, [187, 188, 189, 190, 191, 375]);
         assert_eq!(cycles(0), cycles(2));
         assert_eq!(cycles(1).last(), Some(&561), "the last before 6 s");
-        let truth = sim.truth().mics;
+        let truth = &sim.truth().mics;
         assert_eq!([truth[0].cycle_lost, truth[1].cycle_lost], [6, 6]);
         assert_eq!([truth[0].muted, truth[1].muted, truth[2].muted], [0, 937 - 562, 0]);
     }
@@ -458,7 +458,7 @@ mod tests {
         let rate = |samples, fragments| {
             let network = Network { loss: Loss::Independent(0.02), fragments, ..Network::default() };
             let (sim, _) = run(&Scenario { seed, samples, network, ..Scenario::one_board(Span::from_secs(600)) });
-            let mics = sim.truth().mics;
+            let mics = &sim.truth().mics;
             let lost = mics.iter().map(|mic| mic.lost).sum::<u64>() as f64;
             let captured = mics.iter().map(|mic| mic.captured).sum::<u64>() as f64;
             println!("seed {seed}, {samples} samples: {lost} of {captured}");

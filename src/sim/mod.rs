@@ -11,7 +11,7 @@
 //!
 //! let scenario = Scenario {
 //!     seed: 1,
-//!     rates: [20.0, -15.0, 3.0].map(Rate::Constant),
+//!     rates: [20.0, -15.0, 3.0].map(Rate::Constant).to_vec(),
 //!     network: Network { delay: Delay::Wifi, loss: Loss::Independent(0.02), ..Network::default() },
 //!     ..Scenario::three_boards(Span::from_secs(60))
 //! };
@@ -48,7 +48,7 @@ pub use self::loss::Loss;
 pub use self::oscillator::Rate;
 pub use self::scenario::{Boards, Change, DropCycles, Lag, Length, Mute, Network, Reboot, Reorder, Scenario};
 pub use self::sending::{Mixed, Order, Piece, Sending};
-pub use self::signal::{Signal, index_sample, source_delay};
+pub use self::signal::{Signal, index_bits, index_of, index_sample, index_sample_among, source_delay};
 pub use self::truth::{MicTruth, Truth, Why, Withheld};
 
 use self::board::Board;
@@ -63,8 +63,9 @@ pub const START_WALL: KernelTime = KernelTime::from_nanos(1_795_345_500_000_000_
 /// A packet that arrives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Packet {
+    /// Which source.
     pub mic: usize,
-    /// Which board sent it: 0, or `mic` where each microphone has a board of its own.
+    /// Which board sent it: 0, or `mic` where each source has a board of its own.
     pub board: usize,
     /// Which start of the board: 0, then one more with each reboot.
     pub boot: u32,
@@ -94,6 +95,7 @@ pub struct Sim {
     seed: u64,
     signal: Signal,
     rate_hz: u32,
+    channels: usize,
     host: HostClock,
     boards: Vec<Board>,
     /// Sent, not yet arrived; bounded by what a path can hold back.
@@ -134,13 +136,14 @@ impl Sim {
         if let Err(why) = scenario.check() {
             panic!("a scenario that cannot be: {why}");
         }
-        let boards: Vec<Board> = (0..scenario.boards.count()).map(|board| Board::new(scenario, board)).collect();
+        let boards: Vec<Board> = (0..scenario.board_count()).map(|board| Board::new(scenario, board)).collect();
         Sim {
             seed: scenario.seed,
             signal: scenario.signal,
             rate_hz: scenario.sample_rate,
             host: scenario.host.clone(),
-            truth: Truth::new(boards.len(), scenario.sample_rate),
+            channels: scenario.layout().channels(),
+            truth: Truth::new(scenario.sources, boards.len(), scenario.sample_rate),
             boards,
             under_way: BinaryHeap::new(),
             order: 0,
@@ -149,7 +152,7 @@ impl Sim {
 
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
-        signal::fill(self.signal, self.seed, packet, self.rate_hz, payload);
+        signal::fill(self.signal, self.seed, packet, self.rate_hz, self.channels, payload);
     }
 
     /// The sender of `packet`: an address a board, a new port with each of its starts.
@@ -216,7 +219,7 @@ mod tests {
     fn rough(seed: u64) -> Scenario {
         Scenario {
             seed,
-            rates: [Rate::Constant(20.0), Rate::Constant(-15.0), Rate::wander(3.0)],
+            rates: vec![Rate::Constant(20.0), Rate::Constant(-15.0), Rate::wander(3.0)],
             network: Network {
                 delay: Delay::Mix,
                 loss: Loss::BURSTS,
@@ -274,8 +277,8 @@ mod tests {
     fn packets_come_in_order_and_what_does_not_come_is_withheld() {
         let seed = 11;
         let mut sim = Sim::new(&rough(seed));
-        let mut came = [0u64; crate::MICS];
-        let mut copies = [0u64; crate::MICS];
+        let mut came = [0u64; 3];
+        let mut copies = [0u64; 3];
         let mut before = START;
         for packet in sim.by_ref() {
             assert!(before <= packet.arrival && packet.sent < packet.arrival && packet.captured <= packet.sent);

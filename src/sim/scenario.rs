@@ -6,7 +6,7 @@ use super::loss::Loss;
 use super::oscillator::Rate;
 use super::sending::Sending;
 use super::signal::Signal;
-use crate::MICS;
+use crate::array::Layout;
 use crate::time::Span;
 
 /// Everything that decides a run. `Scenario::default()` is one board for a minute over a perfect network.
@@ -15,13 +15,16 @@ pub struct Scenario {
     pub seed: u64,
     pub length: Length,
     pub boards: Boards,
+    /// Sources, each with a port of its own: of one board all, else one a board. In all that follows a "microphone" is a source; one has
+    /// [`Sending::channels`].
+    pub sources: usize,
     /// Samples a chunk, which is a packet unless it leaves in pieces.
     pub samples: u32,
     pub sending: Sending,
     /// Frames a second, nominal.
     pub sample_rate: u32,
-    /// The sample clock of each board; one board has the first.
-    pub rates: [Rate; MICS],
+    /// The sample clock of each board; one board has the first. Where there are fewer than boards, they begin anew.
+    pub rates: Vec<Rate>,
     /// From one packet of a cycle to the next one of another microphone, as one board sends them.
     pub spacing: Span,
     pub network: Network,
@@ -46,10 +49,11 @@ impl Default for Scenario {
             seed: 1,
             length: Length::Time(Span::from_secs(60)),
             boards: Boards::One,
+            sources: 3,
             samples: 512,
             sending: Sending::default(),
             sample_rate: 48_000,
-            rates: [const { Rate::Constant(0.0) }; MICS],
+            rates: vec![Rate::Constant(0.0)],
             spacing: Span::from_micros(100),
             network: Network::default(),
             then: Vec::new(),
@@ -82,7 +86,14 @@ impl Scenario {
     /// Times out of order, a board or microphone that there is not.
     pub fn check(&self) -> Result<(), String> {
         let check =
-            |samples, sending: &Sending| sending.check(samples, self.spacing, self.boards.mics(), self.sample_rate);
+            |samples, sending: &Sending| sending.check(samples, self.spacing, self.mics_of_a_board(), self.sample_rate);
+        if self.rates.is_empty() {
+            return Err("a board has a sample clock".into());
+        }
+        Layout::new(&vec![self.sending.channels as usize; self.sources])?;
+        if self.changes.iter().any(|change| change.sending.channels != self.sending.channels) {
+            return Err("a source keeps its number of channels".into());
+        }
         check(self.samples, &self.sending)?;
         for change in &self.changes {
             check(change.samples, &change.sending)?;
@@ -93,13 +104,19 @@ impl Scenario {
         if !in_order {
             return Err("networks, lost cycles and changes are given in the order of their times".into());
         }
-        if self.mutes.iter().map(|mute| mute.mic).chain(self.lags.iter().map(|lag| lag.mic)).any(|mic| mic >= MICS) {
-            return Err(format!("the microphones are 0 to {}", MICS - 1));
+        if self
+            .mutes
+            .iter()
+            .map(|mute| mute.mic)
+            .chain(self.lags.iter().map(|lag| lag.mic))
+            .any(|mic| mic >= self.sources)
+        {
+            return Err(format!("the microphones are 0 to {}", self.sources - 1));
         }
-        if let Some(reboot) = self.reboots.iter().find(|reboot| reboot.board >= self.boards.count()) {
+        if let Some(reboot) = self.reboots.iter().find(|reboot| reboot.board >= self.board_count()) {
             return Err(format!("there is no board {} to reboot: they count from 0", reboot.board));
         }
-        for board in 0..self.boards.count() {
+        for board in 0..self.board_count() {
             let mut up_since = Span::ZERO;
             for reboot in self.reboots.iter().filter(|reboot| reboot.board == board) {
                 // A board that is up for less than two periods may not have sent anything yet.
@@ -112,6 +129,20 @@ impl Scenario {
         Ok(())
     }
 
+    pub fn board_count(&self) -> usize {
+        self.boards.of(self.sources)
+    }
+
+    /// Microphones of each board.
+    pub(super) fn mics_of_a_board(&self) -> usize {
+        self.sources / self.board_count()
+    }
+
+    /// What the array is made of.
+    pub fn layout(&self) -> Layout {
+        Layout::new(&vec![self.sending.channels as usize; self.sources]).expect("a scenario that was checked")
+    }
+
     /// The nominal time from one cycle to the next: from one read of a board to its next, in the mean.
     pub fn period(&self) -> Span {
         let frames = self.sending.frames_in_the_mean(self.samples);
@@ -121,23 +152,19 @@ impl Scenario {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boards {
-    /// One sample clock; the three packets of a cycle are sent in order, over one path.
+    /// One sample clock; the packets of a cycle are sent in order, over one path.
     One,
     /// Each microphone has its own sample clock, phase and path.
     Three,
 }
 
 impl Boards {
-    pub fn count(self) -> usize {
+    /// How many there are, of so many sources.
+    pub fn of(self, sources: usize) -> usize {
         match self {
             Boards::One => 1,
-            Boards::Three => MICS,
+            Boards::Three => sources,
         }
-    }
-
-    /// Microphones of each.
-    pub(super) fn mics(self) -> usize {
-        MICS / self.count()
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Sending {
     pub mixed: Option<Mixed>,
     /// So many datagrams of each board were sent before anybody listened: with pieces it starts in the middle of a chunk.
     pub unheard: u32,
+    /// Of each source, interleaved in its datagrams.
+    pub channels: u32,
 }
 
 impl Default for Sending {
@@ -35,6 +37,7 @@ impl Default for Sending {
             order: Order::ByMic,
             mixed: None,
             unheard: 0,
+            channels: 1,
         }
     }
 }
@@ -93,7 +96,7 @@ impl Sending {
     }
 
     fn pieces_of(&self, samples: u32) -> u32 {
-        self.pieces.map_or(1, |bytes| (samples * SAMPLE).div_ceil(bytes))
+        self.pieces.map_or(1, |bytes| (samples * SAMPLE * self.channels).div_ceil(bytes))
     }
 }
 
@@ -127,17 +130,20 @@ pub struct Piece {
     /// Where its first byte lies in the chunk, and how many there are.
     pub offset: u32,
     pub bytes: u32,
+    /// Of its source.
+    pub channels: u32,
 }
 
 impl Piece {
-    /// The position of the first sample of which it has a part.
+    /// The position of the first frame of which it has a part.
     pub fn position(&self) -> FramePos {
-        self.chunk + i64::from(self.offset / SAMPLE)
+        self.chunk + i64::from(self.offset / (SAMPLE * self.channels))
     }
 
-    /// How many samples it has a part of: so many are missing where it is.
+    /// How many frames it has a part of: so many are missing where it is.
     pub fn samples(&self) -> u32 {
-        (self.offset + self.bytes).div_ceil(SAMPLE) - self.offset / SAMPLE
+        let frame = SAMPLE * self.channels;
+        (self.offset + self.bytes).div_ceil(frame) - self.offset / frame
     }
 }
 
@@ -231,7 +237,7 @@ impl Reads {
 fn parts(sizes: &[u32], sending: &Sending, spacing: Span, mics: usize) -> Vec<Part> {
     let mut of_one = Vec::new();
     for (chunk, &size) in sizes.iter().enumerate() {
-        let (bytes, of) = (size * SAMPLE, sending.pieces_of(size));
+        let (bytes, of) = (size * SAMPLE * sending.channels, sending.pieces_of(size));
         let full = sending.pieces.unwrap_or(bytes);
         for number in 0..of {
             let offset = number * full;
@@ -392,12 +398,22 @@ mod tests {
 
     #[test]
     fn a_lost_piece_takes_the_samples_that_it_cuts_with_it() {
-        let piece =
-            |number, offset, bytes| Piece { chunk: FramePos(5_120), chunk_samples: 512, number, of: 2, offset, bytes };
+        let piece = |number, offset, bytes| Piece {
+            chunk: FramePos(5_120),
+            chunk_samples: 512,
+            number,
+            of: 2,
+            offset,
+            bytes,
+            channels: 1,
+        };
         let of = |piece: Piece| (piece.position().0, piece.samples());
         assert_eq!((of(piece(0, 0, 1_460)), of(piece(1, 1_460, 588))), ((5_120, 365), (5_485, 147)));
         // 1458 bytes are 364 samples and a half.
         assert_eq!((of(piece(0, 0, 1_458)), of(piece(1, 1_458, 590))), ((5_120, 365), (5_484, 148)));
+        // Three channels: 121 frames and two thirds, then from there on.
+        let of_three = |piece| of(Piece { channels: 3, ..piece });
+        assert_eq!((of_three(piece(0, 0, 1_460)), of_three(piece(1, 1_460, 1_460))), ((5_120, 122), (5_241, 123)));
     }
 
     #[test]

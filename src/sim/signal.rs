@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use super::rng::split_mix;
 use super::{Packet, START};
-use crate::MICS;
 
 /// A signal. The synthetic sounds are 24 bits, left-justified, as I2S microphones deliver them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Signal {
-    /// Sample = (mic + 1) << 28 | position mod 2^28: any misalignment shows by itself.
+    /// Sample = (channel + 1) << 28 | position mod 2^28: any misalignment shows by itself. Of an array of more than 15 channels it is
+    /// (channel + 1) << 24 | position mod 2^24, since four bits do not count further: positions then come round every 349 s at 48 kHz.
     Index,
     /// 440 Hz at a quarter of full scale, heard by all microphones at once.
     Tone,
@@ -44,26 +44,52 @@ const ARRAY_SIDE: f64 = 0.1;
 /// The source's sound is random values this many a second, joined smoothly.
 const SOURCE_VALUES_PER_SECOND: f64 = 8_000.0;
 
-/// The `index` signal's sample.
+/// The `index` signal's sample, in an array of no more than 15 channels.
 pub fn index_sample(mic: usize, position: i64) -> i32 {
-    ((mic as i32 + 1) << 28) | (position & 0x0fff_ffff) as i32
+    index_sample_among(15, mic, position)
 }
 
-/// Seconds that sound takes from the source to microphone `mic` at `seconds` since the start of the run.
+/// The same in an array of so many channels.
+pub fn index_sample_among(channels: usize, channel: usize, position: i64) -> i32 {
+    let bits = index_bits(channels);
+    ((channel as i32 + 1) << bits) | (position & ((1 << bits) - 1)) as i32
+}
+
+/// Channel and position (in its last bits) of such a sample; of 0, which is none, no channel.
+pub fn index_of(channels: usize, sample: i32) -> (Option<usize>, i64) {
+    let bits = index_bits(channels);
+    let channel = (sample as u32 >> bits) as usize;
+    (channel.checked_sub(1), i64::from(sample) & ((1 << bits) - 1))
+}
+
+/// Bits of a position.
+pub fn index_bits(channels: usize) -> u32 {
+    if channels > 15 { 24 } else { 28 }
+}
+
+/// Seconds that sound takes from the source to microphone `mic` of three at `seconds` since the start of the run.
 pub fn source_delay(mic: usize, seconds: f64) -> f64 {
+    source_delay_among(3, mic, seconds)
+}
+
+/// The same of so many, which stand on the circle that the corners of the triangle lie on.
+fn source_delay_among(channels: usize, mic: usize, seconds: f64) -> f64 {
     let corner = |turn: f64, radius: f64| {
         let angle = std::f64::consts::TAU * turn;
         (radius * libm::cos(angle), radius * libm::sin(angle))
     };
-    let (x, y) = corner(mic as f64 / MICS as f64, ARRAY_SIDE / 3.0f64.sqrt());
+    let (x, y) = corner(mic as f64 / channels as f64, ARRAY_SIDE / 3.0f64.sqrt());
     let (source_x, source_y) = corner(seconds / SOURCE_TURN_SECONDS, SOURCE_RADIUS);
     libm::sqrt((source_x - x).powi(2) + (source_y - y).powi(2)) / SOUND_METRES_PER_SECOND
 }
 
 /// Writes a packet's bytes into `payload`, replacing what it held: 4 bytes a sample, little-endian. A piece of a chunk is cut
-/// out of what the whole chunk would be.
-pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, payload: &mut Vec<u8>) {
-    let (mic, piece) = (packet.mic, &packet.piece);
+/// out of what the whole chunk would be. `channels`: of the array.
+pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, channels: usize, payload: &mut Vec<u8>) {
+    let piece = &packet.piece;
+    // Sample `i` of the chunk: its channel in the array, and its frame.
+    let wide = piece.channels;
+    let place = |i: u32| (packet.mic * wide as usize + (i % wide) as usize, i / wide);
     let (position, samples) = (piece.chunk.0, piece.chunk_samples);
     let end = piece.offset + piece.bytes;
     let wanted = piece.offset / 4..end.div_ceil(4);
@@ -71,23 +97,34 @@ pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, pay
     let step = 1.0 / (f64::from(rate_hz) * (1.0 + packet.ppm * 1e-6));
     let first = (packet.captured - START).as_secs_f64() - f64::from(samples) * step;
     match signal {
-        Signal::Index => write(payload, wanted, |i| index_sample(mic, position + i64::from(i))),
+        Signal::Index => write(payload, wanted, |i| {
+            let (channel, frame) = place(i);
+            index_sample_among(channels, channel, position + i64::from(frame))
+        }),
         Signal::Tone => write(payload, wanted, |i| {
-            let cycles = TONE_HZ * (first + f64::from(i) * step);
+            let cycles = TONE_HZ * (first + f64::from(place(i).1) * step);
             quantise(AMPLITUDE * libm::sin(std::f64::consts::TAU * (cycles - cycles.floor())))
         }),
         Signal::Noise => {
-            let own = split_mix(seed ^ split_mix(mic as u64 + 1));
-            write(payload, wanted, |i| quantise(AMPLITUDE * hashed(own, position + i64::from(i))))
+            write(payload, wanted, |i| {
+                let (channel, frame) = place(i);
+                let own = split_mix(seed ^ split_mix(channel as u64 + 1));
+                quantise(AMPLITUDE * hashed(own, position + i64::from(frame)))
+            });
         }
         Signal::Source => {
             // Within 10 ms the source moves millimetres, along a line as good as straight.
             let last = first + f64::from(samples) * step;
-            let (delay, delay_then) = (source_delay(mic, first), source_delay(mic, last));
+            let delays: Vec<(f64, f64)> = (0..wide)
+                .map(|nth| place(nth).0)
+                .map(|mic| (source_delay_among(channels, mic, first), source_delay_among(channels, mic, last)))
+                .collect();
             let own = split_mix(seed);
             write(payload, wanted, |i| {
-                let along = f64::from(i) / f64::from(samples);
-                let left_source = first + f64::from(i) * step - (delay + (delay_then - delay) * along);
+                let (delay, delay_then) = delays[(i % wide) as usize];
+                let frame = place(i).1;
+                let along = f64::from(frame) / f64::from(samples);
+                let left_source = first + f64::from(frame) * step - (delay + (delay_then - delay) * along);
                 quantise(AMPLITUDE * smooth(own, left_source * SOURCE_VALUES_PER_SECOND))
             })
         }
@@ -136,10 +173,10 @@ mod tests {
     use crate::time::Span;
 
     /// All samples of a run of one board, for each microphone.
-    fn hear(signal: Signal, from: Span, samples: usize) -> [Vec<i32>; MICS] {
+    fn hear(signal: Signal, from: Span, samples: usize) -> [Vec<i32>; 3] {
         let scenario = Scenario { signal, ..Scenario::one_board(Span::from_secs(60)) };
         let mut sim = Sim::new(&scenario);
-        let mut heard: [Vec<i32>; MICS] = Default::default();
+        let mut heard: [Vec<i32>; 3] = Default::default();
         let mut payload = Vec::new();
         while heard[2].len() < samples {
             let packet = sim.next().expect("the run is long enough");
@@ -160,6 +197,12 @@ mod tests {
     fn index_shows_microphone_and_position() {
         assert_eq!(index_sample(0, 5), 0x1000_0005);
         assert_eq!(index_sample(2, (1 << 28) + 7), 0x3000_0007);
+        assert_eq!(index_sample(14, 5) as u32, 0xf000_0005);
+        for (channels, channel) in [(3, 2), (8, 7), (15, 14), (16, 15), (64, 63)] {
+            let sample = index_sample_among(channels, channel, 12_345_678);
+            assert_eq!(index_of(channels, sample), (Some(channel), 12_345_678), "{channel} of {channels}");
+        }
+        assert_eq!(index_of(3, 0).0, None);
         let heard = hear(Signal::Index, Span::ZERO, 1024);
         for (mic, samples) in heard.iter().enumerate() {
             assert!(samples.iter().enumerate().all(|(at, sample)| *sample == index_sample(mic, at as i64)));
@@ -192,7 +235,7 @@ mod tests {
     fn the_source_is_heard_with_its_true_delays() {
         for seconds in [1, 4, 9, 16] {
             let heard = hear(Signal::Source, Span::from_secs(seconds), 4096);
-            for mic in 1..MICS {
+            for mic in 1..3 {
                 let correlation = |lag: i64| -> f64 {
                     (100..3900)
                         .map(|at| f64::from(heard[0][at]) * f64::from(heard[mic][(at as i64 + lag) as usize]))

@@ -1,7 +1,7 @@
 //! What really happened, to hold findings against: rates, positions, and what the network withheld.
 
 use super::{Piece, START};
-use crate::MICS;
+use crate::array::Each;
 use crate::time::{MonoTime, Ppm, Span};
 
 /// Why a packet never arrived.
@@ -65,7 +65,7 @@ impl MicTruth {
 /// The truth about a run so far.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    pub mics: [MicTruth; MICS],
+    pub mics: Each<MicTruth>,
     /// In the order of capture; a caller with a long run drains it.
     pub withheld: Vec<Withheld>,
     rate_hz: f64,
@@ -74,9 +74,9 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub(super) fn new(boards: usize, rate_hz: u32) -> Truth {
+    pub(super) fn new(mics: usize, boards: usize, rate_hz: u32) -> Truth {
         Truth {
-            mics: [MicTruth::default(); MICS],
+            mics: vec![MicTruth::default(); mics].into(),
             withheld: Vec::new(),
             rate_hz: f64::from(rate_hz),
             timelines: vec![Timeline::default(); boards],
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn rates_and_positions_are_those_of_the_packets() {
         let seed = 4;
-        let rates = [Rate::Constant(20.0), Rate::wander(-15.0), Rate::Constant(0.0)];
+        let rates = vec![Rate::Constant(20.0), Rate::wander(-15.0), Rate::Constant(0.0)];
         let (sim, packets) = run(&Scenario { seed, rates, ..Scenario::three_boards(Span::from_secs(600)) });
         let truth = sim.truth();
         for packet in &packets {

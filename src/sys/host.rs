@@ -218,18 +218,28 @@ pub fn survive_file_size_limit() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// SIGINT and SIGTERM as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.
+/// SIGINT and SIGTERM (and SIGHUP) as a descriptor to poll, blocked as signals; non-blocking, so that no kernel worker reads it.
 pub struct Signals(OwnedFd);
 
 impl Signals {
     pub fn block() -> io::Result<Signals> {
+        Signals::of(&[libc::SIGINT, libc::SIGTERM])
+    }
+
+    /// The same and SIGHUP, which else ends the program.
+    pub fn block_hangup_too() -> io::Result<Signals> {
+        Signals::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
+    }
+
+    fn of(signals: &[libc::c_int]) -> io::Result<Signals> {
         // SAFETY: sigemptyset and sigaddset write the set that they are given; pthread_sigmask reads it; signalfd reads it
         // and returns a new descriptor or -1.
         let fd = unsafe {
             let mut set = MaybeUninit::<libc::sigset_t>::uninit();
             libc::sigemptyset(set.as_mut_ptr());
-            libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
-            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+            for &signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
             let failed = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
             if failed != 0 {
                 return Err(io::Error::from_raw_os_error(failed));

@@ -11,8 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use super::host;
 use super::latency::WakeUpRequest;
 use super::ring::{Completion, End, Ring, RingOptions};
-use super::udp::MicSocket;
-use crate::MICS;
+use super::udp::StampedSocket;
 use crate::time::Span;
 
 /// A datagram's way through a ring of our own.
@@ -30,12 +29,10 @@ pub struct Received {
 /// What the kernel said to the sockets, the ring or the receive; `TimedOut` when nothing came.
 pub fn receive_one(receive_buffer: usize) -> io::Result<Received> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mics: Vec<MicSocket> =
-        (0..MICS).map(|_| MicSocket::bind(any, receive_buffer)).collect::<io::Result<Vec<_>>>()?;
-    let (to, receive_buffer) = (mics[0].address(), mics[0].receive_buffer);
-    let mics = mics.try_into().unwrap_or_else(|_| unreachable!("one socket a microphone"));
-    let mut ring = Ring::new(RingOptions::default(), mics)?;
-    ring.arm_mics();
+    let socket = StampedSocket::bind(any, receive_buffer)?;
+    let (to, receive_buffer) = (socket.address(), socket.receive_buffer);
+    let mut ring = Ring::new(RingOptions::default(), [socket])?;
+    ring.arm_sockets();
     let sender = UdpSocket::bind(any)?;
     ring.poll()?;
     let sent = host::clocks();
@@ -51,7 +48,9 @@ pub fn receive_one(receive_buffer: usize) -> io::Result<Received> {
                     ring.recycle(datagram);
                     return Ok(Received { receive_buffer, stamped_after });
                 }
-                Completion::MicEnded { end: End::Error(errno), .. } => return Err(io::Error::from_raw_os_error(errno)),
+                Completion::SocketEnded { end: End::Error(errno), .. } => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -95,21 +95,33 @@ const FATAL: [i64; 20] = [
     libc::SYS_io_uring_setup,
 ];
 
-/// Confines the calling thread for good; files may be written below `record` only, and through the ring only. What a layer needed is done even where
-/// another could not be had.
-pub fn confine(record: Option<&Path>) -> Vec<Layer> {
+/// What a server that reads its configuration again has to do then: its file, and sockets for ports that are new in it.
+const CONFIG_CALLS: [i64; 5] =
+    [libc::SYS_openat, libc::SYS_socket, libc::SYS_bind, libc::SYS_getsockname, libc::SYS_io_uring_register];
+
+/// What stays open.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Open<'a> {
+    /// Files may be written below this folder only, and through the ring only.
+    pub record: Option<&'a Path>,
+    /// This file is read again, and UDP sockets are bound then.
+    pub config: Option<&'a Path>,
+}
+
+/// Confines the calling thread for good. What a layer needed is done even where another could not be had.
+pub fn confine(open: Open<'_>) -> Vec<Layer> {
     let text = |result: io::Result<&str>| result.map(str::to_owned).map_err(|error| error.to_string());
     vec![
         ("no new privileges", text(no_new_privileges().map(|()| "set"))),
-        ("landlock", close_files(record)),
+        ("landlock", close_files(open)),
         ("capabilities", text(drop_capabilities())),
-        ("seccomp", filter_calls()),
+        ("seccomp", filter_calls(open.config.is_some())),
     ]
 }
 
 /// Whether these layers can be had here: tried, on a thread that ends with it.
 pub fn available() -> Vec<Layer> {
-    std::thread::spawn(|| confine(None)).join().expect("a confined thread ends like any other")
+    std::thread::spawn(|| confine(Open::default())).join().expect("a confined thread ends like any other")
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
@@ -121,7 +133,7 @@ fn no_new_privileges() -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
 
-fn close_files(record: Option<&Path>) -> Result<String, String> {
+fn close_files(open: Open<'_>) -> Result<String, String> {
     let abi = ABI::V7;
     let ruleset = || -> Result<_, Box<dyn std::error::Error>> {
         let mut ruleset = Ruleset::default()
@@ -131,10 +143,15 @@ fn close_files(record: Option<&Path>) -> Result<String, String> {
             // child with us (PR_SET_PDEATHSIG).
             .scope(Scope::from_all(abi) & Scope::AbstractUnixSocket)?
             .create()?;
-        if let Some(folder) = record {
+        if let Some(folder) = open.record {
             let write = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
             let folder = PathFd::new(folder)?;
             ruleset = ruleset.add_rule(PathBeneath::new(folder, write | AccessFs::ReadDir))?;
+        }
+        if let Some(file) = open.config {
+            // Its folder: an editor puts a new file in its place.
+            let folder = file.canonicalize()?.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile))?;
         }
         Ok(ruleset.restrict_self()?)
     };
@@ -144,10 +161,9 @@ fn close_files(record: Option<&Path>) -> Result<String, String> {
         LandlockStatus::NotEnabled => return Err("this kernel has Landlock switched off".into()),
         LandlockStatus::NotImplemented => return Err("this kernel has no Landlock".into()),
     };
-    let closed = match record {
-        None => "no file, no new TCP connection".to_owned(),
-        Some(folder) => format!("no file but below {}, no new TCP connection", folder.display()),
-    };
+    let written = open.record.map(|folder| format!(" but below {}", folder.display())).unwrap_or_default();
+    let read = open.config.map(|file| format!(", but the configuration {}", file.display())).unwrap_or_default();
+    let closed = format!("no file{written}{read}, no new TCP connection");
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(format!("{version}: {closed}")),
         RulesetStatus::PartiallyEnforced => {
@@ -185,15 +201,17 @@ fn drop_capabilities() -> io::Result<&'static str> {
     Ok(if bounded { "all dropped, the bounding set too" } else { "all dropped" })
 }
 
-fn filter_calls() -> Result<String, String> {
-    let rules = allowed().map_err(|error| error.to_string())?;
+fn filter_calls(config: bool) -> Result<String, String> {
+    let rules = allowed(config).map_err(|error| error.to_string())?;
     let count = rules.len();
-    let fatal = FATAL.map(|call| (call, Vec::new())).into_iter().collect();
+    let fatal: BTreeMap<i64, Vec<SeccompRule>> =
+        FATAL.iter().filter(|call| !rules.contains_key(call)).map(|&call| (call, Vec::new())).collect();
+    let deadly = fatal.len();
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     install(fatal, SeccompAction::Allow, SeccompAction::KillProcess)
         .and_then(|()| install(rules, refuse, SeccompAction::Allow))
         .map_err(|error| error.to_string())?;
-    Ok(format!("{count} calls allowed, {} fatal, the others refused", FATAL.len()))
+    Ok(format!("{count} calls allowed, {deadly} fatal, the others refused"))
 }
 
 /// Of several filters the strictest answer counts (seccomp(2)).
@@ -208,7 +226,7 @@ fn install(
 }
 
 /// Call to conditions, of which one must hold; none: always allowed.
-fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+fn allowed(config: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let when = |argument: u8, operator: SeccompCmpOp, value: u64| {
         let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value)?;
         SeccompRule::new(vec![condition])
@@ -227,7 +245,11 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendErro
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value as u64)
     };
     let linger = SeccompRule::new(vec![option(1, libc::SOL_SOCKET)?, option(2, libc::SO_LINGER)?])?;
-    rules.insert(libc::SYS_setsockopt, vec![linger]);
+    // With a configuration that is read again, options of new sockets are set too.
+    rules.insert(libc::SYS_setsockopt, if config { Vec::new() } else { vec![linger] });
+    if config {
+        rules.extend(CONFIG_CALLS.map(|call| (call, Vec::new())));
+    }
     // sd_notify, on a connected socket: no address.
     rules.insert(libc::SYS_sendto, vec![when(4, SeccompCmpOp::Eq, 0)?]);
     Ok(rules)
@@ -243,7 +265,7 @@ mod tests {
     /// What `act` gives on a thread that is confined.
     fn confined<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
         let run = move || {
-            let layers = confine(None);
+            let layers = confine(Open::default());
             assert!(layers.iter().all(|(_, held)| held.is_ok()), "this kernel has all four: {layers:?}");
             act()
         };
@@ -258,7 +280,7 @@ mod tests {
         unsafe {
             match libc::fork() {
                 0 => {
-                    confine(None);
+                    confine(Open::default());
                     act();
                     libc::_exit(7)
                 }
@@ -305,7 +327,7 @@ mod tests {
         let (inside, outside) = (folder.clone(), elsewhere.clone());
         // Landlock alone: with the filter, only the ring could open a file.
         let act = move || {
-            close_files(Some(&inside)).unwrap();
+            close_files(Open { record: Some(&inside), config: None }).unwrap();
             let read = fs::read(outside.join("old")).map(drop);
             (fs::write(inside.join("a"), "a"), fs::write(outside.join("b"), "b"), read)
         };
@@ -345,7 +367,7 @@ mod tests {
 
     #[test]
     fn no_call_is_both_allowed_and_fatal() {
-        let rules = allowed().unwrap();
+        let rules = allowed(false).unwrap();
         assert!(FATAL.iter().all(|call| !rules.contains_key(call)));
         assert_eq!(rules.len(), CALLS.len() + 6, "each stands once");
     }

@@ -11,12 +11,14 @@ pub struct Handle {
 /// What a submission was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Token {
-    Mic(usize),
+    /// A UDP socket's receive.
+    Socket(usize),
     Accept,
     Signal,
     Log,
     File,
     Cancel,
+    Mark,
     Recv(Handle),
     Send(Handle),
 }
@@ -28,7 +30,7 @@ impl Token {
     /// Kind in the top 8 bits, slot in the next 24, generation in the low 32.
     pub fn pack(self) -> u64 {
         let (kind, slot, generation) = match self {
-            Token::Mic(mic) => (1, mic as u32, 0),
+            Token::Socket(id) => (1, id as u32, 0),
             Token::Accept => (2, 0, 0),
             Token::Signal => (3, 0, 0),
             Token::Log => (4, 0, 0),
@@ -36,6 +38,7 @@ impl Token {
             Token::Recv(handle) => (6, handle.slot, handle.generation),
             Token::Send(handle) => (7, handle.slot, handle.generation),
             Token::File => (8, 0, 0),
+            Token::Mark => (9, 0, 0),
         };
         assert!(u64::from(slot) <= SLOT_MASK, "a slot fits 24 bits: the connection limit is far below");
         kind << 56 | u64::from(slot) << 32 | u64::from(generation)
@@ -46,7 +49,7 @@ impl Token {
         let slot = ((word >> 32) & SLOT_MASK) as u32;
         let handle = Handle { slot, generation: word as u32 };
         Some(match word >> 56 {
-            1 => Token::Mic(slot as usize),
+            1 => Token::Socket(slot as usize),
             2 => Token::Accept,
             3 => Token::Signal,
             4 => Token::Log,
@@ -54,6 +57,7 @@ impl Token {
             6 => Token::Recv(handle),
             7 => Token::Send(handle),
             8 => Token::File,
+            9 => Token::Mark,
             _ => return None,
         })
     }
@@ -67,8 +71,9 @@ mod tests {
     fn every_token_survives_the_trip_through_the_kernel() {
         let handle = Handle { slot: 0x00ab_cdef, generation: u32::MAX };
         for token in [
-            Token::Mic(0),
-            Token::Mic(2),
+            Token::Socket(0),
+            Token::Socket(65_534),
+            Token::Mark,
             Token::Accept,
             Token::Signal,
             Token::Log,

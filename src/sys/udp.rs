@@ -9,20 +9,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 
 /// A microphone's UDP socket.
-pub struct MicSocket {
+pub struct StampedSocket {
     fd: OwnedFd,
     address: SocketAddr,
     /// Bytes that the kernel granted for SO_RCVBUF, its overhead included (socket(7): twice what was asked).
     pub receive_buffer: usize,
 }
 
-impl MicSocket {
+impl StampedSocket {
     /// Binds `address` (port 0: the kernel chooses) with SO_TIMESTAMPNS and SO_RXQ_OVFL. `[::]` is dual stack; a multicast group
-    /// takes what is sent to the group and nothing else, once it is [joined](MicSocket::join).
+    /// takes what is sent to the group and nothing else, once it is [joined](StampedSocket::join).
     ///
     /// # Errors
     /// What the kernel said to socket, setsockopt or bind.
-    pub fn bind(address: SocketAddr, receive_buffer: usize) -> io::Result<MicSocket> {
+    pub fn bind(address: SocketAddr, receive_buffer: usize) -> io::Result<StampedSocket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -44,7 +44,7 @@ impl MicSocket {
         socket.bind(&address.into())?;
         let receive_buffer = socket.recv_buffer_size()?;
         let address = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
-        Ok(MicSocket { fd: socket.into(), address, receive_buffer })
+        Ok(StampedSocket { fd: socket.into(), address, receive_buffer })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -103,13 +103,13 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
-impl AsRawFd for MicSocket {
+impl AsRawFd for StampedSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 }
 
-impl AsFd for MicSocket {
+impl AsFd for StampedSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -118,7 +118,7 @@ fn a_packet_of_a_free_board_that_is_lost_is_one_gap_across_two_cycles() {
     // Equal rates: nothing slips, and gaps are as far apart as the packets.
     let scenario = Scenario {
         network: Network::default(),
-        rates: [const { Rate::Constant(0.0) }; 3],
+        rates: vec![Rate::Constant(0.0)],
         ..Scenario::three_boards(Span::from_secs(40))
     };
     let lost = [(0, 900), (1, 1_000), (1, 1_050), (2, 1_200), (2, 1_201), (0, 2_000), (1, 2_500), (2, 2_501)];
@@ -339,7 +339,7 @@ fn other_ports_are_named_when_the_microphones_are_not_there() {
 #[test]
 fn packets_that_come_late_count_in_stability_in_their_place() {
     let scratch = Scratch::new("late");
-    let scenario = Scenario { network: Network::default(), rates: [const { Rate::Constant(0.0) }; 3], ..scenario(60) };
+    let scenario = Scenario { network: Network::default(), rates: vec![Rate::Constant(0.0)], ..scenario(60) };
     let is_late = |cycle: u64| cycle > 100 && cycle.is_multiple_of(10);
     let late = |packet: &Packet| packet.mic == 1 && is_late(packet.cycle);
     let file = altered(&scenario, |packet| Some(if late(packet) { Span::from_millis(14) } else { Span::ZERO }));
@@ -423,13 +423,13 @@ fn the_table_and_the_page_tell_lost_pieces_beside_lost_chunks() {
     let file = scratch.file("a.pcapng", &file);
     let report = scratch.0.join("report.html");
     let table = String::from_utf8(analyze(&["--html", report.to_str().unwrap(), &file]).stdout).unwrap();
-    let of = |count: fn(&MicTruth) -> u64| truth.mics.each_ref().map(|mic| count(mic).to_string()).to_vec();
+    let of = |count: fn(&MicTruth) -> u64| truth.mics.map(|mic| count(&mic).to_string());
     assert_eq!(cells(&table, "lost (inferred)"), of(|mic| mic.lost_chunks));
     assert_eq!(cells(&table, "lost pieces (inferred)"), of(|mic| mic.lost_pieces));
     assert_eq!(cells(&table, "a chunk, in samples as sent"), ["365+147", "365+147", "365+147"]);
     assert!(truth.mics.iter().any(|mic| mic.lost_chunks > 0));
-    let share = |mic: &MicTruth| format!("{:.4} %", 100.0 * mic.lost_chunks as f64 / mic.chunks as f64);
-    assert_eq!(cells(&table, "  of all"), truth.mics.each_ref().map(share));
+    let share = |mic: MicTruth| format!("{:.4} %", 100.0 * mic.lost_chunks as f64 / mic.chunks as f64);
+    assert_eq!(cells(&table, "  of all"), truth.mics.map(share));
     let page = std::fs::read_to_string(report).unwrap();
     let (lost, pieces) =
         truth.mics.iter().fold((0, 0), |(lost, pieces), mic| (lost + mic.lost_chunks, pieces + mic.lost_pieces));

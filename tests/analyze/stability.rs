@@ -12,7 +12,7 @@ const RATE: f64 = 48_000.0;
 
 /// No network, and boards of this rate.
 fn steady(seconds: i64, ppm: f64) -> Scenario {
-    Scenario { network: Network::default(), rates: [ppm; 3].map(Rate::Constant), ..scenario(seconds) }
+    Scenario { network: Network::default(), rates: [ppm; 3].map(Rate::Constant).to_vec(), ..scenario(seconds) }
 }
 
 fn points<'a>(seen: &'a Value, of: &str) -> impl Iterator<Item = (f64, &'a Value)> {

@@ -19,7 +19,7 @@ pub fn scenario(seconds: i64) -> Scenario {
     println!("seed {SEED}");
     Scenario {
         seed: SEED,
-        rates: [const { Rate::Constant(20.0) }; 3],
+        rates: vec![Rate::Constant(20.0)],
         network: Network {
             delay: Delay::Exp(Span::from_millis(1)),
             loss: Loss::Independent(0.02),

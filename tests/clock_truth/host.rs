@@ -14,7 +14,7 @@ fn steps_and_slews_of_the_host_move_no_packet_and_change_no_rate() {
     let at = Span::from_secs;
     let scenario = Scenario {
         seed: 5,
-        rates: [20.0, -15.0, 3.0].map(Rate::Constant),
+        rates: [20.0, -15.0, 3.0].map(Rate::Constant).to_vec(),
         network: Network { delay: Delay::Wifi, ..Network::default() },
         host: sim::HostClock {
             ppm: 12.0,

@@ -177,7 +177,7 @@ fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
     let length = Span::from_secs(601);
     Scenario {
         seed,
-        rates: [rate(0), rate(1), rate(2)],
+        rates: vec![rate(0), rate(1), rate(2)],
         network: Network { delay, loss: Loss::Independent(0.02), ..Network::default() },
         ..if clocks == Clocks::Shared { Scenario::one_board(length) } else { Scenario::three_boards(length) }
     }

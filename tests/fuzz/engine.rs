@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use micring::array::Layout;
 use micring::cycle::Clocks;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::time::{KernelTime, MonoTime, Span};
@@ -45,7 +46,7 @@ proptest! {
     ) {
         let hold = fixed.map_or(Hold::Auto, |ms| Hold::Fixed(Span::from_millis(ms)));
         let mut engine =
-            Engine::new(Config { sample_rate: 1000, clock, hold, history: Span::from_millis(500), max_datagram: 256, resample });
+            Engine::new(Config { layout: Layout::mono(3), sample_rate: 1000, clock, hold, history: Span::from_millis(500), max_datagram: 256, resample });
         let wall = KernelTime::from_nanos(1_795_341_900_000_000_000);
         let (mut now, mut latest) = (Span::ZERO, Span::ZERO);
         let (mut next_frame, mut next_id) = (i64::MIN, 0);

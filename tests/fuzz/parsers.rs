@@ -18,17 +18,17 @@ proptest! {
     /// Contract section 2: empty or not a whole number of samples is malformed, longer than the limit truncated; whatever
     /// passes comes through bit for bit.
     #[test]
-    fn packet(bytes in vec(any::<u8>(), 0..300), more in 0..3_usize, max in 0..300_usize) {
+    fn packet(bytes in vec(any::<u8>(), 0..300), more in 0..3_usize, max in 0..300_usize, channels in 1..9_usize) {
         let len = bytes.len() + more;
-        match Packet::parse(&bytes, len, max) {
+        match Packet::parse(&bytes, len, max, channels) {
             Ok(packet) => {
-                prop_assert!(more == 0 && len <= max && len > 0 && len % 4 == 0);
+                prop_assert!(more == 0 && len <= max && len > 0 && len % (4 * channels) == 0);
                 prop_assert_eq!(packet.bytes(), &bytes[..]);
-                prop_assert_eq!(packet.samples() as usize * 4, len);
+                prop_assert_eq!(packet.samples() as usize * 4 * channels, len);
                 prop_assert!((0.0..=2_147_483_648.0).contains(&rms(packet.bytes())));
             }
             Err(BadPayload::Truncated) => prop_assert!(len > max || more > 0),
-            Err(BadPayload::Malformed) => prop_assert!(more == 0 && len <= max && (len == 0 || len % 4 != 0)),
+            Err(BadPayload::Malformed) => prop_assert!(more == 0 && len <= max && (len == 0 || len % (4 * channels) != 0)),
         }
     }
 

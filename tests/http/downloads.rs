@@ -2,7 +2,7 @@
 
 use micring::time::Span;
 
-use crate::support::{RATE, Response, World, frames, sample};
+use crate::support::{ARRAY, RATE, Response, World, frames, sample};
 
 fn csv(positions: std::ops::Range<i64>) -> String {
     let line = |pos: i64| format!("{pos},{},{},{}\n", sample(0, pos), sample(1, pos), sample(2, pos));
@@ -77,7 +77,7 @@ fn a_client_that_keeps_up_gets_all_although_the_history_moves() {
         }
         world.peer(id).reads = true;
         world.run();
-        assert_eq!(world.server.figures().downloads_aborted, 0, "{path}");
+        assert_eq!(world.server.figures(ARRAY).downloads_aborted, 0, "{path}");
         let held = end - i64::from(RATE)..end;
         let body = Response::one(&world.take(id)).body;
         if path.ends_with("text") {
@@ -116,7 +116,7 @@ fn a_download_that_the_history_overtakes_is_cut_off() {
             assert!(!data.is_empty() && data.len() < RATE as usize * 12);
             assert_eq!(data, frames(start..start + data.len() as i64 / 12), "what came is true");
         }
-        assert_eq!(world.server.figures().downloads_aborted, 1);
+        assert_eq!(world.server.figures(ARRAY).downloads_aborted, 1);
     }
 }
 
@@ -137,7 +137,7 @@ fn a_stalled_download_is_ended_and_a_slow_one_is_not() {
         world.complete_one(slow);
     }
     assert!(world.peer(stalled).reset && !world.peer(slow).closed);
-    assert_eq!(world.server.figures().rejected, 1);
+    assert_eq!(world.server.figures(ARRAY).rejected, 1);
 }
 
 #[test]

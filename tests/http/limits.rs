@@ -6,7 +6,7 @@ use micring::http::Action;
 use micring::time::Span;
 use proptest::prelude::*;
 
-use crate::support::{Response, World, config};
+use crate::support::{ARRAY, Response, World, config};
 
 fn address(n: u8) -> IpAddr {
     [10, 0, 0, n].into()
@@ -31,7 +31,7 @@ fn connections_beyond_the_limit_are_told_so_and_others_stay() {
     world.say(open[0], "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(world.peer(open[0]).closed);
     assert_eq!(world.get("/healthz").status, 200, "a place came free");
-    assert_eq!(world.server.figures().rejected, 1);
+    assert_eq!(world.server.figures(ARRAY).rejected, 1);
 }
 
 #[test]
@@ -42,10 +42,10 @@ fn refusals_are_bounded_too() {
     let only = world.connect();
     let refused = (0..5000).filter(|_| world.connect_from(address(1)).is_some()).count();
     assert_eq!(refused, 64);
-    assert_eq!(world.server.figures().connections_open, 65);
-    assert_eq!(world.server.figures().rejected, 5000);
+    assert_eq!(world.server.figures(ARRAY).connections_open, 65);
+    assert_eq!(world.server.figures(ARRAY).rejected, 5000);
     world.pass(Span::from_secs(2));
-    assert_eq!(world.server.figures().connections_open, 1);
+    assert_eq!(world.server.figures(ARRAY).connections_open, 1);
     world.say(only, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(Response::one(&world.take(only)).status, 200);
 }
@@ -90,7 +90,7 @@ fn a_head_has_ten_seconds_however_it_trickles() {
     assert_eq!(world.take(in_time), b"");
     world.pass(Span::from_millis(200));
     assert_eq!(Response::one(&world.take(in_time)).status, 408);
-    assert_eq!(world.server.figures().rejected, 3);
+    assert_eq!(world.server.figures(ARRAY).rejected, 3);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn five_thousand_connections_opened_and_dropped_leave_nothing() {
     }
     assert!(world.server.is_drained());
     assert_eq!(world.server.next_timeout(), None);
-    assert_eq!(world.server.figures().subscribers, 0);
+    assert_eq!(world.server.figures(ARRAY).subscribers, 0);
 }
 
 #[test]
@@ -302,7 +302,7 @@ proptest! {
                 Event::Emit(frames, skipped) => { world.emit_after(frames, skipped); }
                 Event::Pass(ms) => world.pass(Span::from_millis(ms)),
             }
-            let figures = world.server.figures();
+            let figures = world.server.figures(ARRAY);
             let open = ids.iter().filter(|&&id| !world.peer(id).closed).count() as u64;
             prop_assert_eq!(figures.connections_open, open);
             prop_assert!(open <= 12 + 64 && figures.subscribers <= 12);
@@ -312,6 +312,6 @@ proptest! {
         world.pass(Span::from_secs(31));
         prop_assert!(world.server.is_drained());
         prop_assert_eq!(world.server.next_timeout(), None);
-        prop_assert_eq!(world.server.figures().subscribers, 0);
+        prop_assert_eq!(world.server.figures(ARRAY).subscribers, 0);
     }
 }

@@ -4,7 +4,7 @@ use micring::http::Cors;
 use micring::time::Span;
 use proptest::prelude::*;
 
-use crate::support::{Response, World, config};
+use crate::support::{ARRAY, Response, World, config};
 
 fn status(world: &mut World, text: &str) -> (u16, bool) {
     let (bytes, closed) = world.ask(text);
@@ -42,7 +42,7 @@ fn every_route_answers() {
         let (head, rest) = Response::head(&bytes).expect("an answer");
         assert_eq!((head.status, &head.fields, rest.len()), (200, &response.fields, 0), "HEAD {path}");
     }
-    assert_eq!(world.server.figures().requests, 24);
+    assert_eq!(world.server.figures(ARRAY).requests, 24);
 }
 
 #[test]

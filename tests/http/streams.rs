@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micring::http::{FRAME_BYTES, PacketEvent};
+use micring::http::PacketEvent;
 use micring::time::{KernelTime, Span};
 
-use crate::support::{EPOCH_US, Response, World, config, frames, sample, sse_events};
+use crate::support::{ARRAY, EPOCH_US, FRAME_BYTES, Response, World, config, frames, sample, sse_events};
 
 fn ids(bytes: &[u8]) -> Vec<u64> {
     sse_events(bytes).iter().map(|(id, _)| id.expect("an id")).collect()
@@ -59,16 +59,16 @@ fn a_binary_event_says_the_same() {
 #[test]
 fn packets_are_events_only_while_somebody_listens() {
     let mut world = World::plain();
-    assert!(!world.server.wants_packets());
+    assert!(!world.server.wants_packets(ARRAY));
     let id = world.subscribe("/api/stream", "Last-Event-ID: 0\r\n");
-    assert!(world.server.wants_packets());
+    assert!(world.server.wants_packets(ARRAY));
     world.take(id);
     let samples: Vec<u8> = [3i32, -5].iter().flat_map(|s| s.to_le_bytes()).collect();
     for (rms, shown) in [(4.123_105_625_617_661, "4.123105625617661"), (0.0, "0.0"), (2_147_483_648.0, "2147483648.0")]
     {
         let arrival = KernelTime::from_nanos(EPOCH_US * 1000 + 999);
         let packet = PacketEvent { mic: 2, samples: &samples, rms, arrival };
-        world.server.publish_packet(&packet, world.now, &world.source);
+        world.server.publish_packet(ARRAY, &packet, world.now, &world.source);
         world.run();
         let expected = format!(
             "data: {{\"device_id\": \"udp-mic2\", \"sample_rate\": 48000, \"channels\": 1, \"bits\": 32, \
@@ -78,8 +78,8 @@ fn packets_are_events_only_while_somebody_listens() {
         assert_eq!(String::from_utf8(world.take(id)).expect("UTF-8"), expected);
     }
     world.finish(id);
-    assert!(!world.server.wants_packets());
-    assert_eq!(world.server.figures().resumed, 0);
+    assert!(!world.server.wants_packets(ARRAY));
+    assert_eq!(world.server.figures(ARRAY).resumed, 0);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn fifty_that_never_read_cost_the_one_that_does_nothing() {
         assert_eq!(ids(&world.take(reader)), [cycle], "each event at once");
     }
     // One in flight and 64 waiting: the other 935 are lost, to each.
-    let figures = world.server.figures();
+    let figures = world.server.figures(ARRAY);
     assert_eq!((figures.subscribers, figures.events_dropped, figures.events_sent), (51, 50 * 935, 1000));
     let id = stalled[7];
     world.take(id);
@@ -106,7 +106,7 @@ fn fifty_that_never_read_cost_the_one_that_does_nothing() {
     // Those who make no progress are cut off in the end, and stay counted.
     world.pass(Span::from_secs(31));
     assert!(world.peer(stalled[0]).closed && !world.peer(id).closed && !world.peer(reader).closed);
-    let figures = world.server.figures();
+    let figures = world.server.figures(ARRAY);
     assert_eq!((figures.subscribers, figures.events_dropped, figures.rejected), (2, 50 * 935, 49));
 }
 
@@ -121,7 +121,7 @@ fn a_slow_reader_gets_whole_events_and_knows_what_it_lost() {
     }
     let got = ids(&world.take(id));
     assert!(got.windows(2).all(|w| w[0] < w[1]) && got.last() == Some(&299));
-    let figures = world.server.figures();
+    let figures = world.server.figures(ARRAY);
     assert_eq!(figures.events_sent, got.len() as u64);
     assert_eq!(figures.events_sent + figures.events_dropped, 300);
 }
@@ -144,7 +144,7 @@ fn whoever_is_behind_gets_several_events_in_one_send() {
     for (count, sent) in [(1, 11), (4, 15), (4, 19), (1, 20)] {
         world.complete_one(behind);
         let piece = world.take(behind);
-        assert_eq!((ids(&piece).len(), world.server.figures().events_sent), (count, sent));
+        assert_eq!((ids(&piece).len(), world.server.figures(ARRAY).events_sent), (count, sent));
         got.extend(piece);
     }
     assert!(got == all, "the same bytes as one by one");
@@ -153,7 +153,7 @@ fn whoever_is_behind_gets_several_events_in_one_send() {
     world.peer(other).reads = true;
     world.run();
     assert!(world.take(other) == all, "the same bytes in small pieces");
-    let figures = world.server.figures();
+    let figures = world.server.figures(ARRAY);
     assert_eq!((figures.events_sent, figures.events_dropped), (30, 0));
 }
 
@@ -182,15 +182,15 @@ fn a_client_that_comes_back_loses_nothing_that_is_still_held() {
         let expected: Vec<u64> = (first..300).collect();
         assert_eq!(ids(&world.take(id)), expected, "{fields}{query}");
     }
-    assert_eq!(world.server.figures().resumed, 5);
-    assert_eq!(world.server.figures().events_dropped, 0);
+    assert_eq!(world.server.figures(ARRAY).resumed, 5);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 0);
 }
 
 #[test]
 fn an_id_of_another_run_starts_live() {
     const RUN: u64 = 1_795_341_900_123;
     let mut world = World::plain();
-    world.server = world.server.numbered_from(RUN);
+    world.server.add(ARRAY, RUN);
     world.source.next_id = RUN;
     // Before the first cycle, and still there when it comes.
     let early = world.subscribe("/api/stream_3ch", "Last-Event-ID: 39\r\n");
@@ -208,7 +208,7 @@ fn an_id_of_another_run_starts_live() {
         assert_eq!(run, [&[12, 0, 0, 0, 2, 0, 0, 0], &RUN.to_le_bytes()[..]].concat());
         assert_eq!(events.len(), (60 - first as usize) * (80 + 32 * FRAME_BYTES), "{last}");
     }
-    let figures = world.server.figures();
+    let figures = world.server.figures(ARRAY);
     assert_eq!((figures.resumed, figures.events_dropped), (8, 0));
 }
 
@@ -237,13 +237,13 @@ fn resuming_is_lazy_and_joins_the_live_stream_without_a_seam() {
         let first = (event as i64 + 10) * 32;
         assert_eq!(STANDARD.decode(json["data"].as_str().expect("text")).expect("base64"), frames(first..first + 32));
     }
-    assert_eq!(world.server.figures().events_dropped, 0);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 0);
     // Caught up: now the queue's bound applies.
     world.peer(id).reads = false;
     for _ in 0..100 {
         world.emit(32);
     }
-    assert_eq!(world.server.figures().events_dropped, 100 - 65);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 100 - 65);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn what_the_history_loses_while_a_client_resumes_is_counted() {
     let got = world.take(id);
     let body = got.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
     assert_eq!(ids(&got[body..]), (150..250).collect::<Vec<u64>>());
-    assert_eq!(world.server.figures().events_dropped, 140);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 140);
 }
 
 #[test]
@@ -280,12 +280,12 @@ fn a_cycle_that_is_gone_before_it_is_published_is_a_counted_gap() {
     // Two cycles leave in one turn, and the skip between them is longer than the history.
     let (first, second) = (world.source.emit(50, 0), world.source.emit(50, 200));
     for cycle in [first, second] {
-        world.server.publish_cycle(&cycle, world.now, &world.source);
+        world.server.publish_cycle(ARRAY, &cycle, world.now, &world.source);
     }
     world.run();
     assert_eq!(ids(&world.take(json)), [0, 3]);
     assert_eq!(world.take(binary).len(), 2 * 80 + 150 * FRAME_BYTES);
-    assert_eq!((world.server.figures().events_sent, world.server.figures().events_dropped), (4, 4));
+    assert_eq!((world.server.figures(ARRAY).events_sent, world.server.figures(ARRAY).events_dropped), (4, 4));
 }
 
 #[test]
@@ -305,16 +305,16 @@ fn an_idle_stream_is_kept_open_and_a_dead_one_noticed() {
     assert_eq!(ids(&world.take(id)), [0], "events take the comment's place");
     world.pass(Span::from_secs(2));
     assert!(world.take(id).starts_with(b":"));
-    assert_eq!(world.server.figures().events_sent, 1, "a comment is no event");
+    assert_eq!(world.server.figures(ARRAY).events_sent, 1, "a comment is no event");
 
     world.finish(id);
     assert!(world.peer(id).closed);
-    assert_eq!(world.server.figures().subscribers, 0);
+    assert_eq!(world.server.figures(ARRAY).subscribers, 0);
     let id = world.subscribe("/api/stream_3ch.wav", "");
     world.server.failed(id);
     world.peer(id).closed = true;
     world.emit(8);
-    assert_eq!(world.server.figures().subscribers, 0);
+    assert_eq!(world.server.figures(ARRAY).subscribers, 0);
     assert!(world.server.is_drained());
 }
 
@@ -434,7 +434,7 @@ fn a_wav_listener_that_falls_behind_the_history_stays_in_time() {
         let frame = [[frame[0], frame[1]], [frame[2], frame[3]]].map(i16::from_le_bytes);
         assert_eq!(frame, expected, "position {pos}");
     }
-    assert_eq!(world.server.figures().events_dropped, 9, "cycles");
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 9, "cycles");
 }
 
 #[test]
@@ -450,10 +450,10 @@ fn a_wav_listener_that_falls_far_behind_is_live_again() {
     world.peer(id).reads = true;
     world.run();
     assert_eq!(world.take(id), [frames(0..100), frames(4900..5000)].concat());
-    assert_eq!(world.server.figures().events_dropped, 48);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 48);
     world.emit(100);
     assert_eq!(world.take(id), frames(5000..5100));
-    assert_eq!(world.server.figures().events_dropped, 48);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 48);
 }
 
 #[test]
@@ -496,7 +496,7 @@ fn a_pause_is_silence_up_to_the_history_s_length_and_one_jump_beyond() {
         let after = frames(100 + pause..300 + pause);
         assert_eq!(world.take(id), [frames(0..100), vec![0; silence * FRAME_BYTES], after.clone()].concat(), "{pause}");
         assert_eq!(world.take(newcomer), after, "{pause}: nothing of a pause that began before it came");
-        assert_eq!(world.server.figures().events_dropped, 0, "{pause}: nobody was slow");
+        assert_eq!(world.server.figures(ARRAY).events_dropped, 0, "{pause}: nobody was slow");
     }
 }
 
@@ -516,7 +516,7 @@ fn a_wav_listener_that_was_slow_when_a_long_pause_came_is_live_again_after_it() 
     world.peer(id).reads = true;
     world.run();
     assert_eq!(world.take(id), [frames(0..100), frames(2400..2500)].concat());
-    assert_eq!(world.server.figures().events_dropped, 3);
+    assert_eq!(world.server.figures(ARRAY).events_dropped, 3);
 }
 
 #[test]
@@ -596,7 +596,7 @@ fn a_player_that_probes_the_endless_wav_gets_just_what_it_asks_for() {
         world.emit(100);
         assert_eq!(Response::one(&world.take(id)).body.len(), 100);
     }
-    assert_eq!(world.server.figures().subscribers, 1 + 6, "those of the whole");
+    assert_eq!(world.server.figures(ARRAY).subscribers, 1 + 6, "those of the whole");
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use bytes::Bytes;
+use micring::array::ArrayId;
 use micring::cycle::{Clocks, Cycle};
-use micring::http::{Action, ConnId, FRAME_BYTES, HttpConfig, LocalTime, Server, Source};
+use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// 2026-11-22 10:05:00.123456 UTC, in microseconds.
@@ -70,9 +71,9 @@ impl Recorded {
             id: self.next_id,
             first_frame: FramePos(first),
             frames: count,
-            mic_samples: [count, count, 0],
+            mic_samples: [count, count, 0].into(),
             complete: false,
-            arrival: [Some(arrived), Some(arrived + Span::from_micros(104)), None],
+            arrival: [Some(arrived), Some(arrived + Span::from_micros(104)), None].into(),
             emitted: arrived + Span::from_micros(150),
         };
         self.cycles.insert(cycle.id, cycle);
@@ -82,19 +83,51 @@ impl Recorded {
     }
 }
 
+/// The one array that there is, at a place and with a name of its own.
+pub const ARRAY: ArrayId = ArrayId(3);
+pub const NAME: &str = "roof";
+
+/// Bytes of a frame of three channels.
+pub const FRAME_BYTES: usize = 12;
+
+impl House for Recorded {
+    fn find(&self, name: &str) -> Option<ArrayId> {
+        (name == NAME).then_some(ARRAY)
+    }
+    fn first(&self) -> Option<ArrayId> {
+        Some(ARRAY)
+    }
+    fn array(&mut self, id: ArrayId) -> &mut dyn Source {
+        assert_eq!(id, ARRAY, "there is one");
+        self
+    }
+    fn arrays(&mut self) -> Bytes {
+        Bytes::from_static(b"{\"arrays\": []}")
+    }
+    fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
+        Bytes::from_static(b"micring_up 1\n")
+    }
+    fn health(&mut self) -> Result<(), String> {
+        Source::health(self)
+    }
+}
+
 impl Source for Recorded {
-    fn diagnostics_sync(&mut self) -> Bytes {
+    fn name(&self) -> &str {
+        NAME
+    }
+    fn channels(&self) -> usize {
+        3
+    }
+    fn diagnostics_sync(&mut self, _: &StreamFigures) -> Bytes {
         self.renderings += 1;
         Bytes::from_static(b"{\"sync\": 1}")
     }
-    fn diagnostics(&mut self) -> Bytes {
+    fn diagnostics(&mut self, _: &StreamFigures) -> Bytes {
         Bytes::from_static(b"{\"diagnostics\": 1}")
     }
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{\"latest\": 1}")
-    }
-    fn metrics(&mut self) -> Bytes {
-        Bytes::from_static(b"micring_up 1\n")
     }
     fn health(&mut self) -> Result<(), String> {
         if self.healthy { Ok(()) } else { Err("mic 1 has been silent for 3 s".into()) }
@@ -164,8 +197,10 @@ pub struct World {
 impl World {
     pub fn new(config: HttpConfig) -> World {
         let now = Clocks { mono: MonoTime::from_nanos(7_000_000_000), wall: KernelTime::from_nanos(EPOCH_US * 1000) };
+        let mut server = Server::new(config);
+        server.add(ARRAY, 0);
         World {
-            server: Server::new(config),
+            server,
             source: Recorded::new(i64::from(RATE) * 5),
             now,
             send_limit: usize::MAX,
@@ -240,7 +275,7 @@ impl World {
 
     pub fn emit_after(&mut self, frames: u32, skipped: i64) -> Cycle {
         let cycle = self.source.emit(frames, skipped);
-        self.server.publish_cycle(&cycle, self.now, &self.source);
+        self.server.publish_cycle(ARRAY, &cycle, self.now, &self.source);
         self.run();
         cycle
     }

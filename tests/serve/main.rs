@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "what is tested here runs in real time")]
 
 mod abuse;
+mod arrays;
 mod audio;
 mod clients;
 mod costs;

@@ -20,6 +20,8 @@ pub struct Serve {
     child: Child,
     pub http: SocketAddr,
     pub mics: [SocketAddr; 3],
+    /// What it said when it was ready.
+    pub ready: Value,
     stderr: Arc<Mutex<String>>,
     _stdout: BufReader<ChildStdout>,
     _mute: Option<PipeReader>,
@@ -80,8 +82,10 @@ impl Serve {
         });
         assert_eq!(ready["ready"], true);
         let address = |value: &Value| value.as_str().unwrap().parse::<SocketAddr>().unwrap();
-        let mics = [0, 1, 2].map(|mic: usize| address(&ready["mics"][mic]));
-        Serve { child, http: address(&ready["http"]), mics, stderr, _stdout: stdout, _mute: mute }
+        // An array of fewer has nothing in the other places.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mics = [0, 1, 2].map(|mic: usize| ready["mics"].get(mic).map_or(nowhere, address));
+        Serve { child, http: address(&ready["http"]), mics, ready, stderr, _stdout: stdout, _mute: mute }
     }
 
     pub fn pid(&self) -> u32 {

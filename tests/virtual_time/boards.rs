@@ -37,7 +37,12 @@ pub const RATES: [f64; MICS] = [20.0, -15.0, 3.0];
 
 pub fn free(seed: u64, seconds: i64, network: Network) -> Scenario {
     println!("seed {seed}");
-    Scenario { seed, network, rates: RATES.map(Rate::Constant), ..Scenario::three_boards(Span::from_secs(seconds)) }
+    Scenario {
+        seed,
+        network,
+        rates: RATES.map(Rate::Constant).to_vec(),
+        ..Scenario::three_boards(Span::from_secs(seconds))
+    }
 }
 
 pub fn run(scenario: &Scenario) -> (Rig, Sim, Captures) {
@@ -133,7 +138,7 @@ fn a_free_board_that_is_dead_holds_nobody_up() {
     assert!(rig.slowest <= Span::from_millis(60), "{:?}", rig.slowest);
     let alone = rig.seen.iter().filter(|s| s.truth[1].is_none()).count();
     assert!((94 * 19..94 * 22).contains(&alone), "{alone}");
-    let m = rig.engine.counters().mics;
+    let m = &rig.engine.counters().mics;
     assert!((1_875 - 3..=1_875 + 3).contains(&m[1].lost), "twenty seconds of it: {}", m[1].lost);
     assert_eq!((m[0].lost, m[2].lost), (0, 0));
 }
@@ -224,7 +229,7 @@ fn of_a_stall_longer_than_500_ms_every_packet_is_accounted_for() {
                 back[mic] = Some(since).filter(|&since| at - since < Span::from_secs(1));
             }
         });
-        let m = rig.engine.counters().mics;
+        let m = &rig.engine.counters().mics;
         println!("late {:?}, of them within the second {learning:?}, lost {:?}", m.map(|m| m.late), rig.lost());
         assert!(learning.iter().all(|&packets| packets > 2 * 94));
         // Of each stall one more or less: another board's packet may end the second before this one's next, and the first

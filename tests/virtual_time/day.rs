@@ -42,7 +42,7 @@ fn virtual_day() {
             }
         });
         let grown = rig.grown - third.expect("the stage went on");
-        let (c, truth) = (rig.engine.counters(), sim.truth().mics);
+        let (c, truth) = (rig.engine.counters(), &sim.truth().mics);
         let withheld = truth.map(|m| m.withheld());
         println!(
             "seed {seed} {name}: {} cycles, misaligned frames {}, lost {:?} of {withheld:?}, corrected {:?}, late {:?}, duplicate {:?}, slips {:?}, memory {grown:+} bytes",
@@ -80,11 +80,14 @@ fn virtual_day() {
 fn stages() -> Vec<(&'static str, Known, Scenario)> {
     let one = |network: Network| Scenario {
         network,
-        rates: [35.0; MICS].map(Rate::Constant),
+        rates: [35.0; MICS].map(Rate::Constant).to_vec(),
         ..Scenario::one_board(Span::ZERO)
     };
-    let three =
-        |network: Network| Scenario { network, rates: RATES.map(Rate::Constant), ..Scenario::three_boards(Span::ZERO) };
+    let three = |network: Network| Scenario {
+        network,
+        rates: RATES.map(Rate::Constant).to_vec(),
+        ..Scenario::three_boards(Span::ZERO)
+    };
     let path = |model: &str, loss: Loss| Network { delay: delay(model), loss, ..Network::default() };
     let independent = Loss::Independent;
     let secs = Span::from_secs;
@@ -138,7 +141,7 @@ fn stages() -> Vec<(&'static str, Known, Scenario)> {
         (
             "three boards, wander, wifi, 1 %",
             Known::Within(200),
-            Scenario { rates: RATES.map(Rate::wander), ..three(path("wifi", independent(0.01))) },
+            Scenario { rates: RATES.map(Rate::wander).to_vec(), ..three(path("wifi", independent(0.01))) },
         ),
         (
             "three boards, exp2, one restarts",

@@ -108,7 +108,7 @@ impl Looks {
 
     fn at_what_left(&mut self, rig: &Rig) {
         let history = rig.engine.history();
-        while let Some(cycle) = history.cycle(self.next.max(history.ids().start)).copied() {
+        while let Some(cycle) = history.cycle(self.next.max(history.ids().start)) {
             self.next = cycle.id + 1;
             let channels = [0, 1, 2].map(|mic| rig.channel(mic, cycle.first_frame, cycle.frames as usize));
             self.frames += u64::from(cycle.frames);

@@ -38,7 +38,7 @@ fn stall(packets: &mut [Packet], seed: u64) {
 fn run(by: Span, from: Span, seed: u64) -> (Span, Span) {
     let lag = Lag { mic: 2, from, to: Span::from_secs(1_000), by };
     let network = Network { delay: delay("exp1"), ..Network::default() };
-    let rates = [5.0, -5.0, 2.0].map(Rate::Constant);
+    let rates = [5.0, -5.0, 2.0].map(Rate::Constant).to_vec();
     let length = from + Span::from_secs(8);
     let mut sim = Sim::new(&Scenario { seed, network, rates, lags: vec![lag], ..Scenario::three_boards(length) });
     let mut packets: Vec<Packet> = sim.by_ref().collect();

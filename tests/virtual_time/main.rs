@@ -1,5 +1,6 @@
 //! The engine against simulated truth, in virtual time. Every seed is printed.
 
+mod arrays;
 mod boards;
 mod copies;
 mod day;

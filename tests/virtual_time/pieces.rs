@@ -60,14 +60,14 @@ fn scenario(pattern: &Pattern, boards: Boards, seed: u64, seconds: i64, network:
         sending: pattern.sending.clone(),
         boards,
         network,
-        rates: rates.map(Rate::Constant),
+        rates: rates.map(Rate::Constant).to_vec(),
         clean_cycles: CLEAN_CYCLES,
         ..Scenario::one_board(Span::from_secs(seconds))
     }
 }
 
 fn told(judged: &Judged) -> ([u64; MICS], [u64; MICS]) {
-    (judged.rig.lost(), judged.rig.engine.counters().mics.map(|mic| mic.lost_pieces))
+    (judged.rig.lost(), std::array::from_fn(|mic| judged.rig.engine.counters().mics[mic].lost_pieces))
 }
 
 /// One line of a table, with what was told of pieces.

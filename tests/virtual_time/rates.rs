@@ -79,7 +79,7 @@ fn the_interval_holds_the_truth_and_no_loss_or_stall_raises_an_alarm() {
     for model in MODELS {
         for (name, loss) in losses {
             let network = Network { delay: delay(model), loss, ..Network::default() };
-            let rates = [const { Rate::Constant(40.0) }; 3];
+            let rates = vec![Rate::Constant(40.0)];
             let scenario =
                 Scenario { seed: SEED, network, rates, ..Scenario::one_board(Span::from_secs(60 * minutes)) };
             let seen = run(&scenario, 48_000.0 * (1.0 + 40e-6), config());
@@ -125,7 +125,7 @@ fn a_wrong_nominal_rate_is_told_within_seconds() {
         for &model in models {
             let loss = Loss::Independent(0.05);
             let network = Network { delay: delay(model), loss, ..Network::default() };
-            let rates = [const { Rate::Constant(0.0) }; 3].map(|_| Rate::Constant(ppm));
+            let rates = vec![Rate::Constant(ppm)];
             let scenario = Scenario {
                 seed: SEED,
                 sample_rate: truth_hz,

@@ -110,7 +110,7 @@ fn resampled_boards_stay_within_half_a_sample_and_never_slip() {
             c.cycles.emitted,
         );
         assert!(!r.engine.is_shared());
-        assert_eq!((c.mics.map(|m| m.slips), c.mics.map(|m| m.lost)), ([0; MICS], [0; MICS]), "{model}");
+        assert_eq!((c.mics.map(|m| m.slips), c.mics.map(|m| m.lost)), (vec![0; MICS], vec![0; MICS]), "{model}");
         assert!(r.spreads.len() as i64 > (seconds - 61) * 90 / 8 / 2, "{model}: {} whole cycles", r.spreads.len());
         assert!(quantile(&r.spreads, 0.999) <= most, "{model}");
         assert_eq!(r.dishonest, 0, "{model}: zeros are flagged");
@@ -158,7 +158,7 @@ fn whatever_happens_zeros_are_flagged_and_nothing_slips() {
             quantile(&r.spreads, 0.5),
             quantile(&r.spreads, 0.999),
         );
-        assert_eq!((r.dishonest, c.mics.map(|m| m.slips)), (0, [0; MICS]), "{model}");
+        assert_eq!((r.dishonest, c.mics.map(|m| m.slips)), (0, vec![0; MICS]), "{model}");
         assert!(c.mics.iter().all(|m| m.duplicate > 0), "{model}");
         // A packet judged wrongly, as happens in mix, shows here as 512 samples modulo the tone's turn of 109.1: 33.5.
         assert!(model == "mix" || quantile(&r.spreads, 0.5) <= 0.5, "{model}");
@@ -189,6 +189,6 @@ fn a_board_that_falls_silent_before_the_positions_start_is_resampled_when_it_is_
         println!("{} whole cycles, spread max {:.2}", r.spreads.len(), quantile(&r.spreads, 1.0));
         assert!(r.spreads.len() > 25 * 90 / 8);
         assert!(quantile(&r.spreads, 1.0) <= 0.5, "half a minute after the offsets were learnt");
-        assert_eq!((r.dishonest, r.engine.counters().mics.map(|m| m.lost)), (0, [0; MICS]));
+        assert_eq!((r.dishonest, r.engine.counters().mics.map(|m| m.lost)), (0, vec![0; MICS]));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use micring::MICS;
+use micring::array::Layout;
 use micring::cycle::Cycle;
-use micring::engine::history::FRAME_BYTES;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output, Verdict};
 use micring::sim::{Scenario, Sending, Sim};
 use micring::time::{FramePos, MonoTime, Span};
@@ -16,6 +16,7 @@ const LOOP_DELAY: Span = Span::from_micros(60);
 
 pub fn config() -> Config {
     Config {
+        layout: Layout::mono(3),
         sample_rate: 48_000,
         clock: ClockChoice::Auto,
         hold: Hold::Auto,
@@ -176,10 +177,10 @@ impl Rig {
 
     /// One channel of a run of frames, from the history.
     pub fn channel(&self, mic: usize, first: FramePos, frames: usize) -> Vec<i32> {
-        let mut bytes = vec![0; frames * FRAME_BYTES];
-        self.engine.history().read(first, &mut bytes).expect("the history holds what was emitted");
-        let sample = |f: &[u8]| i32::from_le_bytes(*f[mic * 4..].first_chunk().expect("four bytes"));
-        bytes.chunks_exact(FRAME_BYTES).map(sample).collect()
+        let mut words = Vec::new();
+        self.engine.history().append_to(&mut words, first, frames).expect("the history holds what was emitted");
+        let channels = self.engine.layout().channels();
+        words.iter().skip(mic).step_by(channels).map(|word| i32::from_le_bytes(*word)).collect()
     }
 
     fn check(&mut self, cycle: &Cycle) {
@@ -246,7 +247,7 @@ impl Rig {
     }
 
     pub fn lost(&self) -> [u64; MICS] {
-        self.engine.counters().mics.map(|m| m.lost)
+        std::array::from_fn(|mic| self.engine.counters().mics[mic].lost)
     }
 
     /// Of a run that began with whole cycles: placed + lost + taken back = emitted + skipped, for each microphone.

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::Result;
 use micring::MICS;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 
 use super::{Meter, PeerArgs};
 use crate::os::{Batch, Epoll};
@@ -12,7 +12,7 @@ use crate::os::{Batch, Epoll};
 /// Datagrams a call.
 pub const BATCH: usize = 64;
 
-pub fn run(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
+pub fn run(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
     let epoll = Epoll::new()?;
     for (mic, socket) in sockets.iter().enumerate() {
         epoll.add(socket.as_raw_fd(), mic as u64, libc::EPOLLIN)?;

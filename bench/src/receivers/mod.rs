@@ -1,7 +1,7 @@
 //! The receivers: each takes three microphones' packets in its own way, and says at the end what it saw.
 //!
 //! A receiver is a process of its own (`bench peer receive NAME`), pinned by itself to one core, so that its CPU time is its
-//! own and nothing of it is shared with the load. All have the same sockets (`micring::sys::udp::MicSocket`), the same
+//! own and nothing of it is shared with the load. All have the same sockets (`micring::sys::udp::StampedSocket`), the same
 //! receive buffers and the same meter.
 
 mod mmsg;
@@ -17,7 +17,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use micring::MICS;
 use micring::sys::host;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 use serde_json::{Value, json};
 
 use crate::load::{self, STOP};
@@ -130,17 +130,17 @@ impl Meter {
 }
 
 /// Three bound sockets.
-pub fn bind() -> Result<[MicSocket; MICS]> {
+pub fn bind() -> Result<[StampedSocket; MICS]> {
     let mut sockets = Vec::new();
     for _ in 0..MICS {
         let address = "127.0.0.1:0".parse().expect("an address");
-        sockets.push(MicSocket::bind(address, RECEIVE_BUFFER).context("a microphone's socket")?);
+        sockets.push(StampedSocket::bind(address, RECEIVE_BUFFER).context("a microphone's socket")?);
     }
     Ok(sockets.try_into().unwrap_or_else(|_| unreachable!("one a microphone")))
 }
 
 /// The line that says that a peer can be used.
-pub fn announce(mics: &[MicSocket; MICS], http: Option<std::net::SocketAddr>) -> Result<()> {
+pub fn announce(mics: &[StampedSocket; MICS], http: Option<std::net::SocketAddr>) -> Result<()> {
     say(&json!({"ready": true, "mics": mics.each_ref().map(|mic| mic.address().to_string()),
                 "http": http.map(|http| http.to_string())}))
 }

@@ -5,12 +5,12 @@ use std::thread;
 
 use anyhow::Result;
 use micring::MICS;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 
 use super::{Meter, PeerArgs};
 use crate::os;
 
-pub fn run(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
+pub fn run(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
     let threads: Vec<_> = sockets
         .into_iter()
         .enumerate()

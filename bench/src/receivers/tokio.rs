@@ -10,7 +10,7 @@ use ::tokio::runtime::Builder;
 use ::tokio::task::LocalSet;
 use anyhow::Result;
 use micring::MICS;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 
 use super::{Meter, PeerArgs};
 use crate::os::{self, Read};
@@ -21,7 +21,7 @@ pub struct Udp {
 }
 
 impl Udp {
-    pub fn new(socket: &MicSocket) -> io::Result<Udp> {
+    pub fn new(socket: &StampedSocket) -> io::Result<Udp> {
         use std::os::fd::AsFd;
         let fd: OwnedFd = socket.as_fd().try_clone_to_owned()?;
         // SAFETY: the descriptor was just duplicated, is a UDP socket, and nobody else has it.
@@ -37,7 +37,7 @@ impl Udp {
     }
 }
 
-async fn receive(mic: usize, socket: MicSocket, delays: bool) -> Result<Meter> {
+async fn receive(mic: usize, socket: StampedSocket, delays: bool) -> Result<Meter> {
     let socket = Udp::new(&socket)?;
     let mut meter = Meter::new(delays);
     let mut buffer = vec![0; 8192];
@@ -50,7 +50,7 @@ async fn receive(mic: usize, socket: MicSocket, delays: bool) -> Result<Meter> {
     }
 }
 
-pub fn run(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
+pub fn run(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, async {
         let mut tasks = Vec::new();

@@ -6,13 +6,13 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 
 use anyhow::{Context, Result};
 use micring::MICS;
-use micring::sys::udp::MicSocket;
+use micring::sys::udp::StampedSocket;
 use tokio_uring::net::UdpSocket;
 
 use super::{Meter, PeerArgs};
 use crate::os;
 
-async fn receive(mic: usize, socket: MicSocket, delays: bool) -> Result<Meter> {
+async fn receive(mic: usize, socket: StampedSocket, delays: bool) -> Result<Meter> {
     use std::os::fd::AsFd;
     let fd = socket.as_fd().try_clone_to_owned()?;
     os::stamp_on_request(fd.as_raw_fd())?;
@@ -36,7 +36,7 @@ async fn receive(mic: usize, socket: MicSocket, delays: bool) -> Result<Meter> {
     }
 }
 
-pub fn run(args: &PeerArgs, sockets: [MicSocket; MICS]) -> Result<Meter> {
+pub fn run(args: &PeerArgs, sockets: [StampedSocket; MICS]) -> Result<Meter> {
     tokio_uring::start(async {
         let mut tasks = Vec::new();
         for (mic, socket) in sockets.into_iter().enumerate() {

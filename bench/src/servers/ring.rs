@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
     let mut ready: VecDeque<usize> = VecDeque::new();
     let mut completions = Vec::with_capacity(8192);
     while assembler.stopped.contains(&false) {
-        ring.arm_mics();
+        ring.arm_sockets();
         ring.arm_accept();
         if ready.is_empty() {
             ring.wait(None)?

@@ -1,12 +1,13 @@
 //! The findings as one self-contained page with plots.
 
 use super::Findings;
+use super::PAIRS;
 use super::plot::{Axis, Plot, escaped};
 use super::series::Series;
 use super::table;
 use super::timeline::{Cell, Range};
 use crate::MICS;
-use crate::engine::figures::{Buckets, PAIRS};
+use crate::engine::figures::Buckets;
 use crate::stats::stability::Deviations;
 
 /// Colours of microphones 0, 1, 2 and of the three pairs.

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::Findings;
+use super::PAIRS;
 use crate::MICS;
 use crate::capture::{Census, Kinds};
-use crate::engine::figures::{Known, PAIRS};
+use crate::engine::figures::Known;
 use crate::report;
 use crate::stats::stability::Deviations;
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::recording::{self, FileRead, Recording};
-use crate::MICS;
+use crate::array::Layout;
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::window::WINDOW;
@@ -31,6 +31,9 @@ use run::Run;
 const RECORDS_A_LOOK: u64 = 4_096;
 /// How often the progress line changes.
 const PROGRESS: Duration = Duration::from_millis(200);
+
+/// Pairs of the microphones.
+const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 /// What was found, for all three ways to tell it.
 pub(super) struct Findings {
@@ -57,7 +60,7 @@ impl Findings {
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
     let ports = args.mic_ports.map(|ports| ports.0);
-    let mut run = Run::new(args.engine.config(), ports);
+    let mut run = Run::new(args.engine.config(Layout::mono(3)), ports);
     let mut past = Past::default();
     let mut recording = Recording::open(&args.files, ports)?;
     for records in 1u64.. {
@@ -78,7 +81,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     if run.stamps.is_none() {
         return Err(recording::nothing_found(&files, ports));
     }
-    let notes = recording::notes(&files, run.engine.counters().mics.map(|mic| mic.received), ports);
+    let notes = recording::notes(&files, std::array::from_fn(|mic| run.engine.counters().mics[mic].received), ports);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
     let findings = Findings { files, notes, run, snapshot };
@@ -98,7 +101,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 type Past = crate::engine::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
-    Totals { engine: *run.engine.counters(), ..Totals::default() }
+    Totals { engine: run.engine.counters().clone(), ..Totals::default() }
 }
 
 fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
@@ -109,7 +112,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     let engine = &mut run.engine;
     let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter_mut().window(now));
     for figures in [&mut skew, &mut window_skew] {
-        figures.loop_delay = [Err(NOT_RECORDED); MICS];
+        figures.loop_delay.fill(Err(NOT_RECORDED));
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
@@ -117,7 +120,14 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     if run.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }
+    let layout = *engine.layout();
+    let sources = || 0..layout.sources();
+    let window_totals = match past.then(now) {
+        Some(then) if duration >= WINDOW => totals.since(then),
+        _ => totals.clone(),
+    };
     Snapshot {
+        layout,
         server: ServerInfo {
             version: env!("CARGO_PKG_VERSION"),
             uptime: duration,
@@ -126,19 +136,17 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
             clock: engine.clock_name(),
             hold: engine.hold(),
             sample_rate: engine.config().sample_rate,
-            chunks: std::array::from_fn(|mic| engine.chunk(mic)),
+            chunks: sources().map(|source| engine.chunk(source)).collect(),
             kernel: "not known: from a recording".to_owned(),
         },
-        buffer_packets: engine.history().buffer_packets().map(|count| count as u32),
+        buffer_packets: engine.history().buffer_packets().to_vec(),
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of([0, 1, 2].map(|mic| engine.clock(mic))).unless_wrong(&health),
+        drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
         health,
-        silent_for: std::array::from_fn(|mic| engine.latest(mic).map(|latest| now - latest.arrival)),
-        window_totals: past
-            .then(now)
-            .map_or(totals, |then| if duration < WINDOW { totals } else { totals.since(then) }),
+        silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
+        window_totals,
         window_skew,
     }
 }

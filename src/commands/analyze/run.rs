@@ -8,13 +8,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
+use super::PAIRS;
 use super::series::Series;
 use super::steady::Steady;
 use super::timeline::Timeline;
 use crate::MICS;
 use crate::capture::{Datagram, Statistics, clock_offset, clock_step};
 use crate::cycle::{Clocks, Cycle};
-use crate::engine::figures::PAIRS;
 use crate::engine::skew::Placed;
 use crate::engine::{self, Config, Engine, Output, Verdict};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};

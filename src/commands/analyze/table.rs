@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::Findings;
 use super::json::or_dash;
 use super::series::Series;
-use crate::MICS;
-use crate::engine::figures::{Distribution, Known, MicCounters, PAIRS};
+use crate::array;
+use crate::engine::figures::{Distribution, Known, MicCounters, Trend};
 use crate::engine::health::rates::Rate;
 use crate::report::Drift;
 use crate::time::Span;
@@ -65,38 +65,45 @@ fn head(out: &mut String, findings: &Findings) {
     );
 }
 
+/// A line of a table: a name, and a value for each column.
+fn row(out: &mut String, name: &str, values: impl Iterator<Item = String>) {
+    write!(out, "{name:<34}").expect("a String takes everything");
+    values.for_each(|value| write!(out, "{value:>16}").expect("a String takes everything"));
+    out.push('\n');
+}
+
 fn mics(out: &mut String, findings: &Findings) {
     let snapshot = &findings.snapshot;
-    line!(out, "{:<34}{:>16}{:>16}{:>16}", "microphone", "mic 0", "mic 1", "mic 2");
-    let mut row = |name: &str, values: [String; MICS]| {
-        line!(out, "{name:<34}{:>16}{:>16}{:>16}", values[0], values[1], values[2]);
-    };
-    let counters = &snapshot.totals.engine.mics;
-    row("packets received", counters.map(|mic| mic.received.to_string()));
-    let told = |mic: usize| snapshot.health.disagreements[mic].is_none();
-    let lost = |show: fn(&MicCounters) -> String| {
-        std::array::from_fn(|mic| if told(mic) { show(&counters[mic]) } else { "-".to_owned() })
-    };
-    row("lost (inferred)", lost(|mic| mic.lost.to_string()));
+    let (layout, counters) = (&snapshot.layout, &snapshot.totals.engine.mics);
+    let mics = || 0..counters.len();
+    row(out, "microphone", mics().map(|mic| layout.name_of(mic)));
+    let all = |show: fn(&MicCounters) -> String| counters.iter().map(show);
+    row(out, "packets received", all(|mic| mic.received.to_string()));
+    let told = |mic: usize| snapshot.health.disagreements[layout.first_of(mic)].is_none();
+    let if_told = |mic: usize, shown: String| if told(mic) { shown } else { "-".to_owned() };
+    let lost = |show: fn(&MicCounters) -> String| mics().map(move |mic| if_told(mic, show(&counters[mic])));
+    row(out, "lost (inferred)", lost(|mic| mic.lost.to_string()));
     let of_all = |mic: usize| share(counters[mic].lost, counters[mic].lost + findings.chunks_heard(mic));
-    row("  of all", std::array::from_fn(|mic| if told(mic) { of_all(mic) } else { "-".to_owned() }));
-    row("lost pieces (inferred)", lost(|mic| mic.lost_pieces.to_string()));
-    row("a chunk, in samples as sent", snapshot.server.chunks.each_ref().map(cut));
-    row("dropped by the kernel", counters.map(|mic| mic.kernel_dropped.to_string()));
-    row("late", counters.map(|mic| mic.late.to_string()));
-    row("duplicate", counters.map(|mic| mic.duplicate.to_string()));
-    row("malformed, truncated", counters.map(|mic| (mic.malformed + mic.truncated).to_string()));
-    row("foreign", counters.map(|mic| mic.foreign.to_string()));
-    row("sender changes", counters.map(|mic| mic.sender_changes.to_string()));
-    row("slips, corrected", counters.map(|mic| format!("{}, {}", mic.slips, mic.corrected)));
-    row("jitter (RFC 3550), us", snapshot.skew.jitter.map(|jitter| or_dash(jitter, us)));
-    let variation = &snapshot.skew.delay_variation;
-    row("delay variation (RFC 5481) p50, us", variation.map(|d| or_dash(d, |d| us(d.p50))));
-    row("  p99", variation.map(|d| or_dash(d, |d| us(d.p99))));
-    row("  max", variation.map(|d| or_dash(d, |d| us(d.max))));
+    row(out, "  of all", mics().map(|mic| if_told(mic, of_all(mic))));
+    row(out, "lost pieces (inferred)", lost(|mic| mic.lost_pieces.to_string()));
+    row(out, "a chunk, in samples as sent", snapshot.server.chunks.iter().map(cut));
+    row(out, "dropped by the kernel", all(|mic| mic.kernel_dropped.to_string()));
+    row(out, "late", all(|mic| mic.late.to_string()));
+    row(out, "duplicate", all(|mic| mic.duplicate.to_string()));
+    row(out, "malformed, truncated", all(|mic| (mic.malformed + mic.truncated).to_string()));
+    row(out, "foreign", all(|mic| mic.foreign.to_string()));
+    row(out, "sender changes", all(|mic| mic.sender_changes.to_string()));
+    row(out, "slips, corrected", all(|mic| format!("{}, {}", mic.slips, mic.corrected)));
+    row(out, "jitter (RFC 3550), us", snapshot.skew.jitter.iter().map(|jitter| or_dash(*jitter, us)));
+    let variation =
+        |of: fn(&Distribution) -> Span| snapshot.skew.delay_variation.iter().map(move |d| or_dash(*d, |d| us(of(&d))));
+    row(out, "delay variation (RFC 5481) p50, us", variation(|d| d.p50));
+    row(out, "  p99", variation(|d| d.p99));
+    row(out, "  max", variation(|d| d.max));
     let rate = |rate: Known<Rate>| or_dash(rate, |rate| format!("{:.0} +-{:.0}", rate.hz, rate.uncertainty_hz));
-    row("samples a second, by arrivals", snapshot.health.rates.map(rate));
-    row("drift against the host, ppm", snapshot.drift.mics.each_ref().map(drift));
+    let rates = mics().map(|mic| rate(snapshot.health.rates[layout.first_of(mic)]));
+    row(out, "samples a second, by arrivals", rates);
+    row(out, "drift against the host, ppm", snapshot.drift.mics.iter().map(drift));
     for (mic, faults) in snapshot.health.faults.iter().enumerate() {
         for fault in faults {
             line!(out, "  mic {mic} {}: {}: {}", fault.kind.name(), fault.evidence, fault.next_step);
@@ -104,33 +111,31 @@ fn mics(out: &mut String, findings: &Findings) {
     }
     for (mic, drift) in snapshot.drift.mics.iter().enumerate() {
         if let Err(reason) = drift {
-            line!(out, "  drift of mic {mic} unknown: {reason}");
+            line!(out, "  drift of {} unknown: {reason}", layout.name_of(mic));
         }
     }
 }
 
 fn pairs(out: &mut String, findings: &Findings) {
     let snapshot = &findings.snapshot;
-    line!(out, "\n{:<34}{:>16}{:>16}{:>16}", "pair (second minus first)", "0 and 1", "0 and 2", "1 and 2");
-    let mut row = |name: &str, values: [String; PAIRS.len()]| {
-        line!(out, "{name:<34}{:>16}{:>16}{:>16}", values[0], values[1], values[2]);
+    let pairs = || array::pairs(snapshot.layout.sources());
+    out.push('\n');
+    row(out, "pair (second minus first)", pairs().map(|(first, second)| format!("{first} and {second}")));
+    let of = |field: fn(&Distribution) -> Span| {
+        snapshot.skew.arrival_skew.iter().map(move |d| or_dash(*d, |d| us(field(&d))))
     };
-    let skew = &snapshot.skew.arrival_skew;
-    let of = |field: fn(&Distribution) -> Span| skew.map(|d: Known<Distribution>| or_dash(d, |d| us(field(&d))));
-    row("arrival skew min, us", of(|d| d.min));
-    row("  p50", of(|d| d.p50));
-    row("  p99", of(|d| d.p99));
-    row("  p99.9", of(|d| d.p999));
-    row("  max", of(|d| d.max));
-    row(
-        "  trend, us a minute",
-        snapshot.skew.arrival_trend.map(|trend| {
-            or_dash(trend, |trend| format!("{:.2} +-{:.2}", trend.us_per_min, trend.uncertainty_us_per_min))
-        }),
-    );
+    row(out, "arrival skew min, us", of(|d| d.min));
+    row(out, "  p50", of(|d| d.p50));
+    row(out, "  p99", of(|d| d.p99));
+    row(out, "  p99.9", of(|d| d.p999));
+    row(out, "  max", of(|d| d.max));
+    let trend = |trend: &Known<Trend>| {
+        or_dash(*trend, |trend| format!("{:.2} +-{:.2}", trend.us_per_min, trend.uncertainty_us_per_min))
+    };
+    row(out, "  trend, us a minute", snapshot.skew.arrival_trend.iter().map(trend));
     // Known drift of the first against the second.
-    row("drift, first minus second, ppm", snapshot.drift.pairs.each_ref().map(drift));
-    for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
+    row(out, "drift, first minus second, ppm", snapshot.drift.pairs.iter().map(drift));
+    for ((first, second), drift) in pairs().zip(&snapshot.drift.pairs) {
         if let Err(reason) = drift {
             line!(out, "  drift of {first} against {second} unknown: {reason}");
         }
@@ -154,7 +159,7 @@ fn stability(out: &mut String, findings: &Findings) {
     for (mic, stability) in run.stability.iter().enumerate() {
         table(&format!("stability of mic {mic}"), stability);
     }
-    for ((first, second), stability) in PAIRS.into_iter().zip(&run.pair_stability) {
+    for ((first, second), stability) in array::pairs(run.stability.len()).zip(&run.pair_stability) {
         table(&format!("of {second} against {first}"), stability);
     }
 }

@@ -4,8 +4,8 @@
 //! twice the time. Delays are kept with the drift taken out, so that a cell of a minute shows the jitter in it and not what
 //! the clock drifted meanwhile.
 
+use super::PAIRS;
 use crate::MICS;
-use crate::engine::figures::PAIRS;
 use crate::time::{MonoTime, Span};
 
 /// As many as a plot has pixels, more or less.

@@ -1,19 +1,25 @@
 //! `micring serve`: binds everything, then runs the loop until a signal ends it.
 //!
-//! [`turn`] is the loop; [`merge`] puts three sockets in one order; [`view`] is what HTTP sees of the program; [`log`] the
-//! way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`standing`] what is asked of the host and
-//! given up to it. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
+//! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
+//! [`log`] the way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
+//! and given up to it; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
+mod array;
+mod configured;
+mod event_loop;
+mod inlet;
 mod log;
 mod merge;
+mod order;
+mod privileges;
 mod record;
 mod recorder;
 mod shelf;
 mod shortage;
-mod standing;
-mod turn;
 mod view;
+mod web;
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,17 +29,20 @@ use std::thread;
 use std::time::Duration;
 
 use super::Failure;
-use crate::MICS;
+use crate::array::ArrayName;
+use crate::capture::Interface;
+use crate::cli::config::ArraySpec;
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
-use crate::engine::{ClockChoice, Engine};
+use crate::engine::ClockChoice;
 use crate::http::Server;
 use crate::sys::host::{self, Signals};
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
-use crate::sys::udp::{self, MicSocket};
+use crate::sys::udp::{self, StampedSocket};
+pub use configured::read as read_config;
+use event_loop::Loop;
 use record::Recording;
-use turn::Loop;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
 /// overhead.
@@ -43,7 +52,8 @@ pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 #[derive(Clone, Debug)]
 pub struct Addresses {
     pub http: SocketAddr,
-    pub mics: [SocketAddr; MICS],
+    /// By array, and of each its sources.
+    pub arrays: Vec<(ArrayName, Vec<SocketAddr>)>,
     pub core: Option<usize>,
 }
 
@@ -58,32 +68,66 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         host::pin_to(core)
             .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
     }
+    let specs = match &args.config {
+        Some(path) => configured::read(path, &args.engine).map_err(Failure::new)?,
+        None => vec![args.array().map_err(Failure::new)?],
+    };
     let descriptors = host::raise_descriptor_limit().unwrap_or(0);
-    let signals =
-        Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
-    let mics = bind_mics(args)?;
-    let addresses = [0, 1, 2].map(|mic: usize| mics[mic].address());
-    let receive_buffer = mics[0].receive_buffer;
+    let signals = if args.config.is_some() { Signals::block_hangup_too() } else { Signals::block() };
+    let signals = signals.map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
+    let bind = binder(args)?;
+    let mut sockets = Vec::new();
+    for spec in &specs {
+        for (mic, &port) in spec.ports.iter().enumerate() {
+            let whose = if args.config.is_some() { format!("{}, mic {mic}", spec.name) } else { format!("mic {mic}") };
+            sockets.push(bind(port, &whose).map_err(Failure::new)?);
+        }
+    }
+    let mut bound = sockets.iter().map(StampedSocket::address);
+    let arrays: Vec<(ArrayName, Vec<SocketAddr>)> =
+        specs.iter().map(|spec| (spec.name.clone(), bound.by_ref().take(spec.ports.len()).collect())).collect();
+    let all: Vec<SocketAddr> = arrays.iter().flat_map(|(_, mics)| mics.iter().copied()).collect();
+    let receive_buffer = sockets.iter().map(|socket| socket.receive_buffer).min().unwrap_or(0);
     let listener = once_free(|| tcp::listen(args.web.http)).map_err(|error| {
         Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.web.http, plain(&error)))
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
-    let recording = Recording::begin(&args.record, addresses)?;
-    let options =
-        RingOptions { max_datagram: args.engine.max_datagram, files: recording.is_some(), ..RingOptions::default() };
-    let mut ring = Ring::new(options, mics).map_err(|error| ring_failure(&error))?;
-    ring.arm_mics();
+    let named = args.config.is_some();
+    let sources = specs.iter().zip(&arrays).flat_map(|(spec, (name, mics))| {
+        let of = |(source, &address): (usize, &SocketAddr)| {
+            Interface::of(named.then_some(name.as_str()), spec.layout.channels_of(source), address)
+        };
+        mics.iter().enumerate().map(of).collect::<Vec<_>>()
+    });
+    let recording = Recording::begin(&args.record, sources.collect())?;
+    let socket_buffers = buffers(&specs);
+    let options = RingOptions {
+        max_datagram: args.engine.max_datagram,
+        files: recording.is_some(),
+        socket_buffers,
+        grows: args.config.is_some(),
+        ..RingOptions::default()
+    };
+    let mut ring = Ring::new(options, sockets).map_err(|error| ring_failure(&error))?;
     ring.listen(listener);
     ring.watch(signals);
 
-    // Ids of another run are below this one's: a client that comes back with one is told what is live, not what follows by chance.
-    let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-    let engine = Engine::new(args.engine.config()).numbered_from(first_id);
-    let server = Server::new(args.web.config(http, token)).numbered_from(first_id);
-    let addresses = Addresses { http, mics: addresses, core };
+    let server = Server::new(args.web.config(http, token));
+    let addresses = Addresses { http, arrays, core };
     let notify = Notify::from_environment(host::mono());
-    let mut run = Loop::new(ring, engine, server, core, notify, args.host.busy_poll);
+    let mut run = Loop::new(ring, server, core, notify, args.host.busy_poll);
+    run.configured.buffers = usize::from(socket_buffers);
+    let mut first = 0;
+    for spec in specs {
+        let ports = first..first + spec.ports.len();
+        first = ports.end;
+        run.add(spec, ports.collect());
+    }
+    if let Some(path) = &args.config {
+        let again = move |port| bind(port, "read again");
+        run.configured.file = Some((path.clone(), args.engine.clone(), Box::new(again)));
+    }
     run.probe().map_err(|error| ring_failure(&error))?;
     if let Some(recording) = recording {
         if let Some(folder) = &args.record.record {
@@ -112,12 +156,12 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         ));
     }
     // Beside connections: the ring, sockets, listener, signals, standard streams.
-    let wanted = args.web.max_connections as u64 + 32;
+    let wanted = args.web.max_connections as u64 + all.len() as u64 + 32;
     if descriptors < wanted {
         run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
     }
     ready(&addresses)?;
-    let _asked = standing::take(&args.host, args.record.record.as_deref(), &mut run);
+    let _asked = privileges::take(&args.host, args.record.record.as_deref(), args.config.as_deref(), &mut run);
     run.open_recording().map_err(|errno| {
         let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
         let next = match errno {
@@ -128,7 +172,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         };
         Failure::new(format_args!("cannot record into {folder}: {}{next}", words(errno)))
     })?;
-    announce(&addresses);
+    announce(&addresses, named);
     run.notify("READY=1");
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
 }
@@ -167,35 +211,44 @@ fn once_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     bind()
 }
 
-fn bind_mics(args: &ServeArgs) -> Result<[MicSocket; MICS], Failure> {
+/// Buffers of a socket: what a flood needs while there are few, and less memory where there are many.
+fn buffers(specs: &[ArraySpec]) -> u16 {
+    /// Sockets for which each has its full share of buffers.
+    const FEW: usize = 64;
+    /// Beyond; an enter that finds more arms the receive again.
+    const OF_MANY: u16 = 8;
+    let sockets: usize = specs.iter().map(|spec| spec.ports.len()).sum();
+    if sockets <= FEW { RingOptions::default().socket_buffers } else { OF_MANY }
+}
+
+/// How ports are bound: what is returned takes the port and whose it is, for the message.
+fn binder(args: &ServeArgs) -> Result<impl Fn(u16, &str) -> Result<StampedSocket, String> + use<>, Failure> {
     let interface = match &args.udp_interface {
         Some(name) => Some(udp::interface_index(name).map_err(|error| {
             Failure::new(format_args!("cannot listen on {name} (--udp-interface): {}: see `ip link`", plain(&error)))
         })?),
         None => None,
     };
-    let mut sockets = Vec::with_capacity(MICS);
-    for (mic, &port) in args.mic_ports.0.iter().enumerate() {
-        let address = match args.udp_bind {
+    let bind = args.udp_bind;
+    Ok(move |port: u16, whose: &str| {
+        let address = match bind {
             IpAddr::V6(group) if group.is_multicast() => {
                 SocketAddrV6::new(group, port, 0, interface.unwrap_or(0)).into()
             }
             other => SocketAddr::new(other, port),
         };
-        let socket = once_free(|| MicSocket::bind(address, RECEIVE_BUFFER)).map_err(|error| {
+        let socket = once_free(|| StampedSocket::bind(address, RECEIVE_BUFFER)).map_err(|error| {
             let next = bind_advice(address, interface, &error);
-            Failure::new(format_args!("cannot bind UDP {address} (mic {mic}): {}{next}", plain(&error)))
+            format!("cannot bind UDP {address} ({whose}): {}{next}", plain(&error))
         })?;
         if address.ip().is_multicast() {
             socket.join(interface).map_err(|error| {
                 let next = bind_advice(address, interface, &error);
-                let group = address.ip();
-                Failure::new(format_args!("cannot join the group {group} (mic {mic}): {}{next}", plain(&error)))
+                format!("cannot join the group {} ({whose}): {}{next}", address.ip(), plain(&error))
             })?;
         }
-        sockets.push(socket);
-    }
-    Ok(sockets.try_into().unwrap_or_else(|_| unreachable!("one socket a microphone")))
+        Ok(socket)
+    })
 }
 
 /// What to do about a group that cannot be had.
@@ -213,13 +266,19 @@ fn bind_advice(address: SocketAddr, interface: Option<u32>, error: &io::Error) -
 }
 
 /// The machine-readable line on standard output.
-fn announce(addresses: &Addresses) {
-    let line = serde_json::json!({
+fn announce(addresses: &Addresses, named: bool) {
+    let text = |mics: &[SocketAddr]| mics.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+    let all: Vec<SocketAddr> = addresses.arrays.iter().flat_map(|(_, mics)| mics.iter().copied()).collect();
+    let mut line = serde_json::json!({
         "ready": true,
         "http": addresses.http.to_string(),
-        "mics": addresses.mics.map(|mic| mic.to_string()),
+        "mics": text(&all),
         "core": addresses.core,
     });
+    if named {
+        let array = |(name, mics): &(ArrayName, Vec<SocketAddr>)| serde_json::json!({"name": name.as_str(), "mics": text(mics)});
+        line["arrays"] = addresses.arrays.iter().map(array).collect();
+    }
     // A reader that has gone is no reason to stop serving.
     let _ = writeln!(io::stdout(), "{line}");
 }

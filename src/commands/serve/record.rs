@@ -4,18 +4,19 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::inlet::Inlet;
 use super::log::Log;
 use super::plain;
 use super::recorder::{Recorder, Settings};
-use crate::MICS;
+use crate::capture::Interface;
 use crate::cli::RecordArgs;
 use crate::commands::Failure;
 use crate::cycle::Clocks;
-use crate::engine::Engine;
+use crate::engine::hostclock::HostClock;
 use crate::report::RecordingFigures;
 use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
-use crate::sys::ring::{MicDatagram, Ring};
+use crate::sys::ring::{Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
 
 /// A recording that is going on.
@@ -32,7 +33,7 @@ impl Recording {
     ///
     /// # Errors
     /// A folder that cannot be made, read or written.
-    pub fn begin(args: &RecordArgs, mics: [SocketAddr; MICS]) -> Result<Option<Recording>, Failure> {
+    pub fn begin(args: &RecordArgs, sources: Vec<Interface>) -> Result<Option<Recording>, Failure> {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
@@ -49,13 +50,13 @@ impl Recording {
             max_bytes: args.record_max_bytes,
         };
         let recorder =
-            Recorder::new(settings, mics, host::kernel_release(), stored.unwrap_or_default(), host::clocks());
+            Recorder::new(settings, sources, host::kernel_release(), stored.unwrap_or_default(), host::clocks());
         Ok(Some(Recording { recorder, finishing: false, alone, _folder: held }))
     }
 
     pub fn datagram(
         &mut self,
-        datagram: &MicDatagram,
+        datagram: &UdpDatagram,
         stamp: KernelTime,
         from: SocketAddr,
         bytes: &[u8],
@@ -64,7 +65,7 @@ impl Recording {
         if self.finishing {
             return;
         }
-        self.recorder.datagram(datagram.mic, stamp, from, bytes, datagram.len, clocks);
+        self.recorder.datagram(datagram.socket, stamp, from, bytes, datagram.len, clocks);
     }
 
     pub fn unstamped(&mut self, mic: usize) {
@@ -72,10 +73,18 @@ impl Recording {
     }
 
     /// At the start of a round, before its datagrams.
-    pub fn observe(&mut self, engine: &Engine, drops: [u64; MICS], clocks: Clocks) {
-        let host = engine.host_clock();
+    pub fn observe(&mut self, host: &HostClock, inlets: &[Option<Inlet>], clocks: Clocks) {
+        let ports = inlets.iter().flatten().flat_map(|inlet| &inlet.ports);
+        let drops = ports.map(|port| (port.socket, port.drops.total()));
         self.recorder.observe(drops, host.steps(), host.last_step(), clocks);
         self.recorder.note_offset(host.offset());
+    }
+
+    /// Other sources from now on, each at its socket's place.
+    pub fn change(&mut self, sources: Vec<Interface>, clocks: Clocks) {
+        if !self.finishing {
+            self.recorder.change(sources, clocks);
+        }
     }
 
     /// At the end of a turn: the next operation goes to the ring, lines to the log.
@@ -118,7 +127,7 @@ impl Recording {
         self.recorder.next_timeout()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
+    pub fn figures(&mut self) -> &RecordingFigures {
         self.recorder.figures()
     }
 }

@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::shelf::Shelf;
 use super::words;
-use crate::MICS;
-use crate::capture::{Writer, clock_offset_comment, clock_step_comment};
+use crate::capture::{Interface, Writer, clock_offset_comment, clock_step_comment};
 use crate::cycle::Clocks;
 use crate::report::RecordingFigures;
 use crate::sys::file::FileOp;
@@ -53,7 +52,8 @@ pub(super) struct Settings {
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    datagrams: [u64; MICS],
+    /// By source.
+    datagrams: Vec<u64>,
     since: Option<MonoTime>,
 }
 
@@ -69,8 +69,8 @@ struct Current {
     path: PathBuf,
     bytes: u64,
     begun: MonoTime,
-    received: [u64; MICS],
-    drops_before: [u64; MICS],
+    received: Vec<u64>,
+    drops_before: Vec<u64>,
     statistics_at: MonoTime,
     /// When the host's clocks were told last.
     offset_at: Option<MonoTime>,
@@ -80,7 +80,8 @@ struct Current {
 pub(super) struct Recorder {
     settings: Settings,
     writer: Writer,
-    mics: [SocketAddr; MICS],
+    /// What is recorded, by source: where it listens, and what it is called.
+    sources: Vec<Interface>,
     kernel: String,
     ops: VecDeque<Op>,
     filling: Chunk,
@@ -91,7 +92,7 @@ pub(super) struct Recorder {
     queued: usize,
     busy: bool,
     /// Datagrams of the write that is in flight or to be tried again.
-    in_flight: Option<[u64; MICS]>,
+    in_flight: Option<Vec<u64>>,
     /// To be tried again.
     again: Option<FileOp>,
     retry_at: Option<MonoTime>,
@@ -99,14 +100,14 @@ pub(super) struct Recorder {
     at_disk: PathBuf,
     current: Option<Current>,
     shelf: Shelf,
-    drops: [u64; MICS],
+    drops: Vec<u64>,
     steps: u64,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC_RAW, in nanoseconds.
     offset: Option<i64>,
     /// Datagrams are being dropped: until half of the room is free.
     full: bool,
     /// What the file does not know yet.
-    untold: [u64; MICS],
+    untold: Vec<u64>,
     /// The disk's newest error, until an operation succeeds.
     trouble: Option<i32>,
     lines: VecDeque<String>,
@@ -117,14 +118,18 @@ impl Recorder {
     /// `stored`: recordings that are in the folder already, oldest first, with their sizes.
     pub fn new(
         settings: Settings,
-        mics: [SocketAddr; MICS],
+        sources: Vec<Interface>,
         kernel: String,
         stored: Vec<(PathBuf, u64)>,
         clocks: Clocks,
     ) -> Recorder {
+        let none = vec![0; sources.len()];
         let mut recorder = Recorder {
             writer: Writer::new(settings.snap),
-            mics,
+            figures: RecordingFigures::new(sources.len()),
+            drops: none.clone(),
+            untold: none,
+            sources,
             kernel,
             ops: VecDeque::with_capacity(2 * QUEUE / CHUNK),
             filling: Chunk::default(),
@@ -138,14 +143,11 @@ impl Recorder {
             at_disk: settings.folder.clone(),
             current: None,
             shelf: Shelf::new(settings.folder.clone(), settings.max_bytes, stored),
-            drops: [0; MICS],
             steps: 0,
             offset: None,
             full: false,
-            untold: [0; MICS],
             trouble: None,
             lines: VecDeque::new(),
-            figures: RecordingFigures::default(),
             settings,
         };
         recorder.begin_file(clocks);
@@ -172,20 +174,45 @@ impl Recorder {
             self.go_on();
         }
         self.rotate(clocks);
-        let told = self.untold != [0; MICS];
+        let told = self.untold.iter().any(|&count| count > 0);
         if told || self.current.as_ref().is_some_and(|file| clocks.mono >= file.statistics_at + STATISTICS) {
             self.statistics(clocks, None);
         }
         self.tell_offset(clocks);
         self.note_time(clocks.mono);
         let before = self.filling.bytes.len();
-        let to = self.mics[mic];
+        let to = self.sources[mic].address;
         self.writer.datagram(&mut self.filling.bytes, mic, stamp, from, to, bytes, len);
+        let count = self.sources.len();
+        self.filling.datagrams.resize(count, 0);
         self.filling.datagrams[mic] += 1;
         if let Some(file) = &mut self.current {
             file.received[mic] += 1;
         }
         self.added(before);
+    }
+
+    /// Other sources from now on, in a file of their own; what is counted of one that is another than before begins anew.
+    pub fn change(&mut self, sources: Vec<Interface>, clocks: Clocks) {
+        if self.sources == sources {
+            return;
+        }
+        self.end_file(clocks);
+        let count = sources.len().max(self.sources.len());
+        let of_sources =
+            [&mut self.figures.recorded, &mut self.figures.not_recorded, &mut self.drops, &mut self.untold];
+        for counts in of_sources {
+            counts.resize(count, 0);
+            for (source, count) in counts.iter_mut().enumerate() {
+                if self.sources.get(source) != sources.get(source) {
+                    *count = 0;
+                }
+            }
+        }
+        self.sources = sources;
+        // Places are never taken away: what still waits for the disk is counted by them.
+        self.sources.resize(count, Interface::unused());
+        self.begin_file(clocks);
     }
 
     /// A datagram that cannot be recorded, for want of a stamp.
@@ -194,8 +221,14 @@ impl Recorder {
     }
 
     /// Once a turn: the sockets' drop counters, and steps of CLOCK_REALTIME since start with the newest one's size.
-    pub fn observe(&mut self, drops: [u64; MICS], steps: u64, last_step: Option<Span>, clocks: Clocks) {
-        self.drops = drops;
+    pub fn observe(
+        &mut self,
+        drops: impl IntoIterator<Item = (usize, u64)>,
+        steps: u64,
+        last_step: Option<Span>,
+        clocks: Clocks,
+    ) {
+        drops.into_iter().for_each(|(source, total)| self.drops[source] = total);
         if let Some(step) = last_step.filter(|_| steps > self.steps) {
             self.steps = steps;
             self.statistics(clocks, Some(&clock_step_comment(step)));
@@ -261,7 +294,7 @@ impl Recorder {
                     return;
                 }
                 let datagrams = self.in_flight.take().expect("a write has its datagrams");
-                (0..MICS).for_each(|mic| self.figures.recorded[mic] += datagrams[mic]);
+                add(&mut self.figures.recorded, &datagrams);
                 self.recycle(bytes);
             }
             (FileOp::Write { bytes, .. }, Err(libc::EFBIG)) => {
@@ -307,9 +340,9 @@ impl Recorder {
     /// What the disk does not have, in a line for people; `None` where it has everything.
     pub fn unwritten(&self) -> Option<String> {
         let waiting =
-            self.ops.iter().filter_map(|op| if let Op::Write(chunk) = op { Some(chunk.datagrams) } else { None });
-        let all = waiting.chain(self.in_flight).chain([self.filling.datagrams]);
-        let lost = all.fold([0; MICS], |sum, one| std::array::from_fn(|mic| sum[mic] + one[mic]));
+            self.ops.iter().filter_map(|op| if let Op::Write(chunk) = op { Some(&chunk.datagrams) } else { None });
+        let mut lost = vec![0; self.sources.len()];
+        waiting.chain(&self.in_flight).chain([&self.filling.datagrams]).for_each(|one| add(&mut lost, one));
         (!self.is_drained()).then(|| {
             let why = self.trouble.map_or("it took too long".to_owned(), words);
             let (total, path) = (lost.iter().sum::<u64>(), self.at_disk.display());
@@ -330,8 +363,9 @@ impl Recorder {
         self.lines.pop_front()
     }
 
-    pub fn figures(&self) -> RecordingFigures {
-        RecordingFigures { queued_bytes: self.queued as u64, ..self.figures }
+    pub fn figures(&mut self) -> &RecordingFigures {
+        self.figures.queued_bytes = self.queued as u64;
+        &self.figures
     }
 
     // --- Files ------------------------------------------------------------------------------------------------------
@@ -354,15 +388,15 @@ impl Recorder {
             path,
             bytes: 0,
             begun: clocks.mono,
-            received: [0; MICS],
-            drops_before: self.drops,
+            received: vec![0; self.sources.len()],
+            drops_before: self.drops.clone(),
             statistics_at: clocks.mono,
             offset_at: None,
         });
         self.note_time(clocks.mono);
         let before = self.filling.bytes.len();
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"));
-        self.writer.begin(&mut self.filling.bytes, self.mics, program, &format!("Linux {}", self.kernel));
+        self.writer.begin_of(&mut self.filling.bytes, &self.sources, program, &format!("Linux {}", self.kernel));
         self.added(before);
     }
 
@@ -390,13 +424,14 @@ impl Recorder {
 
     /// The file takes no more (EFBIG), and a block may have been cut: what waits for it is given up, and another begun.
     fn give_up_file(&mut self, bytes: Vec<u8>) {
-        let mut lost = self.in_flight.take().expect("a write has its datagrams");
+        let mut lost = vec![0; self.sources.len()];
+        add(&mut lost, &self.in_flight.take().expect("a write has its datagrams"));
         self.recycle(bytes);
         let mut closes = false;
         for op in std::mem::take(&mut self.ops) {
             match op {
                 Op::Write(chunk) if !closes => {
-                    (0..MICS).for_each(|mic| lost[mic] += chunk.datagrams[mic]);
+                    add(&mut lost, &chunk.datagrams);
                     self.recycle(chunk.bytes);
                 }
                 op => {
@@ -408,7 +443,7 @@ impl Recorder {
         if !closes {
             // It was the current file: the next datagram begins another.
             let filling = std::mem::take(&mut self.filling);
-            (0..MICS).for_each(|mic| lost[mic] += filling.datagrams[mic]);
+            add(&mut lost, &filling.datagrams);
             self.recycle(filling.bytes);
             self.ops.push_front(Op::Close);
             if let Some(file) = self.current.take() {
@@ -441,11 +476,11 @@ impl Recorder {
     fn statistics(&mut self, clocks: Clocks, comment: Option<&str>) {
         let Some(file) = &mut self.current else { return };
         file.statistics_at = clocks.mono;
-        let (received, drops_before) = (file.received, file.drops_before);
+        let (received, drops_before) = (&file.received, &file.drops_before);
         let since = self.filling.since;
         let before = self.filling.bytes.len();
         let out = &mut self.filling.bytes;
-        for mic in 0..MICS {
+        for mic in 0..self.sources.len() {
             let dropped = self.drops[mic] - drops_before[mic];
             let untold = std::mem::take(&mut self.untold[mic]);
             let lost = (untold > 0).then(|| not_recorded_comment(untold));
@@ -541,6 +576,11 @@ impl Recorder {
 /// What a statistics block says of datagrams that are missing before it.
 fn not_recorded_comment(count: u64) -> String {
     format!("{count} datagrams before this were not recorded: the disk was full or too slow")
+}
+
+/// Adds counts by source; where there are fewer, they are of the first ones.
+fn add(sum: &mut [u64], counts: &[u64]) {
+    sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
 }
 
 fn c_path(path: &Path) -> CString {

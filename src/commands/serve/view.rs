@@ -1,4 +1,4 @@
-//! What HTTP sees of the program: the engine's history by position, and the figures as whole bodies.
+//! What HTTP sees of the program: each array's history by position, and the figures as whole bodies.
 //!
 //! Rendering is shared between requests for up to 50 ms, so that a hundred clients polling cost what one does.
 
@@ -6,96 +6,98 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::MICS;
+use super::array::{Array, Arrays};
+use super::inlet::{Inlet, InletId};
+use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
-use crate::engine::window::Past;
-use crate::http::{LocalTime, Server, Source};
+use crate::http::{House, LocalTime, Source};
 use crate::report::{
-    self, DriftFigures, Exporter, HealthFigures, LatestPacket, ProcessFigures, RecordingFigures, RingFigures,
+    self, DriftFigures, HealthFigures, LatestPacket, Metrics, ProcessFigures, RecordingFigures, RingFigures,
     ServerInfo, Snapshot, StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
-use crate::sys::ring::Ring;
+use crate::sys::ring::{Ring, RingCounters};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Bodies younger than this are served again (contract section 5).
 const SHARED_FOR: Span = Span::from_millis(50);
 
-/// A socket's 32-bit drop counter, carried on to 64 bits.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Drops {
-    last: u32,
-    total: u64,
+/// Arrays, the sockets that feed them, and what they share: all that HTTP may see of the program.
+pub(super) struct Plant {
+    pub arrays: Arrays,
+    pub inlets: Vec<Option<Inlet>>,
+    pub shared: Shared,
 }
 
-impl Drops {
-    /// A reading, in the order of the readings; an older one (a message that waited) changes nothing.
-    pub fn observe(&mut self, reading: u32) {
-        let step = reading.wrapping_sub(self.last);
-        if step < 1 << 31 {
-            self.last = reading;
-            self.total += u64::from(step);
-        }
+impl Plant {
+    pub fn new(core: Option<usize>, started: Clocks) -> Plant {
+        Plant { arrays: Arrays::default(), inlets: Vec::new(), shared: Shared::new(core, started) }
     }
 
-    pub fn total(self) -> u64 {
-        self.total
+    /// # Panics
+    /// If it was removed.
+    pub fn inlet(&self, id: InletId) -> &Inlet {
+        self.inlets[id].as_ref().expect("an inlet that there is")
+    }
+
+    /// # Panics
+    /// If it was removed.
+    pub fn inlet_mut(&mut self, id: InletId) -> &mut Inlet {
+        self.inlets[id].as_mut().expect("an inlet that there is")
+    }
+
+    /// The program as HTTP sees it, for the length of one call.
+    pub fn view<'a>(&'a mut self, ring: &'a Ring, clocks: Clocks) -> View<'a> {
+        View { plant: self, ring, clocks, at: ArrayId(0) }
     }
 }
 
-/// What the loop knows beside engine, server and ring.
+/// What the loop knows that is no array's.
 pub(super) struct Shared {
     pub turns: u64,
-    pub drops: [Drops; MICS],
     pub control_cut: u64,
-    pub unstamped: Option<usize>,
-    /// Of each microphone's newest accepted packet, in sample units.
-    pub rms: [f64; MICS],
     pub recording: Option<RecordingFigures>,
-    stream: (MonoTime, StreamFigures),
     log_dropped: u64,
     core: Option<usize>,
     kernel: String,
     started: MonoTime,
     started_wall: KernelTime,
-    /// Completing stamps of the cycles whose event the kernel has yet to be handed.
-    handing: Vec<KernelTime>,
     local: (i64, LocalTime),
-    exporter: Exporter,
     process: ProcessFiles,
-    bodies: [Option<(MonoTime, Bytes)>; 4],
+    /// Bodies about all arrays, and when they were rendered: by kind.
+    bodies: [Option<(MonoTime, Bytes)>; 2],
 }
 
-/// Index into `Shared::bodies`.
+/// Index into [`Array::bodies`].
 #[derive(Clone, Copy)]
 enum Body {
     DiagnosticsSync,
     Diagnostics,
     Latest,
+}
+
+/// Index into `Shared::bodies`.
+#[derive(Clone, Copy)]
+enum BodyOfAll {
     Metrics,
+    Arrays,
 }
 
 impl Shared {
-    pub fn new(core: Option<usize>, started: Clocks) -> Shared {
+    fn new(core: Option<usize>, started: Clocks) -> Shared {
         Shared {
             turns: 0,
-            drops: [Drops::default(); MICS],
             control_cut: 0,
-            unstamped: None,
-            rms: [0.0; MICS],
             recording: None,
-            stream: (started.mono, StreamFigures::default()),
             log_dropped: 0,
             core,
             kernel: host::kernel_release(),
             started: started.mono,
             started_wall: started.wall,
-            handing: Vec::with_capacity(64),
             local: (i64::MIN, LocalTime(*b"0000-00-00 00:00:00")),
-            exporter: Exporter::default(),
             process: ProcessFiles::open(),
-            bodies: [const { None }; 4],
+            bodies: [const { None }; 2],
         }
     }
 
@@ -108,46 +110,15 @@ impl Shared {
         }
     }
 
-    /// HTTP's own figures, as old as a rendered body may be: they cost a look at every subscriber.
-    pub fn refresh(&mut self, server: &Server, now: MonoTime) {
-        if now - self.stream.0 >= SHARED_FOR {
-            self.stream = (now, server.figures());
-        }
-    }
-
-    /// A cycle's event was encoded, and queued for somebody. One that is not complete waited for what did not come: what that took is
-    /// none of the loop's.
-    pub fn emitted(&mut self, cycle: &Cycle) {
-        // Where nobody takes any, no more are remembered than there is room for.
-        if cycle.complete
-            && self.handing.len() < self.handing.capacity()
-            && let Some(completed) = cycle.arrival.into_iter().flatten().max()
-        {
-            self.handing.push(completed);
-        }
-    }
-
-    /// What was queued for somebody goes to nobody any more.
-    pub fn nobody_listens(&mut self) {
-        self.handing.clear();
-    }
-
-    /// The kernel has the sends: `clocks` were read after the enter that submitted them.
-    pub fn handed(&mut self, engine: &mut Engine, clocks: Clocks) {
-        for completed in self.handing.drain(..) {
-            engine.meter_mut().on_handed(clocks.wall - completed, clocks.mono);
-        }
-    }
-
-    pub fn totals(&self, engine: &Engine, ring: &Ring) -> Totals {
-        let counters = ring.counters();
-        let mut engine = *engine.counters();
-        for (mic, drops) in engine.mics.iter_mut().zip(&self.drops) {
-            mic.kernel_dropped = drops.total;
+    /// Everything that counts up of an array, its sockets and what it shares with the others.
+    pub fn totals(&self, engine: &Engine, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
+        let mut engine = engine.counters().clone();
+        for (mic, port) in engine.mics.iter_mut().zip(&inlet.ports) {
+            mic.kernel_dropped = port.drops.total();
         }
         Totals {
             engine,
-            stream: self.stream.1,
+            stream: *stream,
             ring: RingFigures {
                 turns: self.turns,
                 enters: counters.enters,
@@ -163,181 +134,277 @@ impl Shared {
                 control_truncated: self.control_cut,
                 log_lines_dropped: self.log_dropped,
             },
-            recording: self.recording,
+            recording: self.recording.as_ref().map(|all| all.of(inlet.ports.iter().map(|port| port.socket))),
         }
     }
 }
 
-/// The program as HTTP sees it, for the length of one call.
+/// The program as HTTP sees it, for the length of one call; as a [`Source`], the array that was asked for last.
 pub(super) struct View<'a> {
-    pub engine: &'a mut Engine,
-    pub shared: &'a mut Shared,
-    pub ring: &'a Ring,
-    pub past: &'a Past<Totals>,
-    pub clocks: Clocks,
+    plant: &'a mut Plant,
+    ring: &'a Ring,
+    clocks: Clocks,
+    at: ArrayId,
 }
 
 impl View<'_> {
+    /// One array.
+    pub fn at(&mut self, id: ArrayId) -> &mut dyn Source {
+        self.at = id;
+        self
+    }
+
+    fn own(&self) -> &Array {
+        self.plant.arrays.of(self.at)
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.own().engine
+    }
+
     fn body(&mut self, which: Body, render: impl FnOnce(&mut Self) -> String) -> Bytes {
-        if let Some((made, body)) = &self.shared.bodies[which as usize]
+        if let Some((made, body)) = &self.own().bodies[which as usize]
             && self.clocks.mono - *made < SHARED_FOR
         {
             return body.clone();
         }
         let body = Bytes::from(render(self));
-        self.shared.bodies[which as usize] = Some((self.clocks.mono, body.clone()));
+        self.plant.arrays.of_mut(self.at).bodies[which as usize] = Some((self.clocks.mono, body.clone()));
+        body
+    }
+
+    fn body_of_all(&mut self, which: BodyOfAll, render: impl FnOnce(&mut Self) -> String) -> Bytes {
+        if let Some((made, body)) = &self.plant.shared.bodies[which as usize]
+            && self.clocks.mono - *made < SHARED_FOR
+        {
+            return body.clone();
+        }
+        let body = Bytes::from(render(self));
+        self.plant.shared.bodies[which as usize] = Some((self.clocks.mono, body.clone()));
         body
     }
 
     /// Reads the sockets' drop counters: a socket that takes nothing in tells no drops in any message.
     fn read_drops(&mut self) {
-        for mic in 0..MICS {
-            if let Ok(reading) = self.ring.mic_socket(mic).drops() {
-                self.shared.drops[mic].observe(reading);
+        let inlet = self.own().inlet;
+        for port in &mut self.plant.inlet_mut(inlet).ports {
+            if let Ok(reading) = self.ring.socket(port.socket).drops() {
+                port.drops.observe(reading);
             }
         }
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    /// What counts up, and how much of it in the window.
+    fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
+        let array = self.own();
+        let inlet = self.plant.inlet(array.inlet);
+        let totals = self.plant.shared.totals(&array.engine, inlet, self.ring.counters(), stream);
+        let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
+        (totals, window)
+    }
+
+    fn snapshot(&mut self, stream: &StreamFigures) -> Snapshot {
         self.read_drops();
         let now = self.clocks.mono;
-        let totals = self.shared.totals(self.engine, self.ring);
-        let window_totals = self.past.then(now).map_or(totals, |then| totals.since(then));
-        let health = HealthFigures::of(self.engine.health(), now);
-        let silent_for = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| now - latest.arrival));
+        let (totals, window_totals) = self.totals(stream);
+        let shared = &self.plant.shared;
+        let engine = &mut self.plant.arrays.of_mut(self.at).engine;
+        let health = HealthFigures::of(engine.health(), now);
+        let layout = *engine.layout();
+        let sources = || 0..layout.sources();
+        let window_skew = engine.meter_mut().window(now);
         Snapshot {
+            layout,
             server: ServerInfo {
                 version: env!("CARGO_PKG_VERSION"),
-                uptime: now - self.shared.started,
-                run: Some(self.engine.history().first_id()),
-                core: self.shared.core,
-                clock: self.engine.clock_name(),
-                hold: self.engine.hold(),
-                sample_rate: self.engine.config().sample_rate,
-                chunks: std::array::from_fn(|mic| self.engine.chunk(mic)),
-                kernel: self.shared.kernel.clone(),
+                uptime: now - shared.started,
+                run: Some(engine.history().first_id()),
+                core: shared.core,
+                clock: engine.clock_name(),
+                hold: engine.hold(),
+                sample_rate: engine.config().sample_rate,
+                chunks: sources().map(|source| engine.chunk(source)).collect(),
+                kernel: shared.kernel.clone(),
             },
-            buffer_packets: self.engine.history().buffer_packets().map(|count| count as u32),
-            latest_offsets: self.engine.meter().latest_offsets(),
+            buffer_packets: engine.history().buffer_packets().to_vec(),
+            latest_offsets: engine.meter().latest_offsets(),
             totals,
-            skew: self.engine.meter().since_start(),
-            drift: DriftFigures::of([0, 1, 2].map(|mic| self.engine.clock(mic))).unless_wrong(&health),
+            skew: engine.meter().since_start(),
+            drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
             health,
-            silent_for,
+            silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
             window_totals,
-            window_skew: self.engine.meter_mut().window(now),
+            window_skew,
         }
     }
 
-    fn latest_packets(&self) -> [Option<LatestPacket>; MICS] {
-        std::array::from_fn(|mic| {
-            self.engine.latest(mic).map(|latest| LatestPacket {
+    fn latest_packets(&self) -> Vec<Option<LatestPacket>> {
+        let array = self.own();
+        let of = |source: usize| {
+            array.engine.latest(source).map(|latest| LatestPacket {
                 timestamp: String::from_utf8_lossy(&host::local_time(latest.stamp)).into_owned(),
                 bytes: latest.byte_count,
-                rms: self.shared.rms[mic],
+                rms: array.rms[source],
             })
-        })
+        };
+        (0..array.sources()).map(of).collect()
     }
 }
 
-impl Source for View<'_> {
-    fn diagnostics_sync(&mut self) -> Bytes {
-        self.body(Body::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot()))
+impl House for View<'_> {
+    fn find(&self, name: &str) -> Option<ArrayId> {
+        self.plant.arrays.find(name)
     }
 
-    fn diagnostics(&mut self) -> Bytes {
-        self.body(Body::Diagnostics, |view| {
-            let totals = view.shared.totals(view.engine, view.ring);
-            let now = host::local_time(view.clocks.wall);
-            let buffered = view.engine.history().buffer_packets().map(|count| count as u32);
-            report::diagnostics(&String::from_utf8_lossy(&now), &totals, &view.latest_packets(), &buffered)
+    fn first(&self) -> Option<ArrayId> {
+        self.plant.arrays.first()
+    }
+
+    fn array(&mut self, id: ArrayId) -> &mut dyn Source {
+        self.at(id)
+    }
+
+    fn arrays(&mut self) -> Bytes {
+        self.body_of_all(BodyOfAll::Arrays, |view| {
+            let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
+            let entries = ids.into_iter().map(|id| {
+                let health = view.at(id).health();
+                let array = view.own();
+                let senders =
+                    (0..array.sources()).map(|mic| array.engine.latest(mic).map(|latest| latest.sender.to_string()));
+                serde_json::json!({
+                    "name": array.name.as_str(),
+                    "channels": Source::channels(view),
+                    "sample_rate": array.engine.config().sample_rate,
+                    "health": { "ok": health.is_ok(), "reason": health.err() },
+                    "senders": senders.collect::<Vec<_>>(),
+                })
+            });
+            let list: Vec<serde_json::Value> = entries.collect();
+            format!("{}\n", serde_json::json!({ "arrays": list }))
         })
     }
 
-    fn latest(&mut self) -> Bytes {
-        self.body(Body::Latest, |view| report::latest(&view.latest_packets(), view.engine.config().sample_rate))
-    }
-
-    fn metrics(&mut self) -> Bytes {
-        self.body(Body::Metrics, |view| {
-            let histograms = view.engine.meter().histograms();
-            let used = view.shared.process.read();
+    fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
+        self.body_of_all(BodyOfAll::Metrics, |view| {
+            let used = view.plant.shared.process.read();
             let process = ProcessFigures {
                 cpu_seconds: used.cpu_seconds,
                 resident_bytes: used.resident_bytes,
                 open_fds: used.open_fds,
                 max_fds: used.max_fds,
-                start_time_seconds: Some(view.shared.started_wall.as_nanos() as f64 / 1e9),
+                start_time_seconds: Some(view.plant.shared.started_wall.as_nanos() as f64 / 1e9),
             };
-            let snapshot = view.snapshot();
-            view.shared.exporter.render(&snapshot, &histograms, &process)
+            let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
+            let named = ids.iter().any(|&id| view.plant.arrays.of(id).name.as_str() != DEFAULT_NAME);
+            let mut metrics = Metrics::default();
+            for (place, &id) in ids.iter().enumerate() {
+                view.at = id;
+                let histograms = view.engine().meter().histograms();
+                let snapshot = view.snapshot(&stream(id));
+                let Array { name, exporter, .. } = view.plant.arrays.of_mut(id);
+                if place == 0 {
+                    metrics.add(None, exporter, &snapshot, &histograms);
+                }
+                if named {
+                    metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
+                }
+            }
+            metrics.finish(&process)
+        })
+    }
+
+    /// Of the worst array: the one that has the most to say.
+    fn health(&mut self) -> Result<(), String> {
+        let ids: Vec<ArrayId> = self.plant.arrays.ids().collect();
+        let mut worst: Option<String> = None;
+        let mut ill = 0;
+        for &id in &ids {
+            if let Err(reason) = self.at(id).health() {
+                ill += 1;
+                let reason = format!("{}{reason}", self.plant.arrays.prefix(id));
+                if worst.as_ref().is_none_or(|worst| reason.len() > worst.len()) {
+                    worst = Some(reason);
+                }
+            }
+        }
+        match worst {
+            None if ids.is_empty() => Err("no array was heard yet".to_owned()),
+            None => Ok(()),
+            Some(reason) if ill == 1 => Err(reason),
+            Some(reason) => Err(format!("{ill} of {} arrays are not usable; {reason}", ids.len())),
+        }
+    }
+}
+
+impl Source for View<'_> {
+    fn name(&self) -> &str {
+        self.own().name.as_str()
+    }
+
+    fn diagnostics_sync(&mut self, stream: &StreamFigures) -> Bytes {
+        self.body(Body::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot(stream)))
+    }
+
+    fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes {
+        self.body(Body::Diagnostics, |view| {
+            let (totals, _) = view.totals(stream);
+            let now = host::local_time(view.clocks.wall);
+            let (engine, now) = (view.engine(), String::from_utf8_lossy(&now));
+            let held = engine.history().buffer_packets();
+            report::diagnostics(&now, engine.layout(), &totals, &view.latest_packets(), held)
+        })
+    }
+
+    fn latest(&mut self) -> Bytes {
+        self.body(Body::Latest, |view| {
+            let engine = view.engine();
+            report::latest(engine.layout(), &view.latest_packets(), engine.config().sample_rate)
         })
     }
 
     fn health(&mut self) -> Result<(), String> {
         let now = self.clocks.mono;
-        let last_heard = std::array::from_fn(|mic| self.engine.latest(mic).map(|latest| latest.arrival));
-        let totals = self.shared.totals(self.engine, self.ring);
-        let window = self.past.then(now).map_or(totals, |then| totals.since(then));
-        let found = report::health(&Vitals { last_heard, cycles: window.engine.cycles, now });
-        report::usable(found, self.engine.health(), now)
+        let engine = self.engine();
+        let layout = engine.layout();
+        let heard = |source| engine.latest(source).map(|latest| latest.arrival);
+        let last_heard: Vec<_> = (0..layout.sources()).map(heard).collect();
+        let counters = engine.counters();
+        let then = self.own().past.then(now);
+        let cycles = then.map_or(counters.cycles, |then| counters.since(&then.engine).cycles);
+        let found = report::health(&Vitals { layout, last_heard: &last_heard, cycles, now });
+        report::usable(found, engine.health(), now)
+    }
+
+    fn channels(&self) -> usize {
+        self.engine().layout().channels()
     }
 
     fn sample_rate(&self) -> u32 {
-        self.engine.config().sample_rate
+        self.engine().config().sample_rate
     }
 
     fn span(&self) -> Range<FramePos> {
-        self.engine.history().span()
+        self.engine().history().span()
     }
 
     fn read(&self, from: FramePos, frames: usize, out: &mut Vec<[u8; 4]>) -> Option<()> {
-        self.engine.history().append_to(out, from, frames)
+        self.engine().history().append_to(out, from, frames)
     }
 
     fn cycle(&self, id: u64) -> Option<Cycle> {
-        self.engine.history().cycle(id).copied()
+        self.engine().history().cycle(id)
     }
 
     fn cycle_ids(&self) -> Range<u64> {
-        self.engine.history().ids()
+        self.engine().history().ids()
     }
 
     fn local_time(&self, wall: KernelTime) -> LocalTime {
-        if wall.as_nanos().div_euclid(1_000_000_000) == self.shared.local.0 {
-            return self.shared.local.1;
+        let local = self.plant.shared.local;
+        if wall.as_nanos().div_euclid(1_000_000_000) == local.0 {
+            return local.1;
         }
         LocalTime(host::local_time(wall))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_complete_cycles_have_an_emit_delay() {
-        let wall = KernelTime::from_nanos(1_795_345_500_000_000_000);
-        let mut shared = Shared::new(None, Clocks { mono: MonoTime::from_nanos(0), wall });
-        let arrival = [30, 10, 20].map(|us| Some(wall + Span::from_micros(us)));
-        let cycle = Cycle {
-            id: 0,
-            first_frame: FramePos(0),
-            frames: 512,
-            mic_samples: [512; MICS],
-            complete: true,
-            arrival,
-            emitted: wall,
-        };
-        shared.emitted(&cycle);
-        // Of free boards one that is full in part has an arrival for each microphone too.
-        shared.emitted(&Cycle { mic_samples: [512, 31, 512], complete: false, ..cycle });
-        shared.emitted(&Cycle {
-            mic_samples: [512, 0, 512],
-            complete: false,
-            arrival: [arrival[0], None, arrival[2]],
-            ..cycle
-        });
-        assert_eq!(shared.handing, [wall + Span::from_micros(30)]);
     }
 }

@@ -41,7 +41,7 @@ impl SharedAligner {
         if self.is_duplicate(a, sink) {
             return Place::Nowhere;
         }
-        let lag = self.lags[mic].standing();
+        let lag = self.mics[mic].lag.standing();
         if lag >= quarter
             && let Some(place) = self.lagging(a, lag)
         {
@@ -107,7 +107,7 @@ impl SharedAligner {
     /// How far a packet that arrived at `at` came behind the others of its cycle, their own lags taken off.
     pub(super) fn behind(&self, mic: usize, at: MonoTime, entry: &Entry) -> Option<Span> {
         let others = entry.slots.iter().enumerate().filter(|&(other, _)| other != mic);
-        let first = others.filter_map(|(other, slot)| Some((*slot)?.at + -self.lags[other].standing())).min();
+        let first = others.filter_map(|(other, slot)| Some((*slot)?.at + -self.mics[other].lag.standing())).min();
         first.map(|first| at - first)
     }
 

@@ -8,9 +8,8 @@
 //! with its place in the chunk. Pieces of one size that follow each other are one part and are handed on together: where one of
 //! them is missing, nothing tells which, and what came of them is no use.
 
-use super::learn::{Cut, Learner};
+use super::learn::{Cut, Learner, Pace};
 use super::pattern::Pattern;
-use crate::engine::packet::SAMPLE_BYTES;
 use crate::time::{KernelTime, MonoTime, Span};
 
 /// Within this share of a chunk's time after a piece the next one is expected.
@@ -42,7 +41,7 @@ const TRUSTED: u32 = 8192;
 /// So many chunks tell whether the pieces of the microphones come in turn.
 const TURNS: i32 = 4;
 
-/// A chunk: its number among those of its source, and its length.
+/// A chunk: its number among those of its source, and its length in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk {
     pub serial: u64,
@@ -54,7 +53,7 @@ pub struct Chunk {
 struct Open {
     serial: u64,
     /// Bits of the pieces that came.
-    came: u16,
+    came: u64,
     last: usize,
     first: Heard,
     newest_at: MonoTime,
@@ -120,7 +119,7 @@ pub struct Part {
     pub split: bool,
     /// The first of the chunk's datagrams.
     pub first: Heard,
-    /// Where it begins in its chunk, in samples.
+    /// Where it begins in its chunk, in frames.
     pub offset: u32,
     samples: u32,
     /// It stands in the source's buffer, not in the datagram.
@@ -146,7 +145,7 @@ impl std::ops::AddAssign for Lacking {
 /// One microphone's sender.
 #[derive(Debug)]
 pub struct Source {
-    sample_rate: u32,
+    pace: Pace,
     cut: Option<Cut>,
     /// As it was before it is learnt anew.
     before: Option<Cut>,
@@ -155,7 +154,7 @@ pub struct Source {
     open: Option<Open>,
     /// The open chunk before the newest was opened.
     previous: Option<Open>,
-    /// The open chunk's bytes, where a part has to wait or a boundary cuts a sample.
+    /// The open chunk's bytes, where a part has to wait or a boundary cuts a frame.
     bytes: Vec<u8>,
     /// A size, and how often in a row.
     usual: (usize, u32),
@@ -179,12 +178,12 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(sample_rate: u32) -> Source {
+    pub fn new(pace: Pace) -> Source {
         Source {
-            sample_rate,
+            pace,
             cut: None,
             before: None,
-            learner: Learner::default(),
+            learner: Learner::new(pace),
             serial: 0,
             open: None,
             previous: None,
@@ -236,7 +235,7 @@ impl Source {
             turns: if self.learner.deadline().is_some() { turns } else { 0 },
             serial: self.serial,
             bytes: std::mem::take(&mut self.bytes),
-            ..Source::new(self.sample_rate)
+            ..Source::new(self.pace)
         };
         before.is_some_and(|before| before != cut)
     }
@@ -251,12 +250,12 @@ impl Source {
 
     /// Hears a datagram that waits while the cut is being learnt.
     pub fn learn(&mut self, len: usize, at: MonoTime, in_turn: bool) -> Option<Cut> {
-        self.learner.hear(len, at, in_turn, self.sample_rate)
+        self.learner.hear(len, at, in_turn)
     }
 
     /// What has been learnt by the end of the time.
     pub fn learnt(&self) -> Cut {
-        self.learner.decide(self.sample_rate)
+        self.learner.decide()
     }
 
     /// Looks at a datagram before it is placed.
@@ -268,7 +267,7 @@ impl Source {
             Some(Cut::Whole) => {
                 let usual = self.usual;
                 self.usual = if usual.0 == len { (len, usual.1.saturating_add(1)) } else { (len, 1) };
-                let time = Span::of_frames((usual.0.max(len) / SAMPLE_BYTES) as i64, self.sample_rate);
+                let time = self.pace.time_of(usual.0.max(len));
                 let soon = pause.is_some_and(|pause| pause < time.mul_ratio(1, SOON));
                 if !(soon && usual.1 >= USUAL && usual.0 != len) {
                     return self.doubt(len, at, soon, in_turn);
@@ -320,7 +319,9 @@ impl Source {
     pub fn take(&mut self, bytes: &[u8], heard: Heard, around: Around, lacking: &mut Lacking) -> Taken {
         let pattern = match self.cut {
             Some(Cut::Pieces(pattern)) => pattern,
-            _ if bytes.len().is_multiple_of(SAMPLE_BYTES) => return Taken::Part(self.whole(bytes.len(), heard)),
+            _ if bytes.len().is_multiple_of(self.pace.frame_bytes) => {
+                return Taken::Part(self.whole(bytes.len(), heard));
+            }
             _ => return Taken::Stranger,
         };
         let Some((index, opens)) = self.fit(&pattern, bytes.len(), heard.at, around) else { return Taken::Stranger };
@@ -353,8 +354,9 @@ impl Source {
 
     /// The samples of a part.
     pub fn samples<'a>(&'a self, part: &Part, datagram: &'a [u8]) -> &'a [u8] {
-        let len = part.samples as usize * SAMPLE_BYTES;
-        if part.kept { &self.bytes[part.offset as usize * SAMPLE_BYTES..][..len] } else { &datagram[..len] }
+        let frame_bytes = self.pace.frame_bytes;
+        let len = part.samples as usize * frame_bytes;
+        if part.kept { &self.bytes[part.offset as usize * frame_bytes..][..len] } else { &datagram[..len] }
     }
 
     /// The datagram that opened the newest chunk was a copy: the chunk before goes on.
@@ -365,7 +367,7 @@ impl Source {
     /// A datagram that is a chunk of its own.
     fn whole(&mut self, len: usize, heard: Heard) -> Part {
         self.serial += 1;
-        let samples = (len / SAMPLE_BYTES) as u32;
+        let samples = len as u32 / self.pace.frame_bytes as u32;
         let chunk = Chunk { serial: self.serial, samples };
         Part { chunk, opens: true, split: false, first: heard, offset: 0, samples, kept: false }
     }
@@ -454,11 +456,11 @@ impl Source {
 
     /// What can be handed on now that piece `index` is there: its group, once that is whole, with the samples that its boundaries
     /// cut, where both halves are there.
-    fn hand_on(&mut self, pattern: &Pattern, index: usize, came: u16, bytes: &[u8]) -> Taken {
+    fn hand_on(&mut self, pattern: &Pattern, index: usize, came: u64, bytes: &[u8]) -> Taken {
         let group = pattern.group(index);
         let range = pattern.offset(group.start)..pattern.offset(group.end);
-        let aligned = |byte: usize| byte.is_multiple_of(SAMPLE_BYTES);
-        let kept = group.len() > 1 || pattern.cuts_samples();
+        let frame_bytes = pattern.frame_bytes();
+        let kept = group.len() > 1 || pattern.cuts_frames();
         if kept {
             self.bytes.resize(pattern.bytes(), 0);
             self.bytes[pattern.offset(index)..][..bytes.len()].copy_from_slice(bytes);
@@ -466,14 +468,19 @@ impl Source {
         if !group.clone().all(|piece| came & 1 << piece != 0) {
             return Taken::Waits;
         }
-        let has = |piece: Option<usize>| piece.is_some_and(|piece| came & 1 << piece != 0);
-        let (mut from, mut to) = (range.start / SAMPLE_BYTES, range.end / SAMPLE_BYTES);
-        from += usize::from(!aligned(range.start) && !has(group.start.checked_sub(1)));
-        to += usize::from(!aligned(range.end) && has(Some(group.end)));
+        let cut = |byte: usize| !byte.is_multiple_of(frame_bytes);
+        let whole = |frame: usize| pattern.pieces_of(frame).all(|piece| came & 1 << piece != 0);
+        let (mut from, mut to) = (range.start / frame_bytes, range.end / frame_bytes);
+        from += usize::from(cut(range.start) && !whole(from));
+        to += usize::from(cut(range.end) && whole(to));
+        let samples = to.saturating_sub(from) as u32;
+        if samples == 0 {
+            // A piece of less than a frame, whose rest is not there.
+            return Taken::Waits;
+        }
         let open = self.open.as_mut().expect("a chunk is open");
         let chunk = Chunk { serial: open.serial, samples: pattern.samples() };
         let opens = !std::mem::replace(&mut open.told, true);
-        let samples = to.saturating_sub(from) as u32;
         Taken::Part(Part { chunk, opens, split: open.split, first: open.first, offset: from as u32, samples, kept })
     }
 
@@ -484,7 +491,7 @@ impl Source {
         };
         let equal = self.keeps(pattern.offset(before), bytes);
         let known = std::mem::replace(&mut self.repeats, equal);
-        equal && !is_constant(bytes) && !known
+        equal && !self.is_constant(bytes) && !known
     }
 
     /// Right behind a chunk that has it: the bytes of one of its pieces of this size, where those are kept.
@@ -496,7 +503,7 @@ impl Source {
             let same = usize::from(pattern.sizes()[index]) == bytes.len();
             same && pattern.group(index).len() > 1 && self.keeps(pattern.offset(index), bytes)
         });
-        equal && !is_constant(bytes)
+        equal && !self.is_constant(bytes)
     }
 
     /// Whether these bytes stand in the open chunk's buffer.
@@ -530,13 +537,14 @@ impl Source {
     }
 
     fn period(&self, pattern: &Pattern) -> Span {
-        Span::of_frames(pattern.samples().into(), self.sample_rate)
+        self.pace.time_of(pattern.bytes())
     }
-}
 
-/// Silence, or a stuck line: equal bytes say nothing.
-fn is_constant(bytes: &[u8]) -> bool {
-    bytes.chunks_exact(SAMPLE_BYTES).all(|sample| *sample == bytes[..SAMPLE_BYTES])
+    /// Silence, or a stuck line: equal bytes say nothing.
+    fn is_constant(&self, bytes: &[u8]) -> bool {
+        let mut frames = bytes.chunks_exact(self.pace.frame_bytes);
+        frames.next().is_none_or(|first| frames.all(|frame| frame == first))
+    }
 }
 
 /// The rest of the board has sent so many datagrams each since the open chunk's newest piece.

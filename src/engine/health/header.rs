@@ -90,9 +90,11 @@ impl Header {
     }
 }
 
-/// One microphone.
-#[derive(Debug, Default)]
+/// One source.
+#[derive(Debug)]
 pub struct HeaderWatch {
+    /// Of each frame.
+    channels: usize,
     batch: [[Word; WORDS]; BATCH],
     taken: usize,
     /// Bytes of the datagrams that are looked at, and when one came last.
@@ -105,8 +107,22 @@ pub struct HeaderWatch {
 }
 
 impl HeaderWatch {
+    pub fn new(channels: usize) -> HeaderWatch {
+        HeaderWatch {
+            channels,
+            batch: [[Word::default(); WORDS]; BATCH],
+            taken: 0,
+            length: 0,
+            met: None,
+            due: None,
+            last: None,
+            agreed: 0,
+            found: None,
+        }
+    }
+
     pub fn restart(&mut self) {
-        *self = HeaderWatch::default();
+        *self = HeaderWatch::new(self.channels);
     }
 
     pub fn found(&self) -> Option<Header> {
@@ -131,13 +147,16 @@ impl HeaderWatch {
             return false;
         }
         let (words, _) = payload.as_chunks::<SAMPLE_BYTES>();
-        if words.len() <= INSIDE[INSIDE.len() - 1] {
+        // Of several channels those that stand at the front too: one that is dead is no header.
+        let (channels, fronts) = (self.channels, self.channels.min(FRONT));
+        let inside = |nth: usize| INSIDE[nth] * channels + nth % fronts;
+        if words.len() <= inside(INSIDE.len() - 1) {
             return false;
         }
         let row = &mut self.batch[self.taken];
         row[..FRONT].copy_from_slice(&words[..FRONT]);
-        for (word, place) in row[FRONT..].iter_mut().zip(INSIDE) {
-            *word = words[place];
+        for (nth, word) in row[FRONT..].iter_mut().enumerate() {
+            *word = words[inside(nth)];
         }
         self.taken += 1;
         if self.taken < BATCH {
@@ -241,7 +260,7 @@ mod tests {
         front: impl Fn(u32) -> Vec<u8>,
         of: impl Fn(usize) -> u32,
     ) -> Option<Header> {
-        let mut watch = HeaderWatch::default();
+        let mut watch = HeaderWatch::new(1);
         for packet in (0..400).filter(|&packet| !lost(packet)) {
             let mut payload = front(packet as u32);
             payload.extend((0..512).flat_map(|i| of(packet * 512 + i).to_le_bytes()));
@@ -280,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_header_is_found_in_the_first_of_two_pieces() {
-        let mut watch = HeaderWatch::default();
+        let mut watch = HeaderWatch::new(1);
         for packet in 0..400_u32 {
             let mut payload = packet.to_le_bytes().to_vec();
             payload.extend((0..512).flat_map(|i| hiss(packet as usize * 512 + i).to_le_bytes()));

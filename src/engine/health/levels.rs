@@ -4,14 +4,12 @@
 //! [`MOST_SAMPLES`] of it, so that no flood makes it dear. Whether two channels are the same is
 //! seen at their packets' beginnings. Samples are read, never changed.
 
-use crate::MICS;
-use crate::engine::figures::PAIRS;
 use crate::engine::packet::SAMPLE_BYTES;
 use crate::time::{MonoTime, Span};
 
 /// From one packet that is looked at to the next.
 const EVERY: Span = Span::from_millis(30);
-const MOST_SAMPLES: usize = 1024;
+pub(super) const MOST_SAMPLES: usize = 1024;
 /// A window, and the packets of it at least.
 const WINDOW: Span = Span::from_secs(1);
 const FEWEST_PACKETS: u32 = 10;
@@ -27,7 +25,7 @@ const FLAT: u32 = 3;
 const CLIPPED_SAMPLES: u64 = 8;
 const CLIPPED_PACKETS: u32 = 2;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
-const COMPARED: usize = 16;
+pub(super) const COMPARED: usize = 16;
 const HEADS: usize = 8;
 const EQUAL_LOOKS: u32 = 3;
 
@@ -86,17 +84,18 @@ impl LevelMeter {
         self.level
     }
 
-    /// An accepted datagram; looked at now and then. True when a window ended.
-    pub fn on_packet(&mut self, at: MonoTime, samples: &[u8]) -> bool {
-        if self.due.is_some_and(|due| at < due) {
-            return false;
-        }
+    /// Samples are looked at now and then: at these?
+    pub fn is_due(&self, at: MonoTime) -> bool {
+        self.due.is_none_or(|due| at >= due)
+    }
+
+    /// Looks at some samples. True when a window ended.
+    pub fn look(&mut self, at: MonoTime, samples: &[[u8; SAMPLE_BYTES]]) -> bool {
         self.due = Some(at + EVERY);
         let ended = self.window.is_some_and(|window| at - window.from >= WINDOW && window.packets >= FEWEST_PACKETS);
         if ended {
             self.level = self.window.take().map(|window| window.level());
         }
-        let (samples, _) = samples.as_chunks::<SAMPLE_BYTES>();
         let window = self.window.get_or_insert(Window::new(at));
         window.add(at, &samples[..samples.len().min(MOST_SAMPLES)]);
         ended
@@ -169,50 +168,71 @@ fn in_flat_tops(samples: impl Iterator<Item = i32>, top: i32) -> u64 {
 }
 
 /// Which channels carry the same signal: packets of two microphones begin with the same bytes, look after look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Twins {
     /// The newest packets' beginnings, as one number each, and how many there were.
-    heads: [([u64; HEADS], usize); MICS],
+    heads: Vec<([u64; HEADS], usize)>,
     due: Option<MonoTime>,
     /// Looks in a row at which the two of a pair were equal.
-    equal: [u32; PAIRS.len()],
+    equal: Vec<u32>,
+    /// Of each channel, the first other with the same signal.
+    twins: Vec<Option<usize>>,
 }
 
 impl Twins {
-    /// An accepted packet; true when it was time for a look.
-    pub fn on_packet(&mut self, mic: usize, at: MonoTime, payload: &[u8]) -> bool {
-        if let Some(head) = head(payload) {
-            let (heads, count) = &mut self.heads[mic];
+    pub fn new(channels: usize) -> Twins {
+        Twins {
+            heads: vec![Default::default(); channels],
+            due: None,
+            equal: vec![0; couples(channels).count()],
+            twins: vec![None; channels],
+        }
+    }
+
+    /// The beginning of a packet, or more of it.
+    pub fn note(&mut self, channel: usize, samples: &[[u8; SAMPLE_BYTES]]) {
+        if let Some(head) = head(samples) {
+            let (heads, count) = &mut self.heads[channel];
             heads[*count % HEADS] = head;
             *count += 1;
         }
+    }
+
+    /// After a packet's channels; true when it was time for a look.
+    pub fn look(&mut self, at: MonoTime) -> bool {
         if self.due.is_some_and(|due| at < due) {
             return false;
         }
         self.due = Some(at + WINDOW);
-        for (equal, (a, b)) in self.equal.iter_mut().zip(PAIRS) {
+        self.twins.fill(None);
+        for (equal, (a, b)) in self.equal.iter_mut().zip(couples(self.heads.len())) {
             let heads = &self.heads;
             // The newest of one may be newer than all of the other.
             let newest = |mic: usize| heads[mic].1.checked_sub(1).map(|newest| heads[mic].0[newest % HEADS]);
             let among = |head: Option<u64>, mic: usize| head.is_some_and(|head| heads[mic].0.contains(&head));
             *equal = if among(newest(a), b) || among(newest(b), a) { *equal + 1 } else { 0 };
+            if *equal >= EQUAL_LOOKS {
+                self.twins[a].get_or_insert(b);
+                self.twins[b].get_or_insert(a);
+            }
         }
-        self.heads = Default::default();
+        self.heads.fill(Default::default());
         true
     }
 
     /// The first other microphone with the same signal.
-    pub fn of(&self, mic: usize) -> Option<usize> {
-        (0..MICS).find(|&other| {
-            let pair = (mic.min(other), mic.max(other));
-            self.equal.iter().zip(PAIRS).any(|(&looks, twins)| twins == pair && looks >= EQUAL_LOOKS)
-        })
+    pub fn of(&self, channel: usize) -> Option<usize> {
+        self.twins[channel]
     }
 }
 
+/// Every two of so many channels.
+fn couples(channels: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..channels).flat_map(move |a| (a + 1..channels).map(move |b| (a, b)))
+}
+
 /// The first samples as one number (FNV-1a, by words); none where they do not move.
-fn head(payload: &[u8]) -> Option<u64> {
-    let (samples, _) = payload.as_chunks::<SAMPLE_BYTES>();
+fn head(samples: &[[u8; SAMPLE_BYTES]]) -> Option<u64> {
     let samples = &samples[..samples.len().min(COMPARED)];
     let moves = samples.iter().any(|sample| sample != &samples[0]);
     moves.then(|| {
@@ -234,8 +254,10 @@ mod tests {
     fn level(of: impl Fn(i64) -> i32) -> Level {
         let mut meter = LevelMeter::default();
         for packet in 0..200 {
-            let bytes: Vec<u8> = (0..480).flat_map(|i| of(packet * 480 + i).to_le_bytes()).collect();
-            meter.on_packet(at_ms(packet * 10), &bytes);
+            let samples: Vec<_> = (0..480).map(|i| of(packet * 480 + i).to_le_bytes()).collect();
+            if meter.is_due(at_ms(packet * 10)) {
+                meter.look(at_ms(packet * 10), &samples);
+            }
         }
         meter.level().expect("a second has passed")
     }
@@ -283,7 +305,10 @@ mod tests {
     fn a_flood_does_not_make_it_look_more_often() {
         let mut meter = LevelMeter::default();
         for packet in 0..100_000 {
-            meter.on_packet(MonoTime::from_nanos(packet * 5_000), &[1; 8192]);
+            let at = MonoTime::from_nanos(packet * 5_000);
+            if meter.is_due(at) {
+                meter.look(at, &[[1; 4]; 2048]);
+            }
         }
         let window = meter.window.expect("half a second");
         assert!(window.packets <= 17 && window.samples <= 17 * 1024, "{window:?}");
@@ -292,18 +317,19 @@ mod tests {
     #[test]
     fn two_ports_with_one_signal_are_twins_and_silent_ones_are_not() {
         let twins = |of: fn(usize, i64) -> i32| {
-            let mut twins = Twins::default();
+            let mut twins = Twins::new(3);
             for packet in 0..500_i64 {
-                for mic in 0..MICS {
-                    let bytes: Vec<u8> = (0..64).flat_map(|i| of(mic, packet * 64 + i).to_le_bytes()).collect();
-                    twins.on_packet(mic, at_ms(packet * 10), &bytes);
+                for mic in 0..3 {
+                    let samples: Vec<_> = (0..64).map(|i| of(mic, packet * 64 + i).to_le_bytes()).collect();
+                    twins.note(mic, &samples);
+                    twins.look(at_ms(packet * 10));
                 }
             }
             [0, 1, 2].map(|mic| twins.of(mic))
         };
         assert_eq!(twins(|_, i| (i * i) as i32), [Some(1), Some(0), Some(0)]);
         assert_eq!(twins(|mic, i| if mic == 1 { -i } else { i } as i32), [Some(2), None, Some(0)]);
-        assert_eq!(twins(|mic, i| (i + mic as i64) as i32), [None; MICS], "the same a sample later is a copy no more");
-        assert_eq!(twins(|_, _| 0), [None; MICS]);
+        assert_eq!(twins(|mic, i| (i + mic as i64) as i32), [None; 3], "the same a sample later is a copy no more");
+        assert_eq!(twins(|_, _| 0), [None; 3]);
     }
 }

@@ -1,7 +1,8 @@
 //! What is wrong with the microphones themselves: rate, level, headers, refused senders.
 //!
 //! Each accepted packet is shown to four meters, which look at it or not: [`rates`] (in slices), [`levels`] (one in thirty milliseconds),
-//! [`header`] (sixteen a second) and [`refused`] (a count). What they find is a [`Fault`], with when it began, what shows it and what to
+//! [`header`] (sixteen a second) and [`refused`] (a count). Levels, and which signals are the same, are the channels'; the rest is the
+//! sources', and each channel of a source has its faults. What they find is a [`Fault`], with when it began, what shows it and what to
 //! do. Nothing here changes a sample, or a decision of the engine.
 
 pub mod header;
@@ -11,12 +12,14 @@ pub mod refused;
 
 mod fold;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::Output;
+use super::Queued;
 use super::figures::Known;
-use crate::MICS;
+use super::packet::SAMPLE_BYTES;
+use crate::array::Layout;
 use crate::time::{KernelTime, MonoTime, Span};
 use header::HeaderWatch;
 use levels::{Level, LevelMeter, Twins};
@@ -49,16 +52,14 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// As the diagnostics call it.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            FaultKind::WrongRate => "wrong_rate",
-            FaultKind::Refused => "refused",
-            FaultKind::HeaderInAudio => "header_in_audio",
-            FaultKind::Dead => "dead",
-            FaultKind::SameAs(0) => "same_as_mic0",
-            FaultKind::SameAs(1) => "same_as_mic1",
-            FaultKind::SameAs(_) => "same_as_mic2",
-            FaultKind::Clipping => "clipping",
+            FaultKind::WrongRate => "wrong_rate".into(),
+            FaultKind::Refused => "refused".into(),
+            FaultKind::HeaderInAudio => "header_in_audio".into(),
+            FaultKind::Dead => "dead".into(),
+            FaultKind::SameAs(channel) => format!("same_as_mic{channel}").into(),
+            FaultKind::Clipping => "clipping".into(),
         }
     }
 
@@ -72,19 +73,23 @@ impl FaultKind {
         !self.is_unusable()
     }
 
+    /// It is that of a whole source, not of one of its channels.
+    fn is_of_source(self) -> bool {
+        matches!(self, FaultKind::WrongRate | FaultKind::Refused | FaultKind::HeaderInAudio)
+    }
+
+    /// Its place among those of its source or channel.
     fn slot(self) -> usize {
         match self {
-            FaultKind::WrongRate => 0,
-            FaultKind::Refused => 1,
-            FaultKind::HeaderInAudio => 2,
-            FaultKind::Dead => 3,
-            FaultKind::SameAs(_) => 4,
-            FaultKind::Clipping => 5,
+            FaultKind::WrongRate | FaultKind::Dead => 0,
+            FaultKind::Refused | FaultKind::SameAs(_) => 1,
+            FaultKind::HeaderInAudio | FaultKind::Clipping => 2,
         }
     }
 }
 
-const SLOTS: usize = 6;
+/// What is wrong, and since when; by [`FaultKind::slot`].
+type Faults = [Option<(FaultKind, KernelTime)>; 3];
 
 /// Something wrong with a microphone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,172 +105,216 @@ pub struct Fault {
 /// An accepted packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard<'a> {
-    pub mic: usize,
+    pub source: usize,
     pub at: MonoTime,
     pub stamp: KernelTime,
     pub payload: &'a [u8],
 }
 
 #[derive(Debug)]
-struct Mic {
+struct Source {
     rate: RateMeter,
     /// Looks in a row that found the rate other than it was called.
     wrong: u32,
     /// What it was when it was last found wrong; 0 while that is not known well.
     wrong_hz: f64,
-    level: LevelMeter,
-    clipped: Option<MonoTime>,
     header: HeaderWatch,
     refusals: RefusalMeter,
     followed: Option<SocketAddr>,
-    /// What is wrong, and since when.
-    faults: [Option<(FaultKind, KernelTime)>; SLOTS],
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    level: LevelMeter,
+    clipped: Option<MonoTime>,
+    faults: Faults,
 }
 
 /// See the top of the file.
 #[derive(Debug)]
 pub struct Health {
     nominal_hz: f64,
-    mics: [Mic; MICS],
+    layout: Layout,
+    sources: Vec<Source>,
+    channels: Vec<Channel>,
     twins: Twins,
+    /// Room for the samples of one channel of several.
+    own: Vec<[u8; SAMPLE_BYTES]>,
 }
 
 impl Health {
-    pub fn new(nominal_hz: u32) -> Health {
+    pub fn new(layout: Layout, nominal_hz: u32) -> Health {
+        let source = |source: usize| Source {
+            rate: RateMeter::new(nominal_hz),
+            wrong: 0,
+            wrong_hz: 0.0,
+            header: HeaderWatch::new(layout.channels_of(source).len()),
+            refusals: RefusalMeter::default(),
+            followed: None,
+            faults: Faults::default(),
+        };
         Health {
             nominal_hz: f64::from(nominal_hz),
-            mics: std::array::from_fn(|_| Mic {
-                rate: RateMeter::new(nominal_hz),
-                wrong: 0,
-                wrong_hz: 0.0,
-                level: LevelMeter::default(),
-                clipped: None,
-                header: HeaderWatch::default(),
-                refusals: RefusalMeter::default(),
-                followed: None,
-                faults: [None; SLOTS],
-            }),
-            twins: Twins::default(),
+            sources: (0..layout.sources()).map(source).collect(),
+            channels: (0..layout.channels()).map(|_| Channel::default()).collect(),
+            twins: Twins::new(layout.channels()),
+            own: Vec::with_capacity(levels::MOST_SAMPLES),
+            layout,
         }
     }
 
-    /// Another sender is this microphone now.
-    pub(super) fn restart(&mut self, mic: usize) {
-        let mic = &mut self.mics[mic];
-        mic.rate.restart();
-        mic.level.restart();
-        mic.header.restart();
-        (mic.wrong, mic.wrong_hz, mic.clipped) = (0, 0.0, None);
-        for kind in [FaultKind::WrongRate, FaultKind::HeaderInAudio, FaultKind::Dead, FaultKind::Clipping] {
-            mic.faults[kind.slot()] = None;
-        }
+    /// What the array is made of.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// An accepted packet, its samples in the history.
-    pub(super) fn accepted(&mut self, heard: &Heard<'_>, sender: SocketAddr, outputs: &mut VecDeque<Output>) {
-        let Heard { mic, at, stamp, payload } = *heard;
-        let own = &mut self.mics[mic];
-        own.followed = Some(sender);
-        own.refusals.taken(at);
-        let samples = (payload.len() / super::packet::SAMPLE_BYTES) as u32;
-        if own.rate.on_packet(at, samples) {
-            self.judge_rate(mic, stamp, outputs);
+    /// Another sender is this source now.
+    pub(super) fn restart(&mut self, source: usize) {
+        let own = &mut self.sources[source];
+        own.rate.restart();
+        own.header.restart();
+        (own.wrong, own.wrong_hz) = (0, 0.0);
+        for kind in [FaultKind::WrongRate, FaultKind::HeaderInAudio] {
+            own.faults[kind.slot()] = None;
         }
-        if self.mics[mic].level.on_packet(at, payload) {
-            self.judge_level(mic, at, stamp, outputs);
-        }
-        if self.mics[mic].header.on_packet(at, payload) {
-            let found = self.mics[mic].header.found().is_some();
-            self.set(mic, FaultKind::HeaderInAudio, found, stamp, outputs);
-        }
-        if self.twins.on_packet(mic, at, payload) {
-            for mic in 0..MICS {
-                // Told of the later one.
-                let twin = self.twins.of(mic).filter(|&twin| twin < mic);
-                let before = self.mics[mic].faults[FaultKind::SameAs(0).slot()].map(|(kind, _)| kind);
-                let kind = twin.map(FaultKind::SameAs).or(before).unwrap_or(FaultKind::SameAs(0));
-                self.set(mic, kind, twin.is_some(), stamp, outputs);
+        for channel in &mut self.channels[self.layout.channels_of(source)] {
+            channel.level.restart();
+            channel.clipped = None;
+            for kind in [FaultKind::Dead, FaultKind::Clipping] {
+                channel.faults[kind.slot()] = None;
             }
         }
-        if self.mics[mic].faults[FaultKind::Refused.slot()].is_some() {
-            self.judge_refused(mic, at, stamp, outputs);
+    }
+
+    /// An accepted packet, its bytes as they came, and how many frames end in it.
+    pub(super) fn accepted(
+        &mut self,
+        heard: &Heard<'_>,
+        frames: u32,
+        sender: SocketAddr,
+        outputs: &mut VecDeque<Queued>,
+    ) {
+        let Heard { source, at, stamp, payload } = *heard;
+        let own = &mut self.sources[source];
+        own.followed = Some(sender);
+        own.refusals.taken(at);
+        if own.rate.on_packet(at, frames) {
+            self.judge_rate(source, stamp, outputs);
+        }
+        if self.sources[source].header.on_packet(at, payload) {
+            let found = self.sources[source].header.found().is_some();
+            self.set(self.layout.first_of(source), FaultKind::HeaderInAudio, found, stamp, outputs);
+        }
+        if self.sources[source].faults[FaultKind::Refused.slot()].is_some() {
+            self.judge_refused(source, at, stamp, outputs);
+        }
+    }
+
+    /// Whole frames that were placed.
+    pub(super) fn placed(&mut self, heard: &Heard<'_>, outputs: &mut VecDeque<Queued>) {
+        let Heard { source, at, stamp, payload } = *heard;
+        let (words, _) = payload.as_chunks::<SAMPLE_BYTES>();
+        let channels = self.layout.channels_of(source);
+        let wide = channels.len();
+        for (nth, channel) in channels.enumerate() {
+            let mut own = std::mem::take(&mut self.own);
+            let is_due = self.channels[channel].level.is_due(at);
+            let most = if is_due { levels::MOST_SAMPLES } else { levels::COMPARED };
+            let samples = if wide == 1 {
+                words
+            } else {
+                own.clear();
+                own.extend(words.iter().skip(nth).step_by(wide).take(most));
+                &own
+            };
+            self.twins.note(channel, samples);
+            if is_due && self.channels[channel].level.look(at, samples) {
+                self.judge_level(channel, at, stamp, outputs);
+            }
+            self.own = own;
+        }
+        if self.twins.look(at) {
+            for channel in 0..self.channels.len() {
+                // Told of the later one.
+                let twin = self.twins.of(channel).filter(|&twin| twin < channel);
+                let before = self.channels[channel].faults[FaultKind::SameAs(0).slot()].map(|(kind, _)| kind);
+                let kind = twin.map(FaultKind::SameAs).or(before).unwrap_or(FaultKind::SameAs(0));
+                self.set(channel, kind, twin.is_some(), stamp, outputs);
+            }
         }
     }
 
     /// A valid packet of another sender than the one that is followed.
     pub(super) fn refused(
         &mut self,
-        mic: usize,
+        source: usize,
         at: MonoTime,
         stamp: KernelTime,
         from: SocketAddr,
-        outputs: &mut VecDeque<Output>,
+        outputs: &mut VecDeque<Queued>,
     ) {
-        self.mics[mic].refusals.refused(at, from);
-        self.judge_refused(mic, at, stamp, outputs);
+        self.sources[source].refusals.refused(at, from);
+        self.judge_refused(source, at, stamp, outputs);
     }
 
-    /// Of the last ten seconds.
-    pub fn rate(&self, mic: usize) -> Known<Rate> {
-        self.sound_of(mic, self.mics[mic].rate.window())
+    /// Of the last ten seconds, as the channel's source sends.
+    pub fn rate(&self, channel: usize) -> Known<Rate> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.sound_of(source.rate.window())
     }
 
-    /// Since the microphone's sender was first heard.
-    pub fn rate_since_start(&self, mic: usize) -> Known<Rate> {
-        self.sound_of(mic, self.mics[mic].rate.since_start())
+    /// Since the source's sender was first heard.
+    pub fn rate_since_start(&self, channel: usize) -> Known<Rate> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.sound_of(source.rate.since_start())
     }
 
-    /// Without what a header in front of the samples adds to the count.
-    fn sound_of(&self, mic: usize, rate: Known<Rate>) -> Known<Rate> {
-        let share = self.mics[mic].header.sound_share();
-        let Rate { hz, uncertainty_hz, received_hz, span } = rate?;
-        let received_hz = received_hz * share;
-        Ok(Rate { hz: hz * share, uncertainty_hz: uncertainty_hz * share, received_hz, span })
-    }
-
-    /// How often a microphone's rate was looked at.
-    pub fn looks(&self, mic: usize) -> u64 {
-        self.mics[mic].rate.looks()
+    /// How often a channel's rate was looked at.
+    pub fn looks(&self, channel: usize) -> u64 {
+        self.sources[self.layout.source_of(channel)].rate.looks()
     }
 
     /// The newest whole second.
-    pub fn level(&self, mic: usize) -> Option<Level> {
-        self.mics[mic].level.level()
+    pub fn level(&self, channel: usize) -> Option<Level> {
+        self.channels[channel].level.level()
     }
 
-    /// Another microphone with the same signal.
-    pub fn twin(&self, mic: usize) -> Option<usize> {
-        self.twins.of(mic)
+    /// Another channel with the same signal.
+    pub fn twin(&self, channel: usize) -> Option<usize> {
+        self.twins.of(channel)
     }
 
-    /// Why no loss and no drift of a microphone can be told: its rate is not the nominal one.
-    pub fn disagreement(&self, mic: usize) -> Option<String> {
-        self.mics[mic].faults[FaultKind::WrongRate.slot()]?;
-        Some(format!("the rate disagrees: {}", self.evidence(mic, FaultKind::WrongRate)))
+    /// Why no loss and no drift of a channel can be told: its rate is not the nominal one.
+    pub fn disagreement(&self, channel: usize) -> Option<String> {
+        self.sources[self.layout.source_of(channel)].faults[FaultKind::WrongRate.slot()]?;
+        Some(format!("the rate disagrees: {}", self.evidence(channel, FaultKind::WrongRate)))
     }
 
     /// What is wrong at this time, the worst first.
-    pub fn faults(&self, mic: usize, now: MonoTime) -> Vec<Fault> {
-        let own = &self.mics[mic];
-        let present = own.faults.iter().flatten().filter(|(kind, _)| match kind {
-            FaultKind::Refused => own.refusals.most(now).is_some(),
+    pub fn faults(&self, channel: usize, now: MonoTime) -> Vec<Fault> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        let all = source.faults.iter().chain(&self.channels[channel].faults).flatten();
+        let present = all.filter(|(kind, _)| match kind {
+            FaultKind::Refused => source.refusals.most(now).is_some(),
             _ => true,
         });
         present
             .map(|&(kind, since)| Fault {
                 kind,
                 since,
-                evidence: self.evidence(mic, kind),
-                next_step: self.next_step(mic, kind),
+                evidence: self.evidence(channel, kind),
+                next_step: self.next_step(channel, kind),
             })
             .collect()
     }
 
-    fn judge_rate(&mut self, mic: usize, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
-        let Ok(rate) = self.rate(mic) else { return };
+    fn judge_rate(&mut self, source: usize, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
+        let channel = self.layout.first_of(source);
+        let Ok(rate) = self.rate(channel) else { return };
         let off = (rate.hz - self.nominal_hz).abs() - rate.uncertainty_hz;
         let wrong = off > WRONG_RATE * self.nominal_hz;
-        let own = &mut self.mics[mic];
+        let own = &mut self.sources[source];
         if wrong {
             own.wrong_hz = if rate.uncertainty_hz < PLAINLY_WRONG * rate.hz { likely(rate.hz) } else { own.wrong_hz };
         }
@@ -274,29 +323,34 @@ impl Health {
         own.wrong = if wrong != known { own.wrong + 1 } else { 0 };
         if own.wrong >= 2 || (wrong && off > PLAINLY_WRONG * self.nominal_hz) {
             own.wrong = 0;
-            self.set(mic, FaultKind::WrongRate, wrong, stamp, outputs);
+            self.set(channel, FaultKind::WrongRate, wrong, stamp, outputs);
         }
     }
 
-    fn judge_level(&mut self, mic: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
-        let Some(level) = self.mics[mic].level.level() else { return };
-        self.set(mic, FaultKind::Dead, level.is_dead(), stamp, outputs);
-        let own = &mut self.mics[mic];
+    fn judge_level(&mut self, channel: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
+        let Some(level) = self.level(channel) else { return };
+        self.set(channel, FaultKind::Dead, level.is_dead(), stamp, outputs);
+        let own = &mut self.channels[channel];
         if level.clipped > 0.0 {
             own.clipped = Some(at);
         }
         let clips = own.clipped.is_some_and(|clipped| at - clipped < CLIPPING_LASTS);
-        self.set(mic, FaultKind::Clipping, clips, stamp, outputs);
+        self.set(channel, FaultKind::Clipping, clips, stamp, outputs);
     }
 
-    fn judge_refused(&mut self, mic: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
-        let most = self.mics[mic].refusals.most(at).is_some();
-        self.set(mic, FaultKind::Refused, most, stamp, outputs);
+    fn judge_refused(&mut self, source: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
+        let most = self.sources[source].refusals.most(at).is_some();
+        self.set(self.layout.first_of(source), FaultKind::Refused, most, stamp, outputs);
     }
 
     /// It is so from now on, or no longer; a change is logged, but for clipping, which comes and goes with the sound.
-    fn set(&mut self, mic: usize, kind: FaultKind, is: bool, stamp: KernelTime, outputs: &mut VecDeque<Output>) {
-        let slot = &mut self.mics[mic].faults[kind.slot()];
+    fn set(&mut self, channel: usize, kind: FaultKind, is: bool, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
+        let source = self.layout.source_of(channel);
+        let faults = match kind.is_of_source() {
+            true => &mut self.sources[source].faults,
+            false => &mut self.channels[channel].faults,
+        };
+        let slot = &mut faults[kind.slot()];
         if slot.map(|(kind, _)| kind) == is.then_some(kind) {
             return;
         }
@@ -304,21 +358,20 @@ impl Health {
         if kind == FaultKind::Clipping {
             return;
         }
-        let line = if is { self.line(mic, kind) } else { format!("mic {mic}: {} is over", kind.name()) };
-        outputs.push_back(Output::Log(line));
-    }
-
-    /// A fault as one line.
-    fn line(&self, mic: usize, kind: FaultKind) -> String {
-        match kind {
+        let who = if kind.is_of_source() { self.layout.name_of(source) } else { format!("mic {channel}") };
+        let line = match (is, kind) {
+            (false, _) => format!("{who}: {} is over", kind.name()),
             // In the words that name the option.
-            FaultKind::WrongRate => format!("mic {mic} {}: {}", self.evidence(mic, kind), self.next_step(mic, kind)),
-            _ => format!("mic {mic}: {}: {}", self.evidence(mic, kind), self.next_step(mic, kind)),
-        }
+            (_, FaultKind::WrongRate) => {
+                format!("{who} {}: {}", self.evidence(channel, kind), self.next_step(channel, kind))
+            }
+            _ => format!("{who}: {}: {}", self.evidence(channel, kind), self.next_step(channel, kind)),
+        };
+        outputs.push_back(Queued::Log(line));
     }
 
-    fn evidence(&self, mic: usize, kind: FaultKind) -> String {
-        let own = &self.mics[mic];
+    fn evidence(&self, channel: usize, kind: FaultKind) -> String {
+        let own = &self.sources[self.layout.source_of(channel)];
         match kind {
             FaultKind::WrongRate => {
                 let nominal = grouped(self.nominal_hz);
@@ -340,23 +393,20 @@ impl Health {
             FaultKind::HeaderInAudio => own.header.found().map_or(String::new(), |header| {
                 format!("the first {} bytes of its packets {}", header.bytes, header.evidence())
             }),
-            FaultKind::Dead => {
-                let level = own.level.level();
-                match level {
-                    Some(level) if level.peak == 0.0 => "all samples are 0".to_owned(),
-                    _ => format!("the samples move by {} of 4294967296", level.map_or(0, |level| level.range)),
-                }
-            }
+            FaultKind::Dead => match self.level(channel) {
+                Some(level) if level.peak == 0.0 => "all samples are 0".to_owned(),
+                level => format!("the samples move by {} of 4294967296", level.map_or(0, |level| level.range)),
+            },
             FaultKind::SameAs(other) => format!("its samples are those of mic {other}, bit for bit"),
             FaultKind::Clipping => {
-                let share = own.level.level().map_or(0.0, |level| 100.0 * level.clipped);
+                let share = self.level(channel).map_or(0.0, |level| 100.0 * level.clipped);
                 format!("flat tops: {share:.2} % of the samples of the last second, some within 10 s")
             }
         }
     }
 
-    fn next_step(&self, mic: usize, kind: FaultKind) -> String {
-        let own = &self.mics[mic];
+    fn next_step(&self, channel: usize, kind: FaultKind) -> String {
+        let own = &self.sources[self.layout.source_of(channel)];
         match kind {
             FaultKind::WrongRate if own.wrong_hz == 0.0 => "ask the board for its rate, and set --sample-rate".to_owned(),
             FaultKind::WrongRate => format!("--sample-rate {:.0}", own.wrong_hz),
@@ -369,10 +419,20 @@ impl Health {
             }),
             FaultKind::Dead => "check its wiring, its power, and which slot (L/R) it is set to".to_owned(),
             FaultKind::SameAs(other) => {
-                format!("check that the board reads a slot of its own for mic {mic}, and does not send mic {other} twice")
+                format!("check that the board reads a slot of its own for mic {channel}, and does not send mic {other} twice")
             }
             FaultKind::Clipping => "turn down the gain, or the shift, in the sender".to_owned(),
         }
+    }
+}
+
+impl Source {
+    /// Without what a header in front of the samples adds to the count.
+    fn sound_of(&self, rate: Known<Rate>) -> Known<Rate> {
+        let share = self.header.sound_share();
+        let Rate { hz, uncertainty_hz, received_hz, span } = rate?;
+        let received_hz = received_hz * share;
+        Ok(Rate { hz: hz * share, uncertainty_hz: uncertainty_hz * share, received_hz, span })
     }
 }
 

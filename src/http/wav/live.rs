@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{PIECE_BYTES, WavFormat};
-use crate::MICS;
 use crate::cycle::Cycle;
 use crate::http::Source;
 use crate::time::FramePos;
@@ -38,9 +37,9 @@ impl Pieces {
             return Some(piece.clone());
         }
         let (from, frames, format) = place;
-        let mut samples = Vec::with_capacity(frames * MICS);
+        let mut samples = Vec::with_capacity(frames * source.channels());
         source.read(from, frames, &mut samples)?;
-        let piece = format.convert(samples);
+        let piece = format.convert(samples, source.channels());
         if self.0.len() == KEPT {
             self.0.pop_front();
         }

@@ -8,8 +8,7 @@ mod live;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::FRAME_BYTES;
-use crate::MICS;
+use crate::array::PerMic;
 
 pub use download::{Overrun, WavDownload, WavFile};
 pub use live::{LiveWav, Pieces};
@@ -21,7 +20,9 @@ pub const FIRST_PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the longest header.
 const MOST_HEADER_BYTES: i64 = 68;
 /// Frames that fit a file: RIFF lengths are 32 bits.
-pub const MAX_FRAMES: i64 = (u32::MAX as i64 - MOST_HEADER_BYTES) / FRAME_BYTES as i64;
+pub fn max_frames(channels: usize) -> i64 {
+    (i64::from(u32::MAX) - MOST_HEADER_BYTES) / (4 * channels as i64)
+}
 
 /// What a header says of the channels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +30,8 @@ pub enum Form {
     /// Plain PCM, format 1, which every reader knows. It has no word for where a channel belongs, and of three channels players
     /// take the third for a bass: mixed to two or to one, ffmpeg leaves it out.
     Plain,
-    /// WAVE_FORMAT_EXTENSIBLE: the channels are front left, front right, front centre, and each is in every mix.
+    /// WAVE_FORMAT_EXTENSIBLE: the channels are front left, front right, front centre, and each is in every mix. More than three belong
+    /// nowhere.
     Extensible,
 }
 
@@ -84,7 +86,8 @@ pub fn header(form: Form, channels: u16, bits: u16, rate: u32, data_bytes: Optio
         out.put_u32_le(match channels {
             1 => CENTER,
             2 => LEFT | RIGHT,
-            _ => LEFT | RIGHT | CENTER,
+            3 => LEFT | RIGHT | CENTER,
+            _ => 0,
         });
         out.put_slice(&PCM);
     }
@@ -96,58 +99,64 @@ pub fn header(form: Form, channels: u16, bits: u16, rate: u32, data_bytes: Optio
 /// What the endless stream carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WavFormat {
-    /// Microphones in the order of the channels; the first `channels` count.
-    mics: [usize; MICS],
-    channels: usize,
+    /// Microphones in the order of the channels.
+    mics: PerMic<u8>,
     /// 16 or 32.
     bits: u16,
 }
 
 impl WavFormat {
-    pub const ALL: WavFormat = WavFormat { mics: [0, 1, 2], channels: MICS, bits: 32 };
+    fn all(channels: usize) -> PerMic<u8> {
+        PerMic::from_fn(channels, |mic| mic as u8)
+    }
 
-    /// From `channels=0,2` and `bits=16`; the error says what is allowed.
-    pub fn parse(channels: Option<&str>, bits: Option<&str>) -> Result<WavFormat, String> {
-        let mut format = WavFormat::ALL;
+    /// From `channels=0,2` and `bits=16`, of an array of `of` channels; the error says what is allowed.
+    pub fn parse(channels: Option<&str>, bits: Option<&str>, of: usize) -> Result<WavFormat, String> {
+        let mut mics = WavFormat::all(of);
         if let Some(list) = channels {
-            format.channels = 0;
+            let mut named: Vec<u8> = Vec::new();
             for name in list.split(',') {
-                let mic = name.parse().ok().filter(|&mic| mic < MICS && !format.mics().contains(&mic));
-                format.mics[format.channels] = mic.ok_or("channels: give some of 0, 1 and 2, as in channels=0,2")?;
-                format.channels += 1;
+                let mic = name.parse().ok().filter(|mic| usize::from(*mic) < of && !named.contains(mic));
+                named.push(mic.ok_or_else(|| format!("channels: give some of {}", WavFormat::choice(of)))?);
             }
+            mics = named[..].into();
         }
-        format.bits = match bits {
+        let bits = match bits {
             None | Some("32") => 32,
             Some("16") => 16,
             Some(_) => return Err("bits: give 16 or 32".into()),
         };
-        Ok(format)
+        Ok(WavFormat { mics, bits })
     }
 
-    fn mics(&self) -> &[usize] {
-        &self.mics[..self.channels]
+    fn choice(of: usize) -> String {
+        match of {
+            1 => "0".into(),
+            3 => "0, 1 and 2, as in channels=0,2".into(),
+            _ => format!("0 to {}, as in channels=0,{}", of - 1, of - 1),
+        }
     }
 
     pub fn header(&self, form: Form, rate: u32) -> Vec<u8> {
-        header(form, self.channels as u16, self.bits, rate, None)
+        header(form, self.mics.len() as u16, self.bits, rate, None)
     }
 
     fn frame_bytes(&self) -> usize {
-        self.channels * usize::from(self.bits / 8)
+        self.mics.len() * usize::from(self.bits / 8)
     }
 
-    /// Samples of three channels, as this format has them; 16 bits are rounded, and saturate.
-    fn convert(&self, samples: Vec<[u8; 4]>) -> Bytes {
-        if *self == WavFormat::ALL {
+    /// Samples of all `channels`, as this format has them; 16 bits are rounded, and saturate.
+    fn convert(&self, samples: Vec<[u8; 4]>, channels: usize) -> Bytes {
+        if self.bits == 32 && self.mics == WavFormat::all(channels) {
             return samples.into_flattened().into();
         }
-        let mut out = BytesMut::with_capacity(samples.len() / MICS * self.frame_bytes());
-        for frame in samples.as_chunks::<MICS>().0 {
-            for &mic in self.mics() {
+        let mut out = BytesMut::with_capacity(samples.len() / channels * self.frame_bytes());
+        for frame in samples.chunks_exact(channels) {
+            for &mic in &self.mics {
+                let sample = frame[usize::from(mic)];
                 match self.bits {
-                    16 => out.put_i16_le((i32::from_le_bytes(frame[mic]).saturating_add(0x8000) >> 16) as i16),
-                    _ => out.put_slice(&frame[mic]),
+                    16 => out.put_i16_le((i32::from_le_bytes(sample).saturating_add(0x8000) >> 16) as i16),
+                    _ => out.put_slice(&sample),
                 }
             }
         }
@@ -161,7 +170,7 @@ mod tests {
 
     #[test]
     fn sixteen_bits_are_rounded_and_saturate() {
-        let format = WavFormat::parse(Some("1"), Some("16")).expect("a format");
+        let format = WavFormat::parse(Some("1"), Some("16"), 3).expect("a format");
         for (sample, expected) in [
             (0x0000_7fff, 0),
             (0x0000_8000, 1),
@@ -172,7 +181,7 @@ mod tests {
             (i32::MIN, -32_768i16),
         ] {
             let frame = [5_i32, sample, 7].map(i32::to_le_bytes).to_vec();
-            let out = format.convert(frame);
+            let out = format.convert(frame, 3);
             assert_eq!(out[..], expected.to_le_bytes(), "{sample:#x}");
         }
     }
@@ -180,7 +189,7 @@ mod tests {
     #[test]
     fn an_extensible_header_is_as_microsoft_has_it() {
         // "Multiple channel audio data and WAVE files", 2007: WAVEFORMATEXTENSIBLE; the speakers of its table 3.
-        for (channels, mask) in [(1, 4), (2, 3), (3, 7)] {
+        for (channels, mask) in [(1, 4), (2, 3), (3, 7), (4, 0), (64, 0)] {
             let header = header(Form::Extensible, channels, 32, 48_000, Some(1200));
             let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
             let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;

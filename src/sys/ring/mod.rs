@@ -1,10 +1,11 @@
-//! The ring: one io_uring that carries three microphones, HTTP, signals, log lines and a recording; one system call a turn.
+//! The ring: one io_uring that carries UDP sockets, HTTP, signals, log lines and a recording; one system call a turn.
 //!
 //! Idea: everything that may wait is a submission; [`Ring::wait`] is the only place where the program sleeps; [`Ring::reap`]
-//! turns completions into plain values. Receives of microphones and the accept are *multishot*: one submission, many
+//! turns completions into plain values. Receives of UDP sockets and the accept are *multishot*: one submission, many
 //! completions, until the kernel ends it. Every such end has a cause that is counted ([`End`]), and `arm_*` starts it again.
 //!
-//! This file builds the ring, queues submissions and enters; [`connections`] is what concerns TCP, [`reap`] the way back.
+//! This file builds the ring, queues submissions and enters; [`sockets`] is what concerns UDP, [`connections`] TCP, [`reap`] the
+//! way back. Whose a socket is, the ring does not know.
 //!
 //! The set-up follows what was measured (docs/how.md, "What the kernel does"): SINGLE_ISSUER and DEFER_TASKRUN (completions
 //! appear only when this thread enters for events, never by interrupting it), R_DISABLED with restrictions (the ring can do
@@ -12,6 +13,7 @@
 
 mod connections;
 mod reap;
+mod sockets;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,12 +26,13 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
 use self::connections::Slot;
+pub use self::sockets::SocketId;
+use self::sockets::{Mark, UdpSlot};
 use super::file::{self, FileOp, FileSlot};
 use super::host::Signals;
 use super::pool::{BufferPool, Lease};
 use super::token::{Handle, Token};
-use super::udp::MicSocket;
-use crate::MICS;
+use super::udp::StampedSocket;
 use crate::time::{KernelTime, Span};
 
 /// Room for the sender's address in front of each datagram: a `sockaddr_in6`.
@@ -38,8 +41,8 @@ const NAME_AREA: usize = 28;
 const CONTROL_AREA: usize = 64;
 /// `struct io_uring_recvmsg_out`, then name and control areas, then the payload.
 const DATAGRAM_HEAD: usize = 16 + NAME_AREA + CONTROL_AREA;
-/// The buffer group of HTTP requests; groups 0..3 are the microphones'.
-const HTTP_GROUP: u16 = MICS as u16;
+/// The buffer group of HTTP requests; the sockets' follow.
+const HTTP_GROUP: u16 = 0;
 const HTTP_BUFFERS: u16 = 64;
 const HTTP_BUFFER: usize = 4096;
 /// Enter without counting the wait as iowait (io_uring_enter(2), since 6.15); IORING_ENTER_NO_IOWAIT.
@@ -63,19 +66,28 @@ const OPCODES: [u8; 7] = [
 pub struct RingOptions {
     pub submissions: u32,
     pub completions: u32,
-    /// Buffers a microphone, a power of two: the most packets of it that one turn can take; what exceeds them waits in the
+    /// Buffers a UDP socket, a power of two: the most packets of it that one turn can take; what exceeds them waits in the
     /// socket. Few are faster, since each lies on pages of its own: with 32 the ring takes 1.04 times the packets of recvmmsg in a
     /// flood, with 64 0.985, with 256 0.956 (bench, `ingest`); 32 are a third of a second.
-    pub mic_buffers: u16,
+    pub socket_buffers: u16,
     /// Longest payload kept whole, in bytes.
     pub max_datagram: usize,
     /// Whether files may be created and removed, see [`Ring::file`].
     pub files: bool,
+    /// Whether sockets may be [added](Ring::add_socket) once the ring is enabled.
+    pub grows: bool,
 }
 
 impl Default for RingOptions {
     fn default() -> RingOptions {
-        RingOptions { submissions: 4096, completions: 8192, mic_buffers: 32, max_datagram: 8192, files: false }
+        RingOptions {
+            submissions: 4096,
+            completions: 8192,
+            socket_buffers: 32,
+            max_datagram: 8192,
+            files: false,
+            grows: false,
+        }
     }
 }
 
@@ -95,8 +107,8 @@ pub enum End {
 
 /// One datagram in a provided buffer; give it back with [`Ring::recycle`].
 #[derive(Debug)]
-pub struct MicDatagram {
-    pub mic: usize,
+pub struct UdpDatagram {
+    pub socket: SocketId,
     /// `None` is an error of ours, to be counted, never replaced by another clock.
     pub stamp: Option<KernelTime>,
     pub sender: Option<SocketAddr>,
@@ -113,9 +125,9 @@ pub struct MicDatagram {
 /// What came back from the kernel.
 #[derive(Debug)]
 pub enum Completion {
-    Datagram(MicDatagram),
-    MicEnded {
-        mic: usize,
+    Datagram(UdpDatagram),
+    SocketEnded {
+        socket: SocketId,
         end: End,
     },
     Accepted {
@@ -141,6 +153,8 @@ pub enum Completion {
     },
     Signal,
     LogWritten(Result<usize, i32>),
+    /// All that was ready when [`Ring::mark`] was submitted has been carried out.
+    Marked,
     /// A file operation ended, with a count or an errno.
     FileDone {
         op: FileOp,
@@ -169,12 +183,6 @@ pub struct RingCounters {
     pub stale: u64,
 }
 
-struct Mic {
-    socket: MicSocket,
-    header: Box<libc::msghdr>,
-    armed: bool,
-}
-
 /// See the module's head.
 ///
 /// # What may be freed, and when
@@ -192,9 +200,11 @@ struct Mic {
 /// What a worker may be inside of is not covered by these, and is never freed with the ring: see `drop`.
 pub struct Ring {
     ring: IoUring,
-    /// By buffer group: one for each microphone, then HTTP's.
+    /// By buffer group: HTTP's, then one for each place of a socket.
     pools: Vec<BufferPool>,
-    mics: Vec<Mic>,
+    sockets: Vec<UdpSlot>,
+    options: RingOptions,
+    mark: Mark,
     listener: Option<TcpListener>,
     accept_armed: bool,
     slots: Vec<Slot>,
@@ -202,7 +212,7 @@ pub struct Ring {
     signals: Option<Signals>,
     log: Option<Bytes>,
     file: FileSlot,
-    /// Submissions that the kernel refused for now, in order. Of each kind a microphone or connection has one at most: so bounded.
+    /// Submissions that the kernel refused for now, in order. Of each kind a socket or connection has one at most: so bounded.
     waiting: VecDeque<squeue::Entry>,
     no_iowait: bool,
     counters: RingCounters,
@@ -225,7 +235,7 @@ impl Drop for Ring {
             conn.sending.take().into_iter().for_each(std::mem::forget);
         }
         if receiving {
-            std::mem::forget(self.pools.pop());
+            self.pools.drain(..1.min(self.pools.len())).for_each(std::mem::forget);
         }
     }
 }
@@ -236,7 +246,7 @@ impl Ring {
     /// # Errors
     /// EPERM or EACCES where io_uring is forbidden, ENOSYS or EINVAL on kernels before 6.1, ENOMEM where memory may not
     /// be locked.
-    pub fn new(options: RingOptions, mics: [MicSocket; MICS]) -> io::Result<Ring> {
+    pub fn new(options: RingOptions, sockets: impl IntoIterator<Item = StampedSocket>) -> io::Result<Ring> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -247,19 +257,14 @@ impl Ring {
             .setup_r_disabled()
             .dontfork()
             .build(options.submissions)?;
-        let mics = mics.map(|socket| {
-            // SAFETY: an all-zero msghdr is a valid, empty one.
-            let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
-            header.msg_namelen = NAME_AREA as _;
-            header.msg_controllen = CONTROL_AREA as _;
-            Mic { socket, header, armed: false }
-        });
         let no_iowait = ring.params().is_feature_no_iowait();
         // Whole from here on, so that an error below drops its parts in the order of the fields.
         let mut ring = Ring {
             ring,
-            pools: Vec::with_capacity(MICS + 1),
-            mics: mics.into(),
+            pools: Vec::new(),
+            sockets: Vec::new(),
+            options,
+            mark: Mark::new()?,
             listener: None,
             accept_armed: false,
             slots: Vec::new(),
@@ -271,20 +276,24 @@ impl Ring {
             no_iowait,
             counters: RingCounters::default(),
         };
-        ring.register(options)?;
+        ring.pools.push(BufferPool::register(&ring.ring.submitter(), HTTP_GROUP, HTTP_BUFFERS, HTTP_BUFFER)?);
+        for socket in sockets {
+            ring.add_socket(socket)?;
+        }
+        ring.enable()?;
         Ok(ring)
     }
 
-    /// Gives the kernel its buffers, then the restrictions, and enables the ring.
-    fn register(&mut self, options: RingOptions) -> io::Result<()> {
+    /// Gives the kernel the restrictions, and enables the ring.
+    fn enable(&mut self) -> io::Result<()> {
+        /// include/uapi/linux/io_uring.h
+        const IORING_REGISTER_PBUF_RING: u8 = 22;
         let submitter = self.ring.submitter();
-        for group in 0..HTTP_GROUP {
-            let size = DATAGRAM_HEAD + options.max_datagram;
-            self.pools.push(BufferPool::register(&submitter, group, options.mic_buffers, size)?);
-        }
-        self.pools.push(BufferPool::register(&submitter, HTTP_GROUP, HTTP_BUFFERS, HTTP_BUFFER)?);
-        let files = if options.files { &file::OPCODES[..] } else { &[] };
+        let files = if self.options.files { &file::OPCODES[..] } else { &[] };
         let mut rules: Vec<Restriction> = OPCODES.iter().chain(files).map(|&code| Restriction::sqe_op(code)).collect();
+        if self.options.grows {
+            rules.push(Restriction::register_op(IORING_REGISTER_PBUF_RING));
+        }
         rules.push(Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()));
         submitter.register_restrictions(&mut rules)?;
         submitter.register_enable_rings()
@@ -292,10 +301,6 @@ impl Ring {
 
     pub fn counters(&self) -> RingCounters {
         self.counters
-    }
-
-    pub fn mic_socket(&self, mic: usize) -> &MicSocket {
-        &self.mics[mic].socket
     }
 
     // --- Submitting -------------------------------------------------------------------------------------------------
@@ -338,26 +343,6 @@ impl Ring {
         self.counters.enters += 1;
         // SAFETY: no argument is passed; what the queued entries point to is promised where they were pushed.
         unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, 0, None) }
-    }
-
-    /// Arms a microphone's multishot receive, unless it is running.
-    pub fn arm_mic(&mut self, index: usize) {
-        let mic = &mut self.mics[index];
-        if mic.armed {
-            return;
-        }
-        mic.armed = true;
-        let fd = Fd(mic.socket.as_raw_fd());
-        let entry = opcode::RecvMsgMulti::new(fd, &*mic.header, index as u16).flags(libc::MSG_TRUNC as u32).build();
-        // SAFETY: the header is boxed, stays as it is, and lives as long as `self`; the kernel reads it inside an enter, and
-        // writes, inside an enter too, into buffers of the pool that this group names. After the ring has closed it does
-        // neither (see `Ring`).
-        unsafe { self.push(entry, Token::Mic(index)) };
-    }
-
-    /// Arms every microphone whose multishot is not running.
-    pub fn arm_mics(&mut self) {
-        (0..MICS).for_each(|mic| self.arm_mic(mic));
     }
 
     pub fn watch(&mut self, signals: Signals) {
@@ -405,16 +390,6 @@ impl Ring {
     }
 
     // --- Buffers ----------------------------------------------------------------------------------------------------
-
-    /// The payload of a datagram, as much of it as fitted.
-    pub fn payload(&self, datagram: &MicDatagram) -> &[u8] {
-        let (start, len) = datagram.payload;
-        &self.pools[datagram.mic].bytes(&datagram.lease)[start..start + len]
-    }
-
-    pub fn recycle(&mut self, datagram: MicDatagram) {
-        self.pools[datagram.mic].recycle(datagram.lease);
-    }
 
     /// The bytes behind [`Completion::Received`].
     pub fn received(&self, lease: &Lease) -> &[u8] {

@@ -8,7 +8,7 @@ use io_uring::types::RecvMsgOut;
 use super::super::cmsg;
 use super::super::tcp;
 use super::super::token::{Handle, Token};
-use super::{Completion, End, HTTP_GROUP, MicDatagram, Ring};
+use super::{Completion, End, HTTP_GROUP, Ring, SocketId, UdpDatagram};
 
 impl Ring {
     /// Moves all completions into `out`, as plain values.
@@ -17,7 +17,7 @@ impl Ring {
             self.counters.completions += 1;
             let (result, flags) = (entry.result(), entry.flags());
             match Token::unpack(entry.user_data()) {
-                Some(Token::Mic(mic)) => self.reap_mic(mic, result, flags, out),
+                Some(Token::Socket(id)) => self.reap_socket(id, result, flags, out),
                 Some(Token::Accept) => self.reap_accept(result, flags, out),
                 Some(Token::Recv(handle)) => self.reap_recv(handle, result, flags, out),
                 Some(Token::Send(handle)) => self.reap_send(handle, result, out),
@@ -37,26 +37,28 @@ impl Ring {
                     let (op, result) = self.file.complete(result);
                     out.push(Completion::FileDone { op, result });
                 }
+                Some(Token::Mark) => out.push(Completion::Marked),
                 Some(Token::Cancel) => {}
                 None => panic!("every submission carries a token: {:#x}", entry.user_data()),
             }
         }
     }
 
-    fn reap_mic(&mut self, index: usize, result: i32, flags: u32, out: &mut Vec<Completion>) {
+    fn reap_socket(&mut self, id: SocketId, result: i32, flags: u32, out: &mut Vec<Completion>) {
         let more = cqueue::more(flags);
         let mut empty = false;
         if result >= 0
-            && let Some(id) = cqueue::buffer_select(flags)
+            && let Some(buffer) = cqueue::buffer_select(flags)
         {
-            let lease = self.pools[index].lease(id, result as u32);
-            let (mic, bytes) = (&self.mics[index], self.pools[index].bytes(&lease));
+            let (slot, pool) = (&self.sockets[id], &mut self.pools[id + 1]);
+            let lease = pool.lease(buffer, result as u32);
+            let bytes = pool.bytes(&lease);
             let out_header =
-                RecvMsgOut::parse(bytes, &mic.header).expect("a buffer holds the header areas: result >= head");
+                RecvMsgOut::parse(bytes, &slot.header).expect("a buffer holds the header areas: result >= head");
             let control = cmsg::parse(out_header.control_data());
             let payload = out_header.payload_data();
-            let datagram = MicDatagram {
-                mic: index,
+            let datagram = UdpDatagram {
+                socket: id,
                 stamp: control.stamp,
                 sender: cmsg::parse_address(out_header.name_data()),
                 len: out_header.incoming_payload_len() as usize,
@@ -67,13 +69,21 @@ impl Ring {
                 lease,
             };
             empty = datagram.len == 0;
-            out.push(Completion::Datagram(datagram));
+            if slot.closing {
+                self.recycle(datagram);
+            } else {
+                out.push(Completion::Datagram(datagram));
+            }
         }
         if !more {
-            self.mics[index].armed = false;
+            let slot = &mut self.sockets[id];
+            slot.armed = false;
+            if slot.closing {
+                return self.release_socket(id);
+            }
             let end = if empty { End::EmptyDatagram } else { self.end_of(result) };
             self.count_end(end);
-            out.push(Completion::MicEnded { mic: index, end });
+            out.push(Completion::SocketEnded { socket: id, end });
         }
     }
 

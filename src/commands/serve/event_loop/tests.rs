@@ -5,11 +5,16 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
+use clap::Parser;
+
 use super::*;
-use crate::engine::{ClockChoice, Config, Hold};
+use crate::MICS;
+use crate::cli::{Cli, Command};
 use crate::http::HttpConfig;
+use crate::sys::ring::RingOptions;
 use crate::sys::tcp;
-use crate::sys::udp::MicSocket;
+use crate::sys::token::Handle;
+use crate::sys::udp::StampedSocket;
 
 const RECEIVE_BUFFER: usize = 2 << 20;
 /// No test waits longer than this for one thing.
@@ -25,28 +30,29 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let sockets = [0; MICS].map(|_| MicSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
-        let mics = sockets.each_ref().map(MicSocket::address);
+        let sockets = [0; MICS].map(|_| StampedSocket::bind("127.0.0.1:0".parse().unwrap(), RECEIVE_BUFFER).unwrap());
+        let mics = sockets.each_ref().map(StampedSocket::address);
         let mut ring = Ring::new(RingOptions::default(), sockets).expect("io_uring is allowed here");
-        ring.arm_mics();
         let listener = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let http = listener.local_addr().unwrap();
         ring.listen(listener);
-        let engine = Engine::new(Config {
-            sample_rate: 48_000,
-            clock: ClockChoice::Shared,
-            hold: Hold::Auto,
-            resample: false,
-            history: Span::from_secs(1),
-            max_datagram: 8192,
-        });
         let notify = Notify::from_environment(host::mono());
-        let run = Loop::new(ring, engine, Server::new(HttpConfig::new(http)), None, notify, true);
+        let mut run = Loop::new(ring, Server::new(HttpConfig::new(http)), None, notify, true);
+        run.configured.buffers = usize::from(RingOptions::default().socket_buffers);
+        let args = Cli::parse_from(["micring", "serve", "--clock", "shared", "--history", "1s"]);
+        let Command::Serve(args) = args.command else { unreachable!("it says serve") };
+        run.add(args.array().unwrap(), vec![0, 1, 2]);
         Rig { run, mics, http, board: UdpSocket::bind("127.0.0.1:0").unwrap() }
     }
 
     fn turn(&mut self) {
         assert!(self.run.turn().expect("the ring works"), "the loop goes on");
+    }
+
+    /// HTTP's part of a turn.
+    fn feed_http(&mut self) {
+        let run = &mut self.run;
+        run.web.feed(&mut run.server, &mut run.ring, &mut run.plant, &mut run.log, host::clocks());
     }
 
     /// A cycle of these microphones: no two alike, so that none is taken for a repetition.
@@ -76,7 +82,7 @@ impl Rig {
     }
 
     fn emitted(&self) -> u64 {
-        self.run.engine.counters().cycles.emitted
+        self.run.plant.arrays.of(ArrayId(0)).engine.counters().cycles.emitted
     }
 
     /// A connection that the loop has accepted and not yet told HTTP about.
@@ -85,12 +91,12 @@ impl Rig {
         for _ in 0..10_000 {
             self.run.ring.poll().unwrap();
             self.run.ring.reap(&mut self.run.completions);
-            self.run.web.extend(self.run.completions.drain(..));
-            if self.run.web.len() >= count {
+            self.run.completions.drain(..).for_each(|completion| self.run.web.push(completion));
+            if self.run.web.waiting.len() >= count {
                 return clients;
             }
         }
-        panic!("{} of {count} connections came", self.run.web.len());
+        panic!("{} of {count} connections came", self.run.web.waiting.len());
     }
 }
 
@@ -98,33 +104,33 @@ impl Rig {
 fn a_turn_takes_in_no_more_of_http_than_its_share() {
     let mut rig = Rig::new();
     let clients = rig.connections(500);
-    rig.run.feed_http(host::clocks());
-    assert!(!rig.run.web.is_empty(), "500 completions are more than a turn's share");
+    rig.feed_http();
+    assert!(!rig.run.web.waiting.is_empty(), "500 completions are more than a turn's share");
     // And each is taken in, in later turns.
     for _ in 0..500 {
         rig.turn();
     }
-    assert!(rig.run.web.is_empty());
-    assert_eq!(rig.run.server.figures().connections_open, clients.len() as u64);
+    assert!(rig.run.web.waiting.is_empty());
+    assert_eq!(rig.run.server.figures(ArrayId(0)).connections_open, clients.len() as u64);
 }
 
 #[test]
 fn a_turn_asks_again_for_no_more_starved_connections_than_its_share() {
     let mut rig = Rig::new();
     let _clients = rig.connections(500);
-    let handles = rig.run.web.iter().filter_map(|completion| match completion {
+    let handles = rig.run.web.waiting.iter().filter_map(|completion| match completion {
         Completion::Accepted { handle, .. } => Some(*handle),
         _ => None,
     });
     let handles: Vec<Handle> = handles.collect();
-    rig.run.web.clear();
-    rig.run.starved.extend(handles);
-    rig.run.feed_http(host::clocks());
-    assert!(!rig.run.starved.is_empty(), "there are not so many buffers");
+    rig.run.web.waiting.clear();
+    rig.run.web.starved.extend(handles);
+    rig.feed_http();
+    assert!(!rig.run.web.starved.is_empty(), "there are not so many buffers");
     for _ in 0..500 {
-        rig.run.feed_http(host::clocks());
+        rig.feed_http();
     }
-    assert!(rig.run.starved.is_empty());
+    assert!(rig.run.web.starved.is_empty());
 }
 
 #[test]
@@ -143,15 +149,18 @@ fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
             stranger.send_to(b"odd", rig.mics[2]).unwrap();
             waiting += 1;
         }
-        let taken = |rig: &Rig| rig.run.engine.counters().mics[2].foreign + rig.run.engine.counters().mics[2].malformed;
+        let taken = |rig: &Rig| {
+            rig.run.plant.arrays.of(ArrayId(0)).engine.counters().mics[2].foreign
+                + rig.run.plant.arrays.of(ArrayId(0)).engine.counters().mics[2].malformed
+        };
         let before = taken(&rig);
         rig.turn();
         waiting -= taken(&rig) - before;
-        if rig.run.ring.mic_socket(2).drops().unwrap() > 0 {
+        if rig.run.ring.socket(2).drops().unwrap() > 0 {
             eprintln!("SKIPPED: needs a receive buffer that holds 2500 small datagrams (net.core.rmem_max)");
             return;
         }
-        assert!(rig.run.behind, "the flood keeps it behind");
+        assert!(rig.run.is_behind(), "the flood keeps it behind");
         if rig.emitted() > left {
             return;
         }
@@ -179,10 +188,12 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
             break;
         }
     }
-    let count = |rig: &Rig| rig.run.engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count);
+    let count = |rig: &Rig| {
+        rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count)
+    };
     let events = |got: &[u8]| got.windows(6).filter(|six| six == b"data: ").count() as u64;
     // Where the machine stalls between two datagrams a cycle leaves in part, and that has no delay.
-    let complete = |rig: &Rig| rig.run.engine.counters().cycles.complete;
+    let complete = |rig: &Rig| rig.run.plant.arrays.of(ArrayId(0)).engine.counters().cycles.complete;
     let give_up = host::mono() + PATIENCE;
     for n in 0.. {
         if complete(&rig) >= 20 {
@@ -211,5 +222,5 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
 fn without_a_listener_nothing_is_handed_over_and_no_delay_is_told() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert!(rig.run.engine.meter().since_start().emit_delay.is_err());
+    assert!(rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.is_err());
 }

@@ -5,16 +5,21 @@
 use std::io;
 use std::path::Path;
 
+use super::event_loop::Loop;
 use super::plain;
-use super::turn::Loop;
 use crate::cli::{HostArgs, LowLatency};
 use crate::sys::host;
 use crate::sys::latency::{self, Locked, WakeUpRequest};
-use crate::sys::sandbox;
+use crate::sys::sandbox::{self, Open};
 
 /// Asks first, gives up after: the requests need the privileges. What is returned has to live as long as the loop.
-/// `record`: the folder that stays open to writing.
-pub(super) fn take(args: &HostArgs, record: Option<&Path>, run: &mut Loop) -> Option<WakeUpRequest> {
+/// `record`: the folder that stays open to writing. `config`: the file that is read again, whose ports are bound then.
+pub(super) fn take(
+    args: &HostArgs,
+    record: Option<&Path>,
+    config: Option<&Path>,
+    run: &mut Loop,
+) -> Option<WakeUpRequest> {
     let parts = args.low_latency.unwrap_or_default();
     let asked = ask(parts, args.busy_poll, run);
     // glibc reads the time zone's file at the first use; later no file can be opened.
@@ -26,7 +31,7 @@ pub(super) fn take(args: &HostArgs, record: Option<&Path>, run: &mut Loop) -> Op
             Ok(how) => format!("{layer} ({how})"),
             Err(why) => format!("NOT by {layer} ({why})"),
         };
-        let layers: Vec<String> = sandbox::confine(record).into_iter().map(text).collect();
+        let layers: Vec<String> = sandbox::confine(Open { record, config }).into_iter().map(text).collect();
         run.say(format_args!("confined by {}", layers.join(", ")));
     }
     asked
