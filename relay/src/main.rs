@@ -1,22 +1,31 @@
 //! micring-relay: the arrays of many hosts, over NATS.
 //!
-//! `publish` stands beside micring's servers ([`array`], [`source`], [`framing`]: one server over HTTP) and hands on what
+//! `publish` stands beside micring's servers ([`array`], [`source`]: one server over HTTP) and hands on what
 //! they have: live cycles while somebody listens ([`live`]), audio and gaps ([`segment`], [`store`]) and reports
-//! ([`report`]) to stay. [`event`] is a cycle on its way, [`names`] what NATS calls things, [`nats`] the connections.
+//! ([`report`]) to stay; and answer what is asked from afar ([`mod@ask`]).
+//!
+//! `serve` ([`mod@serve`]) is the other end: which arrays there are ([`fleet`]), their live cycles ([`feed`]), and both as
+//! micring's clients know them ([`out`]).
+//!
+//! [`event`] is a cycle on its way, [`names`] what NATS calls things, [`nats`] the connections.
 //!
 //! Nothing here can delay a microphone: the relay is one more HTTP client, which the server drops when it is slow. Nothing
 //! is buffered here that the server's history holds.
 
 mod array;
+mod ask;
 mod event;
 mod failure;
-mod framing;
+mod feed;
+mod fleet;
 mod live;
 mod names;
 mod nats;
+mod out;
 mod publish;
 mod report;
 mod segment;
+mod serve;
 mod source;
 mod status;
 mod store;
@@ -39,6 +48,9 @@ struct Cli {
 enum Command {
     /// Hand the arrays of local servers on to NATS.
     Publish(Box<publish::PublishArgs>),
+    /// Serve the arrays of all hosts over HTTP, fed from NATS.
+    #[command(alias = "play")]
+    Serve(Box<serve::ServeArgs>),
 }
 
 /// One line for people.
@@ -69,6 +81,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Publish(args) => publish::run(*args).await,
+            Command::Serve(args) => serve::run(*args).await,
         }
     });
     match result {

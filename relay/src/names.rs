@@ -19,6 +19,8 @@ pub enum Kind {
     Health,
     /// `/api/diagnostics_sync`, stored.
     Diagnostics,
+    /// Requests from afar, answered from the server itself.
+    Ask,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Gaps => "gaps",
             Kind::Health => "health",
             Kind::Diagnostics => "diagnostics",
+            Kind::Ask => "ask",
         }
     }
 }
@@ -44,6 +47,14 @@ pub struct Place {
 impl Place {
     pub fn subject(&self, kind: Kind) -> String {
         format!("{}.{}.{}.{}", self.prefix, token(&self.host), token(&self.array), kind.token())
+    }
+
+    /// The place that a subject names.
+    pub fn of(prefix: &str, subject: &str) -> Option<Place> {
+        let rest = subject.strip_prefix(prefix)?.strip_prefix('.')?;
+        let mut tokens = rest.split('.');
+        let (host, array) = (plain(tokens.next()?)?, plain(tokens.next()?)?);
+        Some(Place { prefix: prefix.to_owned(), host, array })
     }
 
     /// What names a message for good: host, array, run, what it is, and the position that it begins at.
@@ -69,23 +80,43 @@ pub fn token(name: &str) -> String {
     out
 }
 
+/// The name that a token stands for.
+pub fn plain(token: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(token.len());
+    let mut bytes = token.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'=' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        out.push((digit()? * 16 + digit()?) as u8);
+    }
+    String::from_utf8(out).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_any_letters_is_one_token() {
+    fn a_name_of_any_letters_is_one_token_and_comes_back() {
         // RFC 2045: `=` and the byte in hexadecimal.
         assert_eq!(token("10.0.0.5"), "10=2E0=2E0=2E5");
         assert_eq!(token("a b>*="), "a=20b=3E=2A=3D");
         for name in ["default", "10.0.0.5", "Küche \u{1f399}", "=3D", ""] {
+            assert_eq!(plain(&token(name)).as_deref(), Some(name));
             assert!(!token(name).contains(['.', '*', '>', ' ', '\t']));
         }
+        assert_eq!(plain("=4"), None, "cut off");
+        assert_eq!(plain("=FF"), None, "no text");
     }
 
     #[test]
     fn a_subject_names_its_place() {
         let place = Place { prefix: "mic.ring".into(), host: "pi.attic".into(), array: "default".into() };
         assert_eq!(place.subject(Kind::Pcm), "mic.ring.pi=2Eattic.default.pcm");
+        assert_eq!(Place::of("mic.ring", "mic.ring.pi=2Eattic.default.pcm"), Some(place));
+        assert_eq!(Place::of("micring", "other.a.b.pcm"), None);
     }
 }

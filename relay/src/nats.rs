@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode, context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
@@ -27,7 +27,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Between two tries: short, since everything that is not fetched meanwhile must still be in the history.
 const RETRY: Duration = Duration::from_millis(500);
 /// Messages that wait in one subscription: 64 of 6 kB are what micring keeps for one of its own clients.
-const BUFFERED: usize = 256;
+pub const BUFFERED: usize = 256;
 /// Longest wait for a PubAck or an answer of JetStream.
 pub const ACK: Duration = Duration::from_secs(5);
 
@@ -261,10 +261,19 @@ pub async fn open_store(client: &Client, prefix: &str, keep: &KeepArgs, audio: b
 
 /// A stream that is there stays as its owner made it.
 async fn stream(context: &jetstream::Context, config: Config) -> Result<Stream, Failure> {
-    let name = config.name.clone();
+    let (name, bytes) = (config.name.clone(), config.max_bytes);
     let found = match context.get_stream(&name).await {
         Ok(stream) => stream,
         Err(_) => context.create_stream(config).await.map_err(|error| {
+            let full = matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if is_full(error.error_code()));
+            if full {
+                let text = format!(
+                    "the NATS server has no room for the {bytes} bytes of the stream {name} ({}): ask for less \
+                     (--audio-bytes, --events-bytes), or give it more disk (max_file_store)",
+                    chain(&error)
+                );
+                return Failure::new(Exit::Full, text);
+            }
             let text =
                 format!("cannot make the stream {name}: {}: make it by hand, or let this user do it", chain(&error));
             Failure::new(Exit::Config, text)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use clap::Args;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -18,7 +18,7 @@ use crate::names::Place;
 use crate::nats::{KeepArgs, NatsArgs, Store, first_line, micring_duration, open_store};
 use crate::source::Server;
 use crate::status::{self, Status};
-use crate::{live, report, say, store, until_stopped};
+use crate::{ask, live, report, say, store, until_stopped};
 
 /// How often a server is asked which arrays it has.
 const LOOK: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ struct Relay {
     events: Client,
     store: Store,
     interest: Arc<live::Interest>,
+    /// For answers that are being given.
+    room: Arc<Semaphore>,
     status: Arc<Status>,
     fatal: mpsc::Sender<Failure>,
     /// Whose tasks run, by host and array: two arrays of one name would mix in one subject.
@@ -89,6 +91,7 @@ pub async fn run(args: PublishArgs) -> Result<(), Failure> {
         events,
         store,
         interest: interest.clone(),
+        room: Arc::new(Semaphore::new(ask::AT_ONCE)),
         status,
         fatal,
         running: Arc::default(),
@@ -214,10 +217,13 @@ impl Relay {
             interest: self.interest.of(&place),
             always: asked(&self.args.keep),
         };
+        let answers =
+            ask::Lane { array: array.clone(), place: place.clone(), client: self.pcm.clone(), room: self.room.clone() };
         let store = store::Lane { array, place, client: self.events.clone(), store: kept, status };
         let (live_fatal, store_fatal) = (self.fatal.clone(), self.fatal.clone());
         let tasks = [
             tokio::spawn(report.run()),
+            tokio::spawn(answers.run()),
             tokio::spawn(async move {
                 let _ = live_fatal.send(live.run().await).await;
             }),

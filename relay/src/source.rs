@@ -15,8 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::event::Event;
-use crate::framing::{Framing, Word};
+use crate::event::{Event, Record};
 
 /// A local server answers at once; longer than this is no answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -70,7 +69,7 @@ impl Server {
         let answer = timeout(ANSWER, self.ask(path, after)).await;
         let answer = answer.unwrap_or_else(|_| Err(self.trouble("does not answer")))?;
         match answer.status().as_u16() {
-            200 => Ok(Cycles { server: self.clone(), answer, framing: Framing::default(), heard: Instant::now() }),
+            200 => Ok(Cycles { server: self.clone(), answer, bytes: Bytes::new(), heard: Instant::now() }),
             401 => Err(self.trouble("wants a token: give --server-token-file or MICRING_TOKEN")),
             status => Err(self.trouble(format_args!("answers {path} with status {status}"))),
         }
@@ -113,22 +112,23 @@ impl Server {
 pub struct Cycles {
     server: Server,
     answer: Response<Incoming>,
-    framing: Framing,
+    /// What came, and is no whole record yet.
+    bytes: Bytes,
     /// When the last bytes came.
     heard: Instant,
 }
 
 impl Cycles {
     /// The next thing that the stream says; an error when it is over. Whoever stops waiting loses nothing.
-    pub async fn next(&mut self) -> Result<Word, String> {
+    async fn next(&mut self) -> Result<Record, String> {
         loop {
-            if let Some(word) = self.framing.next().map_err(|e| self.server.trouble(e))? {
-                return Ok(word);
+            if let Some(record) = Record::split(&mut self.bytes).map_err(|e| self.server.trouble(e))? {
+                return Ok(record);
             }
             match timeout_at(self.heard + SILENCE, self.server.part(&mut self.answer)).await {
                 Ok(Ok(Some(bytes))) => {
                     self.heard = Instant::now();
-                    self.framing.take(&bytes);
+                    self.bytes = if self.bytes.is_empty() { bytes } else { [&self.bytes[..], &bytes].concat().into() };
                 }
                 Ok(Ok(None)) => return Err(self.server.trouble("ended the stream")),
                 Ok(Err(trouble)) => return Err(trouble),
@@ -140,15 +140,15 @@ impl Cycles {
     /// The run that the stream is of, said before the first cycle.
     pub async fn run(&mut self) -> Result<u64, String> {
         match self.next().await? {
-            Word::Run(run) => Ok(run),
-            Word::Cycle(_) => Err(self.server.trouble("does not name its run; it is older than this relay")),
+            Record::Other { run: Some(run) } => Ok(run),
+            _ => Err(self.server.trouble("does not name its run; it is older than this relay")),
         }
     }
 
     /// The next cycle.
     pub async fn cycle(&mut self) -> Result<Event, String> {
         loop {
-            if let Word::Cycle(event) = self.next().await? {
+            if let Record::Cycle(event) = self.next().await? {
                 return Ok(event);
             }
         }

@@ -2,6 +2,7 @@
 
 use async_nats::Client;
 use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::push::OrderedConfig};
+use base64::Engine as _;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -28,18 +29,29 @@ pub fn cycles(mut message: Bytes) -> Vec<Cycle> {
         let length = message.get_u32_le() as usize;
         let header: Value = serde_json::from_slice(&message.split_to(length)).expect("a header is JSON");
         let length = message.get_u32_le() as usize;
-        let mut samples = message.split_to(length);
+        cycles.push(Cycle::of(&header, message.split_to(length)));
+    }
+    cycles
+}
+
+/// The cycle of an event of `/api/stream_3ch`.
+pub fn cycle(event: &Value) -> Cycle {
+    let samples = base64::engine::general_purpose::STANDARD.decode(event["data"].as_str().unwrap()).expect("base64");
+    Cycle::of(event, samples.into())
+}
+
+impl Cycle {
+    fn of(header: &Value, mut samples: Bytes) -> Cycle {
         let number = |key: &str| header[key].as_i64().unwrap_or_else(|| panic!("{key} in {header}"));
-        cycles.push(Cycle {
+        Cycle {
             run: number("run") as u64,
             id: number("id") as u64,
             first_frame: number("first_frame"),
             frames: number("frames"),
             mic_samples: header["mic_samples"].as_array().unwrap().iter().map(|n| n.as_i64().unwrap()).collect(),
             samples: std::iter::from_fn(|| samples.has_remaining().then(|| samples.get_i32_le())).collect(),
-        });
+        }
     }
-    cycles
 }
 
 /// What the microphones sent: each sample is its microphone and its position. Checks every sample that is there against
@@ -48,9 +60,9 @@ pub fn check(cycles: &[Cycle]) -> u64 {
     let first = cycles.first().expect("cycles arrived");
     let (mut id, mut frame) = (first.id, first.first_frame);
     let offset = i64::from(first.samples[0] & 0x0fff_ffff) - first.first_frame;
-    for cycle in cycles {
+    for (n, cycle) in cycles.iter().enumerate() {
         assert_eq!(cycle.run, first.run, "one run");
-        assert_eq!(cycle.id, id, "every cycle once and in order");
+        assert_eq!(cycle.id, id, "every cycle once and in order; this is the {n}th");
         assert_eq!(cycle.first_frame, frame, "no position is skipped: nothing was lost on loopback");
         let channels = cycle.mic_samples.len();
         assert_eq!(cycle.samples.len(), cycle.frames as usize * channels);
@@ -86,6 +98,20 @@ pub async fn stored(client: &Client, stream: &str, subject: &str) -> Vec<async_n
     let messages = consumer.messages().await.expect("messages");
     let all = messages.take(count).map(|message| message.expect("a message")).collect();
     tokio::time::timeout(PATIENCE, all).await.expect("they all come")
+}
+
+/// The audio that is stored, once it ends with the last cycle of `emitted`.
+pub async fn audio_until(client: &Client, emitted: impl Fn() -> u64) -> Vec<Cycle> {
+    let mut cycles = audio(client).await;
+    for _ in 0..100 {
+        // The last cycle may be a broken one, which leaves when its hold ends.
+        if cycles.last().is_some_and(|last| last.id - last.run + 1 == emitted()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        cycles = audio(client).await;
+    }
+    cycles
 }
 
 /// The audio that is stored.

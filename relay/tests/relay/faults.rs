@@ -1,6 +1,6 @@
 //! What the promise is about: the NATS server killed, the relay killed, the network cut.
 
-use crate::far::{ARRAY, audio, check, connect, stored};
+use crate::far::{ARRAY, audio, audio_until, check, connect, stored};
 use crate::rig::{Nats, Process, Relay, Serve, Wire, get, until};
 
 /// Lets the microphones send on until the loop has let `more` cycles go.
@@ -14,16 +14,8 @@ fn let_pass(serve: &Serve, more: u64) {
 async fn all_is_stored(nats: &Nats, serve: &Serve, mut microphones: Process) {
     assert_eq!(microphones.terminate(), Some(0));
     let client = connect(&nats.url()).await;
-    // The last cycle may be a broken one, which leaves when its hold ends.
     let emitted = || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
-    let mut cycles = audio(&client).await;
-    for _ in 0..100 {
-        if cycles.last().is_some_and(|last| last.id - last.run + 1 == emitted()) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        cycles = audio(&client).await;
-    }
+    let cycles = audio_until(&client, emitted).await;
     let figures = serve.json("/api/diagnostics_sync");
     for mic in ["mic0", "mic1", "mic2"] {
         assert_eq!((&figures["loss"][mic]["lost"], &figures["loss"][mic]["kernel_dropped"]), (&0.into(), &0.into()));

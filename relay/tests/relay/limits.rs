@@ -79,6 +79,14 @@ async fn a_full_stream() {
 }
 
 #[test]
+fn no_room_for_the_streams() {
+    let nats = Nats::start("jetstream: { store_dir: STORE, max_file_store: 30MB }");
+    let (code, line) = refused(&nats.url(), &["--store-audio", "all"]);
+    assert_eq!(code, 75, "{line}");
+    assert!(line.contains("micring_audio") && line.contains("--audio-bytes"), "{line}");
+}
+
+#[test]
 fn a_cycle_longer_than_a_message() {
     // A cycle of three channels of 512 samples has 6144 bytes.
     let nats = Nats::start("max_payload: 4096\njetstream: { store_dir: STORE }");

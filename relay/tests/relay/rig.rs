@@ -228,7 +228,9 @@ pub struct Relay {
 
 pub fn relay(nats: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_micring-relay"));
-    command.args(["publish", "--nats", nats, "--host", "attic", "--http", "127.0.0.1:0"]).args(args);
+    command.args(["publish", "--nats", nats, "--host", "attic", "--http", "127.0.0.1:0"]);
+    // The server reserves it, on whatever disk this is.
+    command.args(["--audio-bytes", "200000000", "--events-bytes", "20000000"]).args(args);
     command.stdout(Stdio::piped());
     command
 }
@@ -256,11 +258,58 @@ impl Relay {
     }
 }
 
+/// A `micring-relay serve`: the far side for clients that know nothing of NATS.
+pub struct Far {
+    _process: Process,
+    pub http: SocketAddr,
+}
+
+impl Far {
+    pub fn start(nats: &str, args: &[&str]) -> Far {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_micring-relay"));
+        command.args(["serve", "--nats", nats, "--http", "127.0.0.1:0"]).args(args).stdout(Stdio::piped());
+        let mut process = Process::spawn("far", &mut command);
+        let http = process.ready()["http"].as_str().unwrap().parse().unwrap();
+        Far { _process: process, http }
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&get(self.http, path).1).unwrap()
+    }
+}
+
+/// Server-Sent Events, as they come.
+pub struct Events(std::io::Lines<BufReader<TcpStream>>);
+
+impl Events {
+    /// `fields`: further lines of the head.
+    pub fn open(address: SocketAddr, path: &str, fields: &str) -> Events {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // HTTP/1.0: the events stand in the body as they are.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{fields}\r\n").unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let status = lines.next().unwrap().unwrap();
+        assert!(status.contains(" 200 "), "{path}: {status}");
+        Events(lines)
+    }
+
+    /// The next event's JSON.
+    pub fn next(&mut self) -> Value {
+        loop {
+            let line = self.0.next().expect("the stream goes on").expect("it can be read");
+            if let Some(data) = line.strip_prefix("data: ") {
+                return serde_json::from_str(data).expect("an event is JSON");
+            }
+        }
+    }
+}
+
 /// Status and body.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).expect("the answer ends");
     let (head, body) = all.split_once("\r\n\r\n").expect("a head");
