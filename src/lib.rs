@@ -18,7 +18,7 @@
 //!
 //! # Rooms
 //!
-//! All decisions are pure: time and bytes are arguments ([`engine`], [`http`], [`report`], [`sim`], [`capture`], [`stats`]).
+//! All decisions are pure: time and bytes are arguments ([`wire`], [`engine`], [`http`], [`report`], [`sim`], [`capture`], [`stats`]).
 //! All unsafe and every system call stand in [`sys`]. [`commands`] joins them. Imports point one way; `tests/house.rs` says
 //! which, and fails when one turns round.
 
@@ -34,6 +34,7 @@ pub mod sim;
 pub mod stats;
 pub mod sys;
 pub mod time;
+pub mod wire;
 
 /// Microphones in the array; also the channels of every stream.
 pub const MICS: usize = 3;

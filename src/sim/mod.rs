@@ -29,6 +29,7 @@
 
 mod board;
 mod delay;
+pub mod encode;
 mod host;
 mod loss;
 mod oscillator;
