@@ -221,7 +221,7 @@ mod tests {
         let mut segmenter = Segmenter::new(100, 1 << 20, None);
         assert_eq!(segmenter.push(whole(0)).count(), 0);
         assert_eq!(segmenter.push(whole(5)).count(), 1, "what was before the hole");
-        assert_eq!(segmenter.flush().unwrap().gaps, [hole.clone()]);
+        assert_eq!(segmenter.flush().unwrap().gaps, std::slice::from_ref(&hole));
         let mut begun_anew = Segmenter::new(100, 1 << 20, Some(Position::behind(&whole(0))));
         assert_eq!(begun_anew.push(whole(5)).count(), 0);
         assert_eq!(begun_anew.flush().unwrap().gaps, [hole]);

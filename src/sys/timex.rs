@@ -28,7 +28,7 @@ pub fn clock_state() -> io::Result<ClockState> {
     // TIME_ERROR is also a pending leap second's neighbour; STA_UNSYNC alone says that nobody steers.
     Ok(ClockState {
         synchronised: timex.status & libc::STA_UNSYNC == 0,
-        estimated_error_us: i64::from(timex.esterror),
-        max_error_us: i64::from(timex.maxerror),
+        estimated_error_us: timex.esterror,
+        max_error_us: timex.maxerror,
     })
 }
