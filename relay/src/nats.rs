@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{ContextBuilder, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
-use async_nats::jetstream::{self, ErrorCode, context};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, connection::State};
+use bytes::Bytes;
 
 use crate::failure::{Exit, Failure};
 use crate::names::{Kind, everywhere};
@@ -235,7 +236,7 @@ pub fn audio_name(prefix: &str) -> String {
 /// Finds the streams, or makes them; says what stands in the way.
 pub async fn open_store(client: &Client, prefix: &str, keep: &KeepArgs, audio: bool) -> Result<Store, Failure> {
     let context = ContextBuilder::new().timeout(ACK).build(client.clone());
-    context.query_account().await.map_err(|error| no_jetstream(&error))?;
+    has_jetstream(client).await?;
     let config = |name: String, subjects, max_age, max_bytes| Config {
         name,
         subjects,
@@ -293,20 +294,27 @@ async fn stream(context: &jetstream::Context, config: Config) -> Result<Stream, 
     Ok(found)
 }
 
-fn no_jetstream(error: &context::AccountError) -> Failure {
-    let (exit, next) = match error.kind() {
-        context::AccountErrorKind::TimedOut => {
-            (Exit::Denied, "JetStream does not answer: let this user publish to $JS.API.> and read _INBOX.>".to_owned())
+/// Asks JetStream's own question for the account, by hand: servers of different ages answer with different keys, and here
+/// it matters only whether they answer.
+async fn has_jetstream(client: &Client) -> Result<(), Failure> {
+    let next = match client.request("$JS.API.INFO", Bytes::new()).await {
+        Ok(answer) => {
+            let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+            match answer["error"]["description"].as_str() {
+                None => return Ok(()),
+                Some(why) => format!("stores nothing for this user ({why}): let its account use JetStream"),
+            }
         }
-        _ => (
-            Exit::Config,
-            format!(
-                "this NATS server stores nothing ({}): start it with -js, or with `jetstream {{ }}` in its configuration",
-                chain(error)
-            ),
+        Err(error) if error.kind() == RequestErrorKind::TimedOut => {
+            let text = "JetStream does not answer: let this user publish to $JS.API.> and read _INBOX.>";
+            return Err(Failure::new(Exit::Denied, text));
+        }
+        Err(error) => format!(
+            "stores nothing ({}): start it with -js, or with `jetstream {{ }}` in its configuration",
+            chain(&error)
         ),
     };
-    Failure::new(exit, next)
+    Err(Failure::new(Exit::Config, format_args!("this NATS server {next}")))
 }
 
 /// Whether an error of JetStream says that there is no room.
