@@ -17,13 +17,16 @@ use tokio::time::{sleep, timeout};
 use crate::array::Array;
 use crate::event::Event;
 use crate::names::{Kind, Place};
+use crate::nats::{BUFFERED, room};
 use crate::report::now_us;
 use crate::say;
 
 /// Bytes of one message of an answer; four of them fit the default `max_payload`.
 const PART: usize = 256 * 1024;
-/// Bytes of one answer: 27 s of an array of three. All its parts have room in the asker's subscription.
+/// Bytes of one answer: 27 s of an array of three. Whoever wants more cycles asks again behind the last one.
 const MOST: usize = 16 << 20;
+/// Parts of one answer at most: they all have room in the asker's subscription.
+const PARTS: usize = BUFFERED / 2;
 /// Answers being given at a time, of all arrays of a relay: each is one more client of a local server.
 pub const AT_ONCE: usize = 8;
 /// No cycle for so long: the array is silent, and the answer ends. Where the asker knows that there is more, longer: a busy
@@ -111,18 +114,18 @@ impl Lane {
 
     async fn answer(&self, message: Message) {
         let Some(inbox) = message.reply else { return };
-        let mut parts = Parts { client: &self.client, inbox: inbox.to_string(), number: 0, bytes: BytesMut::new() };
-        let status = match serde_json::from_slice::<Question>(&message.payload) {
-            Err(error) => {
-                parts.bytes.extend_from_slice(format!("no question: {error}").as_bytes());
-                400
-            }
-            Ok(question) => self.fill(&question, &mut parts).await.unwrap_or_else(|trouble| {
-                parts.bytes.clear();
-                parts.bytes.extend_from_slice(trouble.as_bytes());
-                502
-            }),
+        let size = room(&self.client).clamp(1, PART);
+        let inbox = inbox.to_string();
+        let mut parts = Parts { client: &self.client, inbox, size, number: 0, bytes: BytesMut::new() };
+        let given = match serde_json::from_slice::<Question>(&message.payload) {
+            Err(error) => Err((400, format!("no question: {error}"))),
+            Ok(question) => self.fill(&question, &mut parts).await.map_err(|trouble| (502, trouble)),
         };
+        let status = given.unwrap_or_else(|(status, text)| {
+            parts.bytes.clear();
+            parts.bytes.extend_from_slice(format!("{}\n", serde_json::json!({ "error": text })).as_bytes());
+            status
+        });
         parts.send(status, true).await;
     }
 
@@ -130,10 +133,11 @@ impl Lane {
     async fn fill(&self, question: &Question, parts: &mut Parts<'_>) -> Result<u16, String> {
         if question.what != What::Cycles {
             let (status, body) = self.array.route(question.what, &question.query).await?;
-            if body.len() > MOST {
-                return Ok(413);
+            if body.len() > parts.most() {
+                let (bytes, most) = (body.len(), parts.most());
+                return Err(format!("{bytes} bytes are more than a relay passes on at once ({most}): ask for less"));
             }
-            for part in body.chunks(PART) {
+            for part in body.chunks(parts.size) {
                 parts.add(status, part).await;
             }
             return Ok(status);
@@ -146,7 +150,7 @@ impl Lane {
         while let Ok(event) = timeout(patience, cycles.cycle()).await {
             let event = event?;
             total += event.frame.len();
-            if total > MOST || question.until.is_some_and(|until| event.header.id > until) {
+            if total > parts.most() || question.until.is_some_and(|until| event.header.id > until) {
                 break;
             }
             parts.add(200, &event.frame).await;
@@ -162,13 +166,20 @@ impl Lane {
 struct Parts<'a> {
     client: &'a Client,
     inbox: String,
+    /// Bytes of one at most.
+    size: usize,
     number: usize,
     bytes: BytesMut,
 }
 
 impl Parts<'_> {
+    /// Bytes of the whole answer at most.
+    fn most(&self) -> usize {
+        MOST.min(PARTS * self.size)
+    }
+
     async fn add(&mut self, status: u16, bytes: &[u8]) {
-        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > PART {
+        if !self.bytes.is_empty() && self.bytes.len() + bytes.len() > self.size {
             self.send(status, false).await;
         }
         self.bytes.extend_from_slice(bytes);
@@ -213,10 +224,10 @@ pub async fn ask(client: &Client, place: &Place, question: &Question) -> Result<
     unreachable!("numbers do not end")
 }
 
-/// Asks for the cycles behind `after`, up to `until` or now.
+/// The cycles behind `after`, up to `until` or now, as far as one answer goes: more are behind the last one that it has.
 pub async fn cycles(client: &Client, place: &Place, after: u64, until: Option<u64>) -> Result<Vec<Event>, String> {
     match ask(client, place, &Question::cycles(after, until)).await? {
         (200, body) => Event::all(body),
-        (_, body) => Err(String::from_utf8_lossy(&body).into_owned()),
+        (_, body) => Err(String::from_utf8_lossy(&body).trim().to_owned()),
     }
 }

@@ -5,6 +5,7 @@
 //! subject several, one behind the other. docs/streams.md has the format; a record without an id is no cycle.
 
 use bytes::Bytes;
+use micring::array::MOST_CHANNELS;
 use serde::{Deserialize, Serialize};
 
 /// What a frame says about its cycle. Keys as in `/api/stream_3ch`; keys that are not known here are passed on too, since
@@ -51,6 +52,24 @@ pub enum Record {
 /// Longest header and longest samples that are believed: 64 channels of 8192 bytes are half of the second.
 const MAX_HEADER: usize = 1 << 16;
 const MAX_SAMPLES: usize = 1 << 20;
+/// Ids and positions beyond are nobody's, and what is reckoned from them stays far from the ends of 64 bits: ids begin with
+/// milliseconds since the epoch (2^41), positions reach 2^62 after three million years.
+pub const MAX_NUMBER: u64 = 1 << 62;
+
+impl Header {
+    /// Whether its numbers fit each other and the samples: whoever may publish may publish anything.
+    fn is_sound(&self, samples: usize) -> bool {
+        let channels = self.channels as usize;
+        (1..=MOST_CHANNELS).contains(&channels)
+            && (1..=self.id).contains(&self.run)
+            && self.id < MAX_NUMBER
+            && self.first_frame.unsigned_abs() < MAX_NUMBER
+            && (self.frames as usize).checked_mul(4 * channels) == Some(samples)
+            && self.mic_samples.len() == channels
+            && self.mic_samples.iter().all(|samples| *samples <= self.frames)
+            && self.arrival_us.len() == channels
+    }
+}
 
 impl Event {
     /// From a header and its samples, as a test has them.
@@ -104,7 +123,13 @@ impl Record {
         let frame = bytes.split_to(end + samples);
         let text = &frame[at..at + header];
         let wrong = |error| format!("a record's header: {error}");
-        match serde_json::from_slice(text) {
+        if text.first() != Some(&b'{') {
+            return Err("a record's header is no JSON object".into());
+        }
+        match serde_json::from_slice::<Header>(text) {
+            Ok(header) if !header.is_sound(samples) => {
+                Err("a record's header contradicts itself or its samples".into())
+            }
             Ok(header) => Ok(Some(Record::Cycle(Event { header, samples: frame.slice(end..), frame }))),
             Err(error) => match serde_json::from_slice(text).map_err(wrong)? {
                 Other { run, id: None } => Ok(Some(Record::Other { run })),
@@ -162,6 +187,35 @@ mod tests {
         assert!(text.starts_with(r#"{"run":7,"id":9,"first_frame":-512,"#), "{text}");
         assert_eq!(event.frame[event.frame.len() - 12..][..4], [8, 0, 0, 0]);
         assert_eq!(event.frame[event.frame.len() - 8..], [9; 8]);
+    }
+
+    #[test]
+    fn a_header_that_contradicts_itself_or_its_samples_is_refused() {
+        let read = |from: &str, to: &str, samples: &[u8]| {
+            let json = JSON.replace(from, to);
+            let lengths = [json.len() as u32, samples.len() as u32].map(u32::to_le_bytes);
+            Event::all([&lengths[0], json.as_bytes(), &lengths[1], samples].concat().into())
+        };
+        assert_eq!(read("", "", &[0; 8]).unwrap().len(), 1);
+        for (from, to) in [
+            ("\"run\":7", "\"run\":0"),
+            ("\"run\":7", "\"run\":10"),
+            ("\"id\":9", "\"id\":18446744073709551615"),
+            ("-512", "9223372036854775807"),
+            ("-512", "-9223372036854775808"),
+            ("\"frames\":1", "\"frames\":4294967295"),
+            ("\"channels\":2", "\"channels\":4294967295"),
+            ("[1,0]", "[1]"),
+            ("[1,0]", "[2,0]"),
+            ("[5,null]", "[]"),
+        ] {
+            assert!(read(from, to, &[0; 8]).is_err(), "{to}");
+        }
+        assert!(read("", "", &[0; 7]).is_err(), "half a sample");
+        // A list may stand for an object where only the order of fields is known.
+        let list = "[7,9,-512,1,2,48000,[1,0],[5,null],6]";
+        assert!(read(JSON, list, &[0; 8]).is_err());
+        assert!(read("{\"run", " {\"run", &[0; 8]).is_err(), "out.rs writes what stands behind the brace");
     }
 
     #[test]

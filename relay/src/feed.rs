@@ -24,7 +24,7 @@ const QUEUE: usize = 64;
 /// How often it is looked whether somebody still listens.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Cycles that are handed on together: one as a rule; all that came at once behind a hole.
+/// Cycles that are handed on together: one as a rule; as many as one answer has where a hole is filled.
 pub type Batch = Arc<[Event]>;
 
 /// All arrays that somebody here listens to.
@@ -49,8 +49,9 @@ impl Feeds {
         running.insert(place.clone(), sender.clone());
         let (feeds, place) = (self.clone(), place.clone());
         tokio::spawn(async move {
+            let mut at = None;
             while !feeds.is_over(&place, &sender) {
-                if let Err(trouble) = feeds.pass_on(&place, &sender).await {
+                if let Err(trouble) = feeds.pass_on(&place, &sender, &mut at).await {
                     say(format_args!("{}/{}: {trouble}", place.host, place.array));
                     sleep(LOOK).await;
                 }
@@ -69,37 +70,57 @@ impl Feeds {
         over
     }
 
-    async fn pass_on(&self, place: &Place, sender: &broadcast::Sender<Batch>) -> Result<(), String> {
+    /// `at`: the last cycle that was handed on.
+    async fn pass_on(
+        &self,
+        place: &Place,
+        sender: &broadcast::Sender<Batch>,
+        at: &mut Option<Position>,
+    ) -> Result<(), String> {
         let mut live = self.client.subscribe(place.subject(Kind::Pcm)).await.map_err(|e| e.to_string())?;
-        let mut at: Option<Position> = None;
+        // What is no cycle is somebody else's, and passed over.
+        let read = |message: Option<async_nats::Message>| {
+            let payload = message.ok_or("the subscription ended")?.payload;
+            Ok::<_, String>(Event::all(payload).unwrap_or_else(|trouble| {
+                say(format_args!("{}/{}: no cycle: {trouble}", place.host, place.array));
+                Vec::new()
+            }))
+        };
         while sender.receiver_count() > 0 {
             let Ok(message) = timeout(LOOK, live.next()).await else { continue };
-            let mut events = Event::all(message.ok_or("the subscription ended")?.payload)?;
+            let mut events = read(message)?;
             // A burst costs no listener its queue: what is here is handed on together.
             while events.len() < BUFFERED
                 && let Some(message) = live.next().now_or_never()
             {
-                events.extend(Event::all(message.ok_or("the subscription ended")?.payload)?);
+                events.extend(read(message)?);
             }
             let mut batch = Vec::with_capacity(events.len());
             for event in events {
-                if let Some(after) = missing_behind(at, &event) {
+                while let Some(after) = missing_behind(*at, &event) {
+                    let before = *at;
                     match ask::cycles(&self.client, place, after, Some(event.header.id - 1)).await {
-                        Ok(missing) => missing.into_iter().for_each(|event| add(&mut batch, &mut at, event)),
+                        Ok(missing) => missing.into_iter().for_each(|event| add(&mut batch, at, event)),
                         Err(trouble) => say(format_args!("{}/{}: {trouble}", place.host, place.array)),
                     }
-                    if missing_behind(at, &event).is_some() {
+                    hand_on(&mut batch, sender);
+                    if *at == before {
                         say(format_args!("{}/{}: a hole behind cycle {after} stays", place.host, place.array));
+                        break;
                     }
                 }
-                add(&mut batch, &mut at, event);
+                add(&mut batch, at, event);
             }
-            if !batch.is_empty() {
-                // Without listeners it goes nowhere, and the loop ends.
-                let _ = sender.send(batch.into());
-            }
+            hand_on(&mut batch, sender);
         }
         Ok(())
+    }
+}
+
+/// Without listeners it goes nowhere, and the feed ends.
+fn hand_on(batch: &mut Vec<Event>, sender: &broadcast::Sender<Batch>) {
+    if !batch.is_empty() {
+        let _ = sender.send(std::mem::take(batch).into());
     }
 }
 

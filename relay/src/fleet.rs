@@ -68,11 +68,15 @@ impl Fleet {
         while let Some(message) = messages.next().await {
             let message = message.map_err(|e| chain(&e))?;
             let Some(place) = Place::of(&self.prefix, &message.subject) else { continue };
-            let Ok(health) = serde_json::from_slice(&message.payload) else { continue };
+            // Whoever may publish may publish anything: what is no object says nothing.
+            let Ok(Value::Object(health)) = serde_json::from_slice(&message.payload) else { continue };
             let stored = message.info().map_err(|e| e.to_string())?.published;
             let stored_us = (stored.unix_timestamp_nanos() / 1000) as i64;
             let name = format!("{}.{}", token(&place.host), token(&place.array));
-            self.arrays.lock().expect("no holder panics").insert(name, Known { place, health, stored_us });
+            self.arrays
+                .lock()
+                .expect("no holder panics")
+                .insert(name, Known { place, health: health.into(), stored_us });
         }
         Err("the stream of messages ended".into())
     }
@@ -127,7 +131,7 @@ fn hosts(arrays: &BTreeMap<String, Known>) -> Value {
     // The two worst clocks are the worst pair.
     let worst_two = |mut errors: Vec<i64>| {
         errors.sort_unstable_by(|a, b| b.cmp(a));
-        errors.iter().take(2).sum::<i64>()
+        errors.iter().take(2).fold(0_i64, |sum, error| sum.saturating_add(*error))
     };
     let skew = match across {
         _ if hosts.len() < 2 => json!({"estimated_us": null, "max_us": null, "reason": "one host only"}),

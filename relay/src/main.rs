@@ -47,9 +47,10 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Hand the arrays of local servers on to NATS.
+    #[command(alias = "relay")]
     Publish(Box<publish::PublishArgs>),
     /// Serve the arrays of all hosts over HTTP, fed from NATS.
-    #[command(alias = "play")]
+    #[command(aliases = ["play", "fleet"])]
     Serve(Box<serve::ServeArgs>),
 }
 

@@ -32,6 +32,9 @@ pub const BUFFERED: usize = 256;
 /// Longest wait for a PubAck or an answer of JetStream.
 pub const ACK: Duration = Duration::from_secs(5);
 
+/// Room for the headers of a message.
+const HEADER_ROOM: usize = 1024;
+
 /// Where NATS is and who we are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NatsArgs {
@@ -193,6 +196,11 @@ fn tell(name: &str, event: &Event) {
     }
 }
 
+/// Bytes that one message has room for, beside its headers.
+pub fn room(client: &Client) -> usize {
+    client.max_payload().saturating_sub(HEADER_ROOM)
+}
+
 pub fn is_connected(client: &Client) -> bool {
     client.connection_state() == State::Connected
 }
@@ -212,8 +220,8 @@ pub struct KeepArgs {
     /// How long audio stays; when its stream is made.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = micring_duration)]
     pub audio_age: Duration,
-    /// Most bytes of it; beyond, the oldest go. An array of three has 2.1 GB an hour.
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    /// Most bytes of it; beyond, the oldest go. An array of three has 2.1 GB an hour. The NATS server reserves them.
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
     pub audio_bytes: i64,
 }
 

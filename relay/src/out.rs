@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
+use micring::array::MOST_CHANNELS;
 use serde_json::{Value, json};
 
 use crate::event::Event;
@@ -40,8 +41,10 @@ impl Wav {
         let channels = match channels {
             None => None,
             Some(list) => {
-                let list: Option<Vec<usize>> = list.split(',').map(|n| n.parse().ok().filter(|n| *n < 64)).collect();
-                Some(list.ok_or("channels: give numbers from 0 on, as 0,2")?)
+                let list: Option<Vec<usize>> =
+                    list.split(',').map(|n| n.parse().ok().filter(|n| *n < MOST_CHANNELS)).collect();
+                let list = list.filter(|list| list.len() <= MOST_CHANNELS);
+                Some(list.ok_or("channels: give numbers from 0 on, as 0,2; 64 of them at most")?)
             }
         };
         let bits = match bits {
@@ -184,7 +187,7 @@ impl Wav {
         out.put_u16_le(if self.extensible { 0xfffe } else { 1 });
         out.put_u16_le(channels);
         out.put_u32_le(rate);
-        out.put_u32_le(rate * u32::from(frame));
+        out.put_u32_le(rate.saturating_mul(frame.into()));
         out.put_u16_le(frame);
         out.put_u16_le(self.bits);
         if self.extensible {
@@ -255,7 +258,10 @@ mod tests {
         assert_eq!(wav.write(&event(105)).len(), 2 * (3 + 2), "three frames of silence");
         assert_eq!(wav.write(&event(107 + 5 * 48_000 + 1)).len(), 4, "a gap that is too long is none");
         assert_eq!(Wav::parse(None, None, None).unwrap().write(&event(0)).len(), 68 + 16);
-        for (channels, bits, form) in [(Some("x"), None, None), (None, Some("24"), None), (None, None, Some("y"))] {
+        let many = ["0"; 65].join(",");
+        for (channels, bits, form) in
+            [(Some("x"), None, None), (Some(&*many), None, None), (None, Some("24"), None), (None, None, Some("y"))]
+        {
             assert!(Wav::parse(channels, bits, form).is_err());
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::Client;
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use micring::sys::timex::clock_state;
@@ -133,15 +134,24 @@ impl Lane {
                     self.status.stored.add(1);
                     self.status.stored_bytes.add(first.body.len() as u64);
                     self.status.duplicates.add(ack.duplicate.into());
-                    self.status.well("reports");
+                    self.status.well(first.kind.token());
                     waiting.pop_front();
                 }
                 Err(error) => {
-                    let text = format!("not stored: {}", chain(&error));
-                    if self.status.trouble("reports", &text) {
-                        say(format_args!("{}/{}: reports: {text}", self.place.host, self.place.array));
+                    let too_large = error.kind() == PublishErrorKind::MaxPayloadExceeded;
+                    let next =
+                        if too_large { "; raise it (max_payload in the NATS server's configuration)" } else { "" };
+                    let text = format!("not stored: {}{next}", chain(&error));
+                    let lane = first.kind.token();
+                    if self.status.trouble(lane, &text) {
+                        say(format_args!("{}/{}: {lane}: {text}", self.place.host, self.place.array));
                     }
-                    return;
+                    if !too_large {
+                        return;
+                    }
+                    // Another try would end as this one; what is behind it must not wait.
+                    waiting.pop_front();
+                    self.status.reports_dropped.add(1);
                 }
             }
         }

@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt, stream};
@@ -25,7 +26,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 use crate::ask::{self, Question, What};
-use crate::event::Event;
+use crate::event::{Event, MAX_NUMBER};
 use crate::failure::{Exit, Failure};
 use crate::feed::{Batch, Feeds};
 use crate::fleet::Fleet;
@@ -82,6 +83,10 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     tokio::spawn({
         let (fleet, client) = (fleet.clone(), client.clone());
         async move { fleet.run(client).await }
+    });
+    // A cycle leaves whole, at once: the end of one would wait for the client's acknowledgement of its beginning.
+    let listener = listener.tap_io(|tcp| {
+        let _ = tcp.set_nodelay(true);
     });
     let server = Arc::new(Server { client, args, token, fleet, feeds });
     tokio::spawn(async move { axum::serve(listener, router(server)).await });
@@ -281,18 +286,18 @@ fn live(
         Some(from) if from.bytes().all(|b| b.is_ascii_digit()) => (Some(from), None),
         from => (last, from),
     };
+    let last = last.and_then(|id| id.parse().ok()).filter(|id: &u64| *id < MAX_NUMBER);
     let run = server.fleet.run_of(&place);
     let body = match from {
         Some(from) => match from.parse::<jetstream_time::Time>() {
             Ok(time) => {
                 let (client, prefix) = (server.client.clone(), server.args.nats.prefix.clone());
-                Body::from_stream(written(form, run, spawn(move |to| stored(client, prefix, place, time, to))))
+                Body::from_stream(written(form, run, spawn(move |to| stored(client, prefix, place, (time, last), to))))
             }
             Err(text) => return error(StatusCode::BAD_REQUEST, &text),
         },
         None => {
             let receiver = server.feeds.listen(&place);
-            let last = last.and_then(|id| id.parse::<u64>().ok());
             // An id of another run starts live.
             let last = last.filter(|id| run.is_none_or(|run| *id + 1 >= run));
             let client = server.client.clone();
@@ -389,27 +394,34 @@ async fn fetch(
     until: Option<u64>,
     to: &mpsc::Sender<Event>,
 ) -> Option<u64> {
-    match ask::cycles(client, place, after, until).await {
-        Ok(events) => {
-            let last = events.last().map(|event| event.header.id);
-            for event in events {
-                to.send(event).await.ok()?;
+    let mut reached = None;
+    loop {
+        let events = match ask::cycles(client, place, reached.unwrap_or(after), until).await {
+            Ok(events) => events,
+            Err(trouble) => {
+                say(format_args!("{}/{}: what a client missed stays missing: {trouble}", place.host, place.array));
+                return reached;
             }
-            last
+        };
+        let last = events.last().map(|event| event.header.id);
+        for event in events {
+            to.send(event).await.ok()?;
         }
-        Err(trouble) => {
-            say(format_args!("{}/{}: what a client missed stays missing: {trouble}", place.host, place.array));
-            None
+        reached = last.or(reached);
+        // An answer has room for so much; another one while it brings more and the end is known.
+        if last.is_none_or(|last| until.is_none_or(|until| last >= until)) {
+            return reached;
         }
     }
 }
 
-/// Stored audio from a time on, and on for ever as it is stored: half a second behind live.
+/// Stored audio from a time on, or behind the last cycle of a client that comes back; and on for ever as it is stored: half a
+/// second behind live.
 async fn stored(
     client: Client,
     prefix: String,
     place: Place,
-    from: jetstream_time::Time,
+    (from, last): (jetstream_time::Time, Option<u64>),
     to: mpsc::Sender<Event>,
 ) -> Result<(), String> {
     let stream = jetstream::new(client.clone()).get_stream(audio_name(&prefix)).await;
@@ -422,14 +434,15 @@ async fn stored(
     };
     let consumer = stream.create_consumer(config).await.map_err(|e| chain(&e))?;
     let mut messages = consumer.messages().await.map_err(|e| chain(&e))?;
-    let mut at = None;
+    let mut at = last;
     while let Some(message) = messages.next().await {
         let message = message.map_err(|e| chain(&e))?;
         for event in Event::all(message.payload.clone())? {
-            let id = (event.header.run, event.header.id);
-            // Stored once; but a consumer that begins anew may give a message again.
-            if at.is_none_or(|at| at < id) {
-                at = Some(id);
+            // Stored once; but a consumer that begins anew may give a message again. Ids rise over runs too: a run's begin with
+            // the milliseconds of its start, and a cycle takes longer than one.
+            let id = Some(event.header.id);
+            if at < id {
+                at = id;
                 if to.send(event).await.is_err() {
                     return Ok(());
                 }

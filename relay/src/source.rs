@@ -56,7 +56,7 @@ impl Server {
             while let Some(part) = self.part(&mut answer).await? {
                 body.extend_from_slice(&part);
                 if body.len() > MAX_ANSWER {
-                    return Err(self.trouble(format_args!("{path} is longer than {MAX_ANSWER} bytes")));
+                    return Err(self.trouble(format_args!("{path} is longer than {MAX_ANSWER} bytes: ask for less")));
                 }
             }
             Ok((answer.status().as_u16(), body.freeze()))
@@ -140,7 +140,7 @@ impl Cycles {
     /// The run that the stream is of, said before the first cycle.
     pub async fn run(&mut self) -> Result<u64, String> {
         match self.next().await? {
-            Record::Other { run: Some(run) } => Ok(run),
+            Record::Other { run: Some(run @ 1..) } => Ok(run),
             _ => Err(self.server.trouble("does not name its run; it is older than this relay")),
         }
     }

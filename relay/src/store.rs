@@ -19,9 +19,10 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use crate::array::Array;
+use crate::event::MAX_NUMBER;
 use crate::failure::{Exit, Failure};
 use crate::names::{Kind, Place};
-use crate::nats::{Store, chain, is_connected, is_full};
+use crate::nats::{Store, chain, is_connected, is_full, room};
 use crate::say;
 use crate::segment::{Position, Segment, Segmenter};
 use crate::source::Cycles;
@@ -31,8 +32,6 @@ use crate::status::ArrayStatus;
 const SEGMENT_CYCLES: u64 = 47;
 /// Longest segment in bytes, where the server takes more: what stop and wait needs, and no burst on a thin line.
 const SEGMENT_BYTES: usize = 512 * 1024;
-/// Room for the headers of a message.
-const HEADER_ROOM: usize = 1024;
 /// A segment that nothing is added to is sent unfinished after this.
 const IDLE: Duration = Duration::from_secs(2);
 /// Between two tries.
@@ -110,7 +109,7 @@ impl Lane {
         let stored = if self.store.audio.is_some() { audio.position } else { gaps.position };
         *reached = newer(*reached, stored);
         let mut cycles = self.open(*reached).await?;
-        let most = self.client.max_payload().saturating_sub(HEADER_ROOM).min(SEGMENT_BYTES);
+        let most = room(&self.client).min(SEGMENT_BYTES);
         let mut segmenter = Segmenter::new(SEGMENT_CYCLES, most, *reached);
         let mut read = *reached;
         let mut hole_tried = None;
@@ -169,7 +168,8 @@ impl Lane {
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(Tail::default()),
             Err(error) => return Err(format!("cannot ask what is stored: {}", chain(&error))),
         };
-        let number = |name| message.headers.get(name).and_then(|value| value.as_str().parse::<i64>().ok());
+        let sound = |n: &i64| n.unsigned_abs() < MAX_NUMBER;
+        let number = |name| message.headers.get(name)?.as_str().parse().ok().filter(sound);
         let position = (|| {
             let (run, id) = (number(RUN)?.try_into().ok()?, number(LAST_ID)?.try_into().ok()?);
             Some(Position { run, id, next_frame: number(NEXT_FRAME)? })

@@ -1,9 +1,12 @@
 //! The far side for clients that know nothing of NATS: micring's own routes, of every array of the fleet.
 
-use crate::far::{Cycle, check, cycle};
+use crate::far::{ARRAY, Cycle, check, connect, cycle};
 use crate::rig::{Events, Far, Nats, Relay, Serve, get, until};
 
 const NAME: &str = "attic.default";
+
+/// Where an answer holds less than two seconds of cycles: what is longer is asked for in several.
+const SMALL_MESSAGES: &str = "max_payload: 9000\njetstream: { store_dir: STORE SYNC }";
 
 /// Waits until the far side knows the array.
 fn known(far: &Far) {
@@ -16,7 +19,7 @@ fn take(events: &mut Events, count: usize) -> Vec<Cycle> {
 
 #[test]
 fn an_old_client_gets_the_same_stream_and_goes_on_where_it_was() {
-    let nats = Nats::with_store();
+    let nats = Nats::start(SMALL_MESSAGES);
     let serve = Serve::start(&["--history", "30s"]);
     let _microphones = serve.microphones(&[]);
     let _relay = Relay::start(&nats.url(), &serve, &[]);
@@ -31,19 +34,21 @@ fn an_old_client_gets_the_same_stream_and_goes_on_where_it_was() {
     cycles.extend(take(&mut events, 50));
     drop(events);
     // It comes back later, with the last id that it has, by the array's own route.
-    until("cycles go by", || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64() > Some(200));
+    until("cycles go by", || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64() > Some(400));
     let last = format!("Last-Event-ID: {}\r\n", cycles.last().unwrap().id);
     let mut events = Events::open(far.http, &format!("/api/arrays/{NAME}/stream"), &last);
-    cycles.extend(take(&mut events, 250));
+    cycles.extend(take(&mut events, 450));
     check(&cycles);
     // An id of nowhere starts live.
-    let mut live = Events::open(far.http, "/api/stream_3ch", "Last-Event-ID: 5\r\n");
-    assert!(cycle(&live.next()).id > cycles[100].id);
+    for id in [5, u64::MAX] {
+        let mut live = Events::open(far.http, "/api/stream_3ch", &format!("Last-Event-ID: {id}\r\n"));
+        assert!(cycle(&live.next()).id > cycles[300].id);
+    }
 }
 
 #[test]
 fn a_listener_misses_nothing_when_the_nats_server_dies() {
-    let mut nats = Nats::with_store();
+    let mut nats = Nats::start(SMALL_MESSAGES);
     let serve = Serve::start(&["--history", "30s"]);
     let _microphones = serve.microphones(&[]);
     let relay = Relay::start(&nats.url(), &serve, &[]);
@@ -54,14 +59,17 @@ fn a_listener_misses_nothing_when_the_nats_server_dies() {
     nats.kill();
     let emitted = || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
     let then = emitted();
-    until("cycles go by", || emitted() > then + 150);
+    until("cycles go by", || emitted() > then + 400);
     nats.go();
     let goal = cycles[0].run + emitted() + 50;
     while cycles.last().unwrap().id < goal {
         cycles.push(cycle(&events.next()));
     }
     check(&cycles);
-    until("it is well again", || get(relay.http, "/healthz").0 == 200);
+    // Health is told, although diagnostics are longer than a message may be here, which is told too.
+    until("it is connected again", || !get(relay.http, "/healthz").1.contains("not connected"));
+    let wrong = get(relay.http, "/healthz").1;
+    assert!(wrong.contains("diagnostics: not stored") && wrong.contains("raise it (max_payload"), "{wrong}");
 }
 
 #[test]
@@ -78,6 +86,9 @@ fn stored_audio_is_there_from_a_time_on() {
     let cycles = take(&mut Events::open(far.http, &path, ""), 200);
     assert_eq!(cycles[0].id, cycles[0].run);
     check(&cycles);
+    // Who comes back with the same address goes on where it was.
+    let last = format!("Last-Event-ID: {}\r\n", cycles[99].id);
+    assert_eq!(cycle(&Events::open(far.http, &path, &last).next()).id, cycles[100].id);
     let (status, body) = get(far.http, &format!("/api/arrays/{NAME}/stream?from=yesterday"));
     assert_eq!(status, 400, "{body}");
     assert!(body.contains("2026-11-27T12:00:00Z"), "{body}");
@@ -131,6 +142,35 @@ fn the_fleet_has_every_array_of_every_host_and_says_who_is_silent() {
     assert!(skew["max_us"].is_i64() || skew["reason"].is_string(), "{skew}");
     let (status, page) = get(far.http, "/");
     assert!(status == 200 && page.contains("/fleet.js"));
+}
+
+#[tokio::test]
+async fn what_strangers_publish_ends_nothing() {
+    let nats = Nats::with_store();
+    let serve = Serve::start(&["--history", "30s"]);
+    let _microphones = serve.microphones(&[]);
+    let _relay = Relay::start(&nats.url(), &serve, &[]);
+    let far = Far::start(&nats.url(), &[]);
+    known(&far);
+    let mut events = Events::open(far.http, "/api/stream_3ch", "");
+    let mut cycles = take(&mut events, 10);
+    let client = connect(&nats.url()).await;
+    let clock = r#"{"host_clock": {"estimated_error_us": 9223372036854775807, "max_error_us": 9223372036854775807}}"#;
+    for (host, health) in ["5", "[]", "no", "{", clock, clock, "{}"].iter().enumerate() {
+        client.publish(format!("micring.h{host}.default.health"), (*health).into()).await.unwrap();
+    }
+    let header = r#"{"run":1,"id":1,"first_frame":-9223372036854775808,"frames":0,"channels":0,"sample_rate":0,
+        "mic_samples":[],"arrival_us":[],"emitted_us":0}"#;
+    let record = [&(header.len() as u32).to_le_bytes(), header.as_bytes(), &[0; 4]].concat();
+    for pcm in [b"nonsense".to_vec(), vec![0xff; 100], record] {
+        client.publish(format!("{ARRAY}.pcm"), pcm.into()).await.unwrap();
+    }
+    let answer = client.request(format!("{ARRAY}.ask"), "nonsense".into()).await.unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert!(said["error"].as_str().unwrap().contains("no question"), "{said}");
+    until("its health is there", || far.json("/api/fleet")["arrays"].as_array().unwrap().len() == 4);
+    cycles.extend(take(&mut events, 100));
+    check(&cycles);
 }
 
 #[test]
