@@ -76,6 +76,9 @@ impl Source for View<'_> {
     fn latest(&mut self) -> Bytes {
         Bytes::new()
     }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::new()
+    }
     fn health(&mut self) -> Result<(), String> {
         Ok(())
     }

@@ -154,6 +154,9 @@ impl Source for Stage<'_> {
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{}")
     }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::new()
+    }
     fn health(&mut self) -> Result<(), String> {
         Ok(())
     }

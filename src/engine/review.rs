@@ -69,16 +69,24 @@ impl Review {
         if !LOOKS.contains(&self.spaced) {
             return Finding::Open;
         }
-        let tolerance = self.jitter.mul_ratio(JITTER, i64::from(self.spaced))
-            + at_most(BLUR, period, 16)
-            + (at - self.since).mul_ratio(1, CLIMB);
-        if self.lowest > self.level + tolerance {
+        let blur = at_most(BLUR, period, 16) + (at - self.since).mul_ratio(1, CLIMB);
+        if self.lowest > self.level + self.tolerance() + blur {
             Finding::False(self.lowest)
         } else if self.spaced == LOOKS[LOOKS.len() - 1] {
             Finding::Stands
         } else {
             Finding::Open
         }
+    }
+
+    /// Packets have come down to where they were before the loss.
+    pub fn is_back(&self) -> bool {
+        self.spaced > 0 && self.lowest <= self.level + self.tolerance()
+    }
+
+    /// How far the lowest of so many packets lies above their floor at most.
+    fn tolerance(&self) -> Span {
+        self.jitter.mul_ratio(JITTER, i64::from(self.spaced))
     }
 }
 

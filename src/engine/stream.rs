@@ -280,6 +280,11 @@ impl Stream {
                     self.place_pending(place);
                 }
             }
+            Judgement::Risen => {
+                self.end_review();
+                self.push(a);
+                self.judge_waiting(counters, place);
+            }
             Judgement::Lost(lost) => {
                 self.push(a);
                 self.settle_lost(lost, counters, place);
@@ -348,12 +353,22 @@ impl Stream {
                         self.place_first(counters, place);
                     }
                 }
+                // What opened the doubt stands on the new level, and is certain now.
+                Judgement::Risen => {
+                    self.end_review();
+                    judged = 0;
+                }
                 Judgement::Lost(more) => {
                     self.insert_before_waiting(more, counters);
                     judged = 0;
                 }
             }
         }
+    }
+
+    /// The path takes longer from now on: what comes says nothing of a loss behind which packets were back already.
+    fn end_review(&mut self) {
+        self.review = self.review.filter(|review| !review.is_back());
     }
 
     fn judge(&mut self, end: FramePos, at: MonoTime) -> Judgement {

@@ -60,8 +60,11 @@ enum Part {
     Latest,
     Download,
     DownloadText,
+    Metrics,
     Health,
 }
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const ROUTES: &[(&str, Route)] = &[
     ("/api/stream_3ch", Route::Of(Part::Cycles)),
@@ -90,6 +93,7 @@ const PARTS: &[(&str, Part)] = &[
     ("latest", Part::Latest),
     ("download", Part::Download),
     ("download.csv", Part::DownloadText),
+    ("metrics", Part::Metrics),
     ("health", Part::Health),
 ];
 
@@ -179,7 +183,7 @@ fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<R
     };
     Ok(match route {
         Route::Arrays => fresh(JSON, Content::Whole(context.house.arrays())),
-        Route::Metrics => fresh("text/plain; version=0.0.4; charset=utf-8", Content::Whole(metrics(context))),
+        Route::Metrics => fresh(PROMETHEUS, Content::Whole(metrics(context))),
         Route::Health => health(context.house.health()),
         Route::Page(index) => page(&context.assets[index], request, context.config),
         Route::Of(Part::Health) => health(context.source().health()),
@@ -217,6 +221,7 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
             attachment(200, "text/csv; charset=utf-8; header=present", "csv", content, context)
                 .field("Accept-Ranges", "none")
         }
+        Part::Metrics => fresh(PROMETHEUS, Content::Whole(context.source().metrics(&stream))),
         Part::Health => unreachable!("answered by `serve`"),
     })
 }

@@ -39,6 +39,8 @@ pub trait Source {
     fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes;
     /// Body of `/api/latest`, JSON.
     fn latest(&mut self) -> Bytes;
+    /// Body of `/metrics` with this array alone.
+    fn metrics(&mut self, stream: &StreamFigures) -> Bytes;
     /// `Err` says in one sentence what is wrong.
     fn health(&mut self) -> Result<(), String>;
     /// Samples of a frame.

@@ -334,6 +334,11 @@ fn process_figures(text: &mut Text, process: &ProcessFigures) {
     text.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
     text.gauge("process_max_fds", "Limit of open file descriptors.", process.max_fds);
     text.gauge("process_start_time_seconds", "Start, since the Unix epoch.", process.start_time_seconds);
+    text.counter(
+        "micring_strange_datagrams_total",
+        "Datagrams of addresses that no array is made for (max_arrays).",
+        process.strange_datagrams,
+    );
 }
 
 /// A label's value: backslash, quote and line feed are escaped.
@@ -517,6 +522,7 @@ mod tests {
                 open_fds: Some(12),
                 max_fds: Some(1024),
                 start_time_seconds: Some(1_795_345_500.25),
+                strange_datagrams: 0,
             };
             let body = rendered(&mut Exporter::default(), &snapshot, &process);
             assert!(body.ends_with('\n'));

@@ -129,6 +129,9 @@ impl Source for Recorded {
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{\"latest\": 1}")
     }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::from_static(b"micring_uptime_seconds 1\n")
+    }
     fn health(&mut self) -> Result<(), String> {
         if self.healthy { Ok(()) } else { Err("mic 1 has been silent for 3 s".into()) }
     }

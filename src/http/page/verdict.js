@@ -319,7 +319,7 @@ export function furthest(offsetsUs) {
   const known = offsetsUs.filter((us) => us !== null).sort((a, b) => a - b);
   if (known.length < 2) return null;
   // Of two, neither is the odd one: mic 0, or the first that is there, stands for "the others".
-  const middle = known.length === MICS ? known[1] : offsetsUs.find((us) => us !== null);
+  const middle = known.length > 2 ? known[(known.length - 1) >> 1] : offsetsUs.find((us) => us !== null);
   let worst = null;
   offsetsUs.forEach((us, mic) => {
     if (us !== null && (worst === null || Math.abs(us - middle) > Math.abs(worst.us))) worst = { mic, us: us - middle };
