@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may know. A room is a folder or file right under `src`.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "time" | "array" | "wire" => &[],
+        "time" | "array" | "wire" | "dsp" => &[],
         "cycle" => &["array", "time"],
-        "engine" | "sim" => &["array", "time", "cycle", "wire"],
+        "out" => &["time", "dsp"],
+        "engine" => &["array", "time", "cycle", "wire", "dsp"],
+        "sim" => &["array", "time", "cycle", "wire"],
         "capture" | "stats" | "sys" => &["array", "time", "cycle"],
         "report" => &["array", "time", "cycle", "engine"],
-        "http" => &["array", "time", "cycle", "report"],
-        "cli" => &["array", "time", "engine", "http", "sim", "wire"],
-        "commands" => {
-            &["array", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli", "wire"]
-        }
+        "http" => &["array", "time", "cycle", "report", "out"],
+        "cli" => &["array", "time", "engine", "http", "out", "sim", "wire"],
+        "commands" => &[
+            "array", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli", "wire",
+            "out",
+        ],
         other => panic!("src/{other} has no place in the house: say in tests/house.rs what it may know"),
     }
 }

@@ -4,8 +4,10 @@
 //! the time. A resampler that keeps its phase to itself (rubato's can neither be read nor set, and its own interpolators are
 //! private) cannot say which sample it gives, nor begin again behind a gap at a given fraction.
 //!
-//! Idea: a windowed sinc (Kaiser's window; Oppenheim and Schafer, "Discrete-Time Signal Processing", section 7.5), tabled for
+//! Idea: a windowed sinc ([`crate::dsp`]), tabled for
 //! many fractions of a sample. The value depends on the fraction and the samples around it, and on nothing before them.
+
+use crate::dsp::windowed_sinc;
 
 /// Half the filter's length in samples: so long a sample waits for those after it.
 pub(super) const HALF: i64 = 32;
@@ -13,7 +15,7 @@ pub(super) const TAPS: usize = 2 * HALF as usize;
 /// Rows of the filter a sample. Between two rows coefficients are joined by a line, off by at most w^2 / 8 ROWS^2 of a tone
 /// of w radians a sample: -118 dB at the Nyquist frequency, less below.
 const ROWS: usize = 1024;
-/// Kaiser's beta for an error of -110 dB: 0.1102 (110 - 8.7). With 64 taps half the transition is 0.056 of the sample rate:
+/// Kaiser's beta for an error of -110 dB. With 64 taps half the transition is 0.056 of the sample rate:
 /// 21.3 kHz of 48 kHz pass.
 const BETA: f64 = 11.16;
 
@@ -52,33 +54,10 @@ impl Kernel {
 
 /// One row: what each sample contributes to the value `fraction` behind the middle. Their sum is 1.
 fn coefficients(fraction: f64) -> [f32; TAPS] {
-    let row: [f64; TAPS] = std::array::from_fn(|tap| {
-        let t = tap as f64 - (HALF - 1) as f64 - fraction;
-        let x = t / HALF as f64;
-        let window = bessel_i0(BETA * (1.0 - x * x).max(0.0).sqrt()) / bessel_i0(BETA);
-        window * sinc(t)
-    });
+    let row: [f64; TAPS] =
+        std::array::from_fn(|tap| windowed_sinc(tap as f64 - (HALF - 1) as f64 - fraction, HALF as f64, 1.0, BETA));
     let sum = row.iter().sum::<f64>();
     row.map(|c| (c / sum) as f32)
-}
-
-fn sinc(t: f64) -> f64 {
-    // Exactly, so that a fraction of 0 changes nothing.
-    if t.fract() == 0.0 {
-        return if t == 0.0 { 1.0 } else { 0.0 };
-    }
-    let x = std::f64::consts::PI * t;
-    libm::sin(x) / x
-}
-
-/// The modified Bessel function of order 0: the sum of ((x / 2)^k / k!)^2 (Abramowitz and Stegun, 9.6.12).
-fn bessel_i0(x: f64) -> f64 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for k in 1..60 {
-        term *= (x / 2.0 / f64::from(k)).powi(2);
-        sum += term;
-    }
-    sum
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who may ask: the Host check against DNS rebinding, and the token.
+//! Who may ask: the Host check against DNS rebinding, the token, and which pages may open a WebSocket.
 //!
 //! A server is safe from the network on loopback, and from other pages with `--cors none`; but a page whose name is re-bound
 //! to the server's address counts as "same origin" there, wherever that is. Its requests still carry its own name in Host, so
@@ -32,6 +32,14 @@ pub fn token_allowed(config: &HttpConfig, request: &Request) -> bool {
     });
     let asked = request.parameter("token");
     bearer.into_iter().chain(asked.as_deref()).any(|given| same(given.as_bytes(), token.as_bytes()))
+}
+
+/// Whether the page that asks, if one does, may read a WebSocket. Browsers let every page open one and leave it to the server (RFC 6455,
+/// 10.2): so that what `--cors` forbids is not had this way.
+pub fn origin_allowed(config: &HttpConfig, request: &Request) -> bool {
+    let Some(origin) = &request.origin else { return true };
+    let named = || matches!(&config.cors, Cors::Origin(allowed) if allowed.eq_ignore_ascii_case(&origin.name));
+    config.cors == Cors::Any || origin.same || named()
 }
 
 /// Equality in a time that depends on the lengths alone.

@@ -5,8 +5,10 @@ use bytes::Bytes;
 use super::House;
 use super::csv::CsvDownload;
 use super::event::{BINARY_HEARTBEAT, RECORD_HEARTBEAT, SSE_HEARTBEAT};
+use super::pcm::LivePcm;
 use super::stream::{Hubs, Subscription, Topic};
-use super::wav::{LiveWav, WavDownload};
+use super::wav::WavDownload;
+use super::websocket;
 use crate::array::ArrayId;
 
 /// The rest of a response.
@@ -16,7 +18,7 @@ pub enum Body {
     Wav(WavDownload),
     Csv(CsvDownload),
     Events(Subscription),
-    LiveWav(LiveWav),
+    LivePcm(LivePcm),
 }
 
 /// What a body has to say next.
@@ -44,8 +46,8 @@ impl Body {
             Body::Events(subscription) => {
                 return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
-            Body::LiveWav(live) if live.is_over() => return Next::End,
-            Body::LiveWav(live) => {
+            Body::LivePcm(live) if live.is_over() => return Next::End,
+            Body::LivePcm(live) => {
                 let Some((piece, lost)) = live.next(&mut hub.pieces, source) else { return Next::Wait };
                 hub.figures.events_dropped += lost;
                 return Next::Piece(piece);
@@ -67,18 +69,26 @@ impl Body {
     pub fn topic(&self) -> Option<Topic> {
         match self {
             Body::Events(subscription) => Some(subscription.topic),
-            Body::LiveWav(_) => Some(Topic::Wav),
+            Body::LivePcm(_) => Some(Topic::Pcm),
             Body::Whole(_) | Body::Wav(_) | Body::Csv(_) => None,
         }
     }
 
     /// What keeps the connection open while nothing happens, where the format has such a thing.
     pub fn heartbeat(&self) -> Option<&'static [u8]> {
+        if self.is_websocket() {
+            return Some(websocket::HEARTBEAT);
+        }
         match self.topic()? {
             Topic::Cycles | Topic::Packets => Some(SSE_HEARTBEAT),
             Topic::BinaryCycles => Some(BINARY_HEARTBEAT),
             Topic::Records => Some(RECORD_HEARTBEAT),
-            Topic::Wav => None,
+            Topic::Pcm => None,
         }
+    }
+
+    /// It goes out as messages, and the client may say something meanwhile.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self, Body::LivePcm(live) if live.framed)
     }
 }

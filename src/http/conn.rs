@@ -15,6 +15,7 @@ use super::request::{Bad, Method, Reader, Request};
 use super::respond::{Exchange, Response};
 use super::route::{self, Context};
 use super::stream::{Hubs, Topic};
+use super::websocket::{self, Heard};
 use crate::array::ArrayId;
 use crate::cycle::Clocks;
 use crate::time::{MonoTime, Span};
@@ -64,6 +65,36 @@ enum After {
     Close,
 }
 
+/// What a WebSocket has beside a stream.
+#[derive(Debug, Default)]
+struct Socket {
+    reader: websocket::Reader,
+    /// To be sent between two messages: the newest answer, since only the newest ping has to be answered (RFC 6455, 5.5.3).
+    answer: Bytes,
+    /// The answer is the last thing.
+    last: bool,
+}
+
+impl Socket {
+    fn hear(&mut self, bytes: &[u8]) {
+        if self.last {
+            return;
+        }
+        for heard in self.reader.push(bytes) {
+            match heard {
+                Heard::Reply(answer) => self.answer = answer.into(),
+                Heard::Last(answer) => self.end(answer),
+            }
+        }
+    }
+
+    fn end(&mut self, answer: Vec<u8>) {
+        if !std::mem::replace(&mut self.last, true) {
+            self.answer = answer.into();
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Conn {
     pub peer: IpAddr,
@@ -71,6 +102,8 @@ pub struct Conn {
     /// Whose streams and history the answer is made of; of no meaning for one that is there as a whole.
     array: ArrayId,
     reader: Reader,
+    /// Once it is a WebSocket.
+    socket: Option<Box<Socket>>,
     phase: Phase,
     receiving: bool,
     peer_done: bool,
@@ -90,6 +123,7 @@ impl Conn {
             slot,
             array: ArrayId(0),
             reader: Reader::default(),
+            socket: None,
             phase: Phase::Reading { first: true },
             receiving: false,
             peer_done: false,
@@ -136,6 +170,9 @@ impl Conn {
             if self.is_live() {
                 self.close(hubs);
             }
+        } else if let Some(socket) = &mut self.socket {
+            socket.hear(bytes);
+            self.leave_ended_socket(hubs);
         } else if !self.deaf() {
             let idle = self.reader.is_empty() && matches!(self.phase, Phase::Reading { .. });
             self.reader.push(bytes);
@@ -176,6 +213,12 @@ impl Conn {
                 self.sending = true;
                 self.since = context.clocks.mono;
                 return Some(Step::Send(self.out.clone()));
+            }
+            if let Some(answer) = self.socket.as_mut().map(|socket| std::mem::take(&mut socket.answer))
+                && !answer.is_empty()
+            {
+                self.out = answer;
+                continue;
             }
             match &mut self.phase {
                 Phase::Reading { .. } => match self.reader.take(context.config) {
@@ -240,12 +283,17 @@ impl Conn {
             false if unread || !self.reader.is_empty() => After::Linger,
             false => After::Close,
         };
+        if framed.body.as_ref().is_some_and(Body::is_websocket) {
+            let mut socket = Box::<Socket>::default();
+            socket.hear(&self.reader.rest());
+            self.socket = Some(socket);
+        }
         if after != After::NextRequest {
             self.reader.clear();
         }
         match &mut framed.body {
             None | Some(Body::Whole(_)) => {}
-            Some(body @ (Body::Events(_) | Body::LiveWav(_))) => context.hubs.of(self.array).join(body, self.slot),
+            Some(body @ (Body::Events(_) | Body::LivePcm(_))) => context.hubs.of(self.array).join(body, self.slot),
             // A download begins where the history is overwritten next: take the first piece while it is there.
             Some(body @ (Body::Wav(_) | Body::Csv(_))) => {
                 if let Next::Piece(piece) = body.next(self.array, context.hubs, context.house) {
@@ -255,6 +303,7 @@ impl Conn {
         }
         self.out = framed.first.into();
         self.phase = Phase::Responding { body: framed.body, after };
+        self.leave_ended_socket(context.hubs);
     }
 
     /// The answer is on its way in full.
@@ -293,6 +342,9 @@ impl Conn {
 
     /// The server goes: streams end with the event in flight, finite answers go out, and that is all.
     pub fn stop(&mut self, hubs: &mut Hubs) {
+        if self.end_socket(hubs) {
+            return;
+        }
         match &mut self.phase {
             Phase::Responding { body, after } => {
                 if *after == After::NextRequest {
@@ -307,16 +359,35 @@ impl Conn {
         }
     }
 
+    /// A WebSocket's client is told that there is no more; false where it is none.
+    fn end_socket(&mut self, hubs: &mut Hubs) -> bool {
+        let Some(socket) = &mut self.socket else { return false };
+        socket.end(websocket::close(websocket::GOING_AWAY));
+        self.leave_ended_socket(hubs);
+        true
+    }
+
+    /// Behind the last word of a WebSocket there is no more audio.
+    fn leave_ended_socket(&mut self, hubs: &mut Hubs) {
+        if self.socket.as_ref().is_some_and(|socket| socket.last)
+            && let Phase::Responding { body, after } = &mut self.phase
+            && let Some(live) = body.take()
+        {
+            *after = After::Linger;
+            hubs.leave(self.array, &live, self.slot);
+        }
+    }
+
     /// The array goes: its streams end with the event in flight, what is left of a download never comes.
     pub fn forget(&mut self, array: ArrayId, hubs: &mut Hubs) {
-        let Phase::Responding { body: body @ Some(_), .. } = &mut self.phase else { return };
-        if self.array != array {
+        if self.array != array || self.end_socket(hubs) {
             return;
         }
+        let Phase::Responding { body: body @ Some(_), .. } = &mut self.phase else { return };
         match body {
             Some(Body::Whole(_)) | None => {}
             Some(Body::Wav(_) | Body::Csv(_)) => self.cut(hubs),
-            Some(live @ (Body::Events(_) | Body::LiveWav(_))) => {
+            Some(live @ (Body::Events(_) | Body::LivePcm(_))) => {
                 hubs.leave(array, live, self.slot);
                 *body = None;
             }

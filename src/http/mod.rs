@@ -14,6 +14,7 @@ mod config;
 mod conn;
 mod csv;
 mod event;
+mod pcm;
 mod range;
 mod request;
 mod respond;
@@ -21,6 +22,7 @@ mod route;
 mod source;
 mod stream;
 mod wav;
+mod websocket;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

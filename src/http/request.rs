@@ -56,6 +56,25 @@ pub struct Request {
     pub if_none_match: Option<String>,
     pub range: Option<String>,
     pub if_range: Option<String>,
+    /// A browser's: which page asks, and whether that came from here.
+    pub origin: Option<Origin>,
+    /// To go on as a WebSocket, if that is asked for.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// The page that asks (RFC 6454, 7).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    pub name: String,
+    /// Its host and port are those that the request names.
+    pub same: bool,
+}
+
+/// What a client says who wants to go on as a WebSocket (RFC 6455, 4.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upgrade {
+    pub version: Option<String>,
+    pub key: Option<String>,
 }
 
 impl Request {
@@ -96,6 +115,11 @@ impl Reader {
 
     pub fn is_full(&self, limits: &HttpConfig) -> bool {
         self.buffer.len() >= limits.head_bytes
+    }
+
+    /// What came behind the last request, and is no request any more.
+    pub fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(self).buffer
     }
 
     /// Forgets everything, and gives the memory back.
@@ -191,12 +215,13 @@ fn parse(head: &[u8], limits: &HttpConfig) -> Result<Request, Bad> {
         }
         length => length.is_some_and(|n| n > 0),
     };
-    let connection = |option: &str| {
-        fields.all("connection").any(|v| {
-            let tokens = v.split(|&b| b == b',');
-            tokens.map(<[u8]>::trim_ascii).any(|t| t.eq_ignore_ascii_case(option.as_bytes()))
-        })
-    };
+    let connection = |option: &str| fields.lists("connection", option);
+    let upgrade = http11 && method == Method::Get && connection("upgrade") && fields.lists("upgrade", "websocket");
+    let origin = fields.text("origin").map(|name| {
+        let there = name.split_once("://").map(|(_, there)| there);
+        let same = fields.text("host").is_some_and(|host| there.is_some_and(|there| there.eq_ignore_ascii_case(&host)));
+        Origin { name, same }
+    });
     Ok(Request {
         method,
         path: target.path,
@@ -212,6 +237,9 @@ fn parse(head: &[u8], limits: &HttpConfig) -> Result<Request, Bad> {
         if_none_match: fields.text("if-none-match"),
         range: fields.text("range"),
         if_range: fields.text("if-range"),
+        origin,
+        upgrade: upgrade
+            .then(|| Upgrade { version: fields.text("sec-websocket-version"), key: fields.text("sec-websocket-key") }),
     })
 }
 
@@ -289,6 +317,12 @@ impl<'a> Fields<'a> {
 
     fn get(&self, name: &'static str) -> Option<&'a [u8]> {
         self.all(name).next()
+    }
+
+    /// Whether a field that is a list has a word, in any case.
+    fn lists(&self, name: &'static str, word: &str) -> bool {
+        let words = self.all(name).flat_map(|value| value.split(|&b| b == b','));
+        words.map(<[u8]>::trim_ascii).any(|there| there.eq_ignore_ascii_case(word.as_bytes()))
     }
 
     fn text(&self, name: &'static str) -> Option<String> {

@@ -39,6 +39,8 @@ pub enum Length {
     /// The body is made of chunks.
     Chunked,
     UntilClose,
+    /// No body: from here on another protocol.
+    Switched,
 }
 
 /// What the framing depends on beside the response.
@@ -78,7 +80,12 @@ impl Response {
         let body = format!("{{\"error\": {quoted}}}\n");
         let response = Response::new(status, "application/json", Content::Whole(body.into()));
         let response = response.field("Cache-Control", "no-store");
-        if status == 503 { response.field("Retry-After", "1") } else { response }
+        match status {
+            503 => response.field("Retry-After", "1"),
+            // RFC 6455, 4.4.
+            426 => response.field("Sec-WebSocket-Version", "13"),
+            _ => response,
+        }
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Response {
@@ -96,7 +103,8 @@ impl Response {
             Content::Whole(body) => Some(Length::Known(body.len() as u64)),
             Content::Pieces { length, .. } => Some(*length),
         };
-        let keep_alive = exchange.keep_alive && length != Some(Length::UntilClose);
+        let switched = length == Some(Length::Switched);
+        let keep_alive = exchange.keep_alive && !switched && length != Some(Length::UntilClose);
         let mut head = String::with_capacity(512);
         let date = UNIX_EPOCH + Duration::from_micros(now.as_micros().max(0).unsigned_abs());
         let (status, reason) = (self.status, reason(self.status));
@@ -106,9 +114,10 @@ impl Response {
         let _ = match length {
             Some(Length::Known(n)) => write!(head, "Content-Length: {n}\r\n"),
             Some(Length::Chunked) => write!(head, "Transfer-Encoding: chunked\r\n"),
-            Some(Length::UntilClose) | None => Ok(()),
+            Some(Length::UntilClose | Length::Switched) | None => Ok(()),
         };
         match (keep_alive, exchange.http11) {
+            _ if switched => head.push_str("Connection: Upgrade\r\n"),
             (false, _) => head.push_str("Connection: close\r\n"),
             (true, false) => head.push_str("Connection: keep-alive\r\n"),
             (true, true) => {}
@@ -148,12 +157,14 @@ impl Response {
 /// RFC 9110 section 15, and RFC 6585 for 431.
 fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         204 => "No Content",
         206 => "Partial Content",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -161,6 +172,7 @@ fn reason(status: u16) -> &'static str {
         414 => "URI Too Long",
         416 => "Range Not Satisfiable",
         421 => "Misdirected Request",
+        426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         503 => "Service Unavailable",

@@ -6,14 +6,16 @@ use super::access;
 use super::assets::{Asset, CONTENT_SECURITY_POLICY};
 use super::body::Body;
 use super::csv::CsvDownload;
+use super::pcm::{LivePcm, PcmFormat};
 use super::range::{Asked, Tag};
-use super::request::{Bad, Method, Request};
+use super::request::{Bad, Method, Request, Upgrade};
 use super::respond::{Content, Length, Response};
 use super::stream::{Hubs, Topic};
-use super::wav::{self, Form, LiveWav, WavFile, WavFormat};
-use super::{Cors, House, HttpConfig, Source};
+use super::wav::{self, Form, WavFile};
+use super::{Cors, House, HttpConfig, Source, websocket};
 use crate::array::ArrayId;
 use crate::cycle::Clocks;
+use crate::out::Sample;
 use crate::time::FramePos;
 
 /// What answering takes beside the request.
@@ -54,6 +56,7 @@ enum Part {
     Cycles,
     Records,
     LiveWav,
+    LivePcm,
     Packets,
     DiagnosticsSync,
     Diagnostics,
@@ -69,6 +72,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const ROUTES: &[(&str, Route)] = &[
     ("/api/stream_3ch", Route::Of(Part::Cycles)),
     ("/api/stream_3ch.wav", Route::Of(Part::LiveWav)),
+    ("/api/stream.pcm", Route::Of(Part::LivePcm)),
     ("/api/stream", Route::Of(Part::Packets)),
     ("/api/diagnostics_sync", Route::Of(Part::DiagnosticsSync)),
     ("/api/diagnostics", Route::Of(Part::Diagnostics)),
@@ -87,6 +91,7 @@ const PARTS: &[(&str, Part)] = &[
     ("stream", Part::Cycles),
     ("stream.bin", Part::Records),
     ("stream.wav", Part::LiveWav),
+    ("stream.pcm", Part::LivePcm),
     ("packets", Part::Packets),
     ("diagnostics", Part::DiagnosticsSync),
     ("summary", Part::Diagnostics),
@@ -210,6 +215,7 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
         Part::Records => events(Topic::Records, request, context),
         Part::Packets => events(Topic::Packets, request, context),
         Part::LiveWav => live_wav(request, context)?,
+        Part::LivePcm => live_pcm(request, context)?,
         Part::Download => download(request, context)?,
         Part::DownloadText => {
             let (first, end) = stretch(request, context.source())?;
@@ -244,7 +250,7 @@ fn events(topic: Topic, request: &Request, context: &mut Context<'_>) -> Respons
     let body = Body::Events(hub.subscribe(topic, asked.as_deref(), source));
     let content_type = match topic {
         Topic::BinaryCycles | Topic::Records => "application/octet-stream",
-        Topic::Cycles | Topic::Packets | Topic::Wav => SSE,
+        Topic::Cycles | Topic::Packets | Topic::Pcm => SSE,
     };
     live(content_type, hub.preamble(topic, source), body)
 }
@@ -252,15 +258,17 @@ fn events(topic: Topic, request: &Request, context: &mut Context<'_>) -> Respons
 /// The endless WAV. A range that begins at its first byte and has an end (some players try two bytes before they play) gets
 /// just that, of a length that nobody knows; any other is ignored.
 fn live_wav(request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
-    let parameter = |name| request.parameter(name);
+    let sample = match request.parameter("bits").as_deref() {
+        None | Some("32") => Sample::S32le,
+        Some("16") => Sample::S16le,
+        Some(_) => return Err(Bad::new(400, "bits: give 16 or 32")),
+    };
+    let format = live_format(sample, request, context)?;
+    let form = Form::parse(request.parameter("wav").as_deref(), Form::Extensible).map_err(|e| Bad::new(400, e))?;
+    let mut preamble = wav::live_header(form, &format);
     let source = &*context.source();
-    let (channels, bits, form) = (parameter("channels"), parameter("bits"), parameter("wav"));
-    let format = WavFormat::parse(channels.as_deref(), bits.as_deref(), source.channels());
-    let format = format.map_err(|e| Bad::new(400, e))?;
-    let form = Form::parse(form.as_deref(), Form::Extensible).map_err(|e| Bad::new(400, e))?;
-    let mut preamble = format.header(form, source.sample_rate());
     let Some(Asked::From(0, Some(last))) = asked_range(request) else {
-        return Ok(live("audio/wav", preamble, Body::LiveWav(LiveWav::new(format, None, source))));
+        return Ok(live("audio/wav", preamble, Body::LivePcm(LivePcm::new(format, None, source))));
     };
     let bytes = last.saturating_add(1);
     let left = bytes.saturating_sub(preamble.len() as u64);
@@ -268,12 +276,55 @@ fn live_wav(request: &Request, context: &mut Context<'_>) -> Result<Response, Ba
     let content = match left {
         0 => Content::Whole(preamble.into()),
         left => {
-            let body = Body::LiveWav(LiveWav::new(format, Some(left), source));
+            let body = Body::LivePcm(LivePcm::new(format, Some(left), source));
             Content::Pieces { length: Length::Known(bytes), preamble, body }
         }
     };
     let response = Response::new(206, "audio/wav", content).field("Content-Range", &format!("bytes 0-{last}/*"));
     Ok(response.field("Cache-Control", "no-store").field("X-Accel-Buffering", "no"))
+}
+
+/// Channels and rate of an endless stream, as asked for.
+fn live_format(sample: Sample, request: &Request, context: &mut Context<'_>) -> Result<PcmFormat, Bad> {
+    let bad = |why: String| Bad::new(400, why);
+    let (of, own) = (context.source().channels(), context.source().sample_rate());
+    let rate = match request.parameter("rate") {
+        None => own,
+        Some(text) => text.parse().map_err(|_| bad("rate: give a number of Hz, as 16000".into()))?,
+    };
+    context.hubs.of(context.array).pieces.prepare(own, rate).map_err(bad)?;
+    PcmFormat::of(request.parameter("channels").as_deref(), of, sample, rate).map_err(bad)
+}
+
+/// Samples and nothing else, until the connection ends; or as the messages of a WebSocket, where that is asked for.
+fn live_pcm(request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
+    let upgrade = request.upgrade.as_ref();
+    let accept = upgrade.map(|upgrade| handshake(upgrade, request, context.config)).transpose()?;
+    let sample = request.parameter("format").map_or(Ok(Sample::S32le), |name| Sample::parse(&name));
+    let sample = sample.map_err(|why| Bad::new(400, format!("format: {why}")))?;
+    let format = live_format(sample, request, context)?;
+    let mut pcm = LivePcm::new(format, None, &*context.source());
+    pcm.framed = accept.is_some();
+    let body = Body::LivePcm(pcm);
+    Ok(match accept {
+        None => live("application/octet-stream", Vec::new(), body),
+        Some(accept) => {
+            let content = Content::Pieces { length: Length::Switched, preamble: Vec::new(), body };
+            Response::new(101, "", content).field("Upgrade", "websocket").field("Sec-WebSocket-Accept", &accept)
+        }
+    })
+}
+
+/// `Sec-WebSocket-Accept` (RFC 6455, 4.2.2), or why not.
+fn handshake(upgrade: &Upgrade, request: &Request, config: &HttpConfig) -> Result<String, Bad> {
+    if !access::origin_allowed(config, request) {
+        return Err(Bad::new(403, "that page may not listen; --cors says which may"));
+    }
+    if upgrade.version.as_deref() != Some("13") {
+        return Err(Bad::new(426, "WebSocket version 13 is spoken here"));
+    }
+    let accept = upgrade.key.as_deref().and_then(websocket::accept);
+    accept.ok_or_else(|| Bad::new(400, "Sec-WebSocket-Key: give 16 bytes in base64"))
 }
 
 /// Only GET has ranges (RFC 9110 section 14.2).

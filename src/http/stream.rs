@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::body::Body;
 use super::event::{self, PacketEvent};
-use super::wav::Pieces;
+use super::pcm::Pieces;
 use super::{Source, StreamFigures};
 use crate::array::ArrayId;
 use crate::cycle::Cycle;
@@ -37,16 +37,16 @@ pub enum Topic {
     Records,
     /// `/api/stream`
     Packets,
-    /// `/api/stream_3ch.wav`: reads the history by position, and needs but to be woken.
-    Wav,
+    /// `/api/stream_3ch.wav`, `/api/stream.pcm`: read the history by position, and need but to be woken.
+    Pcm,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 5] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Packets, Topic::Wav];
+    pub const ALL: [Topic; 5] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Packets, Topic::Pcm];
     /// Those whose events are cycles, numbered by their ids.
     const NUMBERED: [Topic; 3] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records];
     /// All but the packets.
-    pub const OF_CYCLES: [Topic; 4] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Wav];
+    pub const OF_CYCLES: [Topic; 4] = [Topic::Cycles, Topic::BinaryCycles, Topic::Records, Topic::Pcm];
 }
 
 /// One subscriber's place in a topic.
@@ -118,7 +118,7 @@ pub struct Hub {
     /// The id of the first cycle of all.
     run: u64,
     logs: [Log; Topic::ALL.len()],
-    /// Of the endless WAV.
+    /// Of the endless WAV and PCM.
     pub pieces: Pieces,
     /// Room for the samples of the event that is being made.
     samples: Vec<[u8; 4]>,
@@ -207,7 +207,7 @@ impl Hub {
             Topic::Cycles | Topic::Packets => event::sse_preamble(self.run),
             Topic::BinaryCycles => event::binary_preamble(self.run),
             Topic::Records => event::record_preamble(self.run, source),
-            Topic::Wav => Vec::new(),
+            Topic::Pcm => Vec::new(),
         }
     }
 
@@ -240,7 +240,7 @@ impl Hub {
     fn leave(&mut self, topic: Topic, slot: u32) {
         let listeners = &mut self.logs[topic as usize].listeners;
         listeners.retain(|&s| s != slot);
-        if topic == Topic::Wav && listeners.is_empty() {
+        if topic == Topic::Pcm && listeners.is_empty() {
             self.pieces.clear();
         }
     }

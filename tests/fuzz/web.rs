@@ -31,6 +31,9 @@ const WORDS: &[&[u8]] = &[
     b"Range: bytes=-18446744073709551615\r\n",
     b"If-Range: \"0-0-9223372036854775807-plain\"\r\n",
     b"bytes=0-18446744073709551615",
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+    b"Sec-WebSocket-Version: 13\r\n",
+    b"Origin: http://localhost\r\n",
     b"\xff",
     b"\0",
 ];
@@ -62,7 +65,8 @@ fn statuses(bytes: &[u8]) -> Vec<u16> {
 }
 
 /// The contract's, and those of HTTP itself that it implies.
-const KNOWN: [u16; 18] = [200, 204, 206, 304, 400, 401, 403, 404, 405, 408, 413, 414, 416, 417, 421, 431, 501, 505];
+const KNOWN: [u16; 20] =
+    [101, 200, 204, 206, 304, 400, 401, 403, 404, 405, 408, 413, 414, 416, 417, 421, 426, 431, 501, 505];
 
 proptest! {
     #![proptest_config(crate::mutate::config())]

@@ -2,6 +2,7 @@
 
 mod downloads;
 mod limits;
+mod pcm;
 mod requests;
 mod streams;
 mod support;

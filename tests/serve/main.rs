@@ -13,6 +13,7 @@ mod health;
 mod host;
 mod microphones;
 mod multicast;
+mod pcm;
 mod peers;
 mod pieces;
 mod rig;

@@ -31,6 +31,12 @@ pub fn micring() -> Command {
     Command::new(env!("CARGO_BIN_EXE_micring"))
 }
 
+/// Python with the packages that `scripts/test` gives it, or the host's.
+pub fn python() -> String {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
+    if std::path::Path::new(own).exists() { own.into() } else { "python3".into() }
+}
+
 impl Serve {
     pub fn start(args: &[&str]) -> Serve {
         let mut command = micring();

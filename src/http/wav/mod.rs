@@ -1,20 +1,18 @@
-//! WAV: headers and formats; [`download`] is a body of a known length, [`live`] the endless one.
+//! WAV: headers, and [`download`], a body of a known length; the endless one is [`super::pcm`]'s behind a header.
 //!
 //! Both bodies are cursors into the history, read as the socket drains: nothing is copied ahead, so a slow client costs
 //! no memory.
 
 mod download;
-mod live;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BufMut;
 
-use crate::array::PerMic;
+use super::pcm::PcmFormat;
 
 pub use download::{Overrun, WavDownload, WavFile};
-pub use live::{LiveWav, Pieces};
 
 /// Most bytes handed to a socket at once, some two events of a stream: no client gets more of a turn than another.
-const PIECE_BYTES: usize = 16 * 1024;
+pub const PIECE_BYTES: usize = 16 * 1024;
 /// The first piece of a download: it begins where the history is overwritten next, and has to get away from there.
 pub const FIRST_PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the longest header.
@@ -96,95 +94,14 @@ pub fn header(form: Form, channels: u16, bits: u16, rate: u32, data_bytes: Optio
     out
 }
 
-/// What the endless stream carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WavFormat {
-    /// Microphones in the order of the channels.
-    mics: PerMic<u8>,
-    /// 16 or 32.
-    bits: u16,
-}
-
-impl WavFormat {
-    fn all(channels: usize) -> PerMic<u8> {
-        PerMic::from_fn(channels, |mic| mic as u8)
-    }
-
-    /// From `channels=0,2` and `bits=16`, of an array of `of` channels; the error says what is allowed.
-    pub fn parse(channels: Option<&str>, bits: Option<&str>, of: usize) -> Result<WavFormat, String> {
-        let mut mics = WavFormat::all(of);
-        if let Some(list) = channels {
-            let mut named: Vec<u8> = Vec::new();
-            for name in list.split(',') {
-                let mic = name.parse().ok().filter(|mic| usize::from(*mic) < of && !named.contains(mic));
-                named.push(mic.ok_or_else(|| format!("channels: give some of {}", WavFormat::choice(of)))?);
-            }
-            mics = named[..].into();
-        }
-        let bits = match bits {
-            None | Some("32") => 32,
-            Some("16") => 16,
-            Some(_) => return Err("bits: give 16 or 32".into()),
-        };
-        Ok(WavFormat { mics, bits })
-    }
-
-    fn choice(of: usize) -> String {
-        match of {
-            1 => "0".into(),
-            3 => "0, 1 and 2, as in channels=0,2".into(),
-            _ => format!("0 to {}, as in channels=0,{}", of - 1, of - 1),
-        }
-    }
-
-    pub fn header(&self, form: Form, rate: u32) -> Vec<u8> {
-        header(form, self.mics.len() as u16, self.bits, rate, None)
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.mics.len() * usize::from(self.bits / 8)
-    }
-
-    /// Samples of all `channels`, as this format has them; 16 bits are rounded, and saturate.
-    fn convert(&self, samples: Vec<[u8; 4]>, channels: usize) -> Bytes {
-        if self.bits == 32 && self.mics == WavFormat::all(channels) {
-            return samples.into_flattened().into();
-        }
-        let mut out = BytesMut::with_capacity(samples.len() / channels * self.frame_bytes());
-        for frame in samples.chunks_exact(channels) {
-            for &mic in &self.mics {
-                let sample = frame[usize::from(mic)];
-                match self.bits {
-                    16 => out.put_i16_le((i32::from_le_bytes(sample).saturating_add(0x8000) >> 16) as i16),
-                    _ => out.put_slice(&sample),
-                }
-            }
-        }
-        out.freeze()
-    }
+/// What precedes an endless WAV: of 16 or 32 bits.
+pub fn live_header(form: Form, format: &PcmFormat) -> Vec<u8> {
+    header(form, format.mics.len() as u16, 8 * format.sample.bytes() as u16, format.rate, None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sixteen_bits_are_rounded_and_saturate() {
-        let format = WavFormat::parse(Some("1"), Some("16"), 3).expect("a format");
-        for (sample, expected) in [
-            (0x0000_7fff, 0),
-            (0x0000_8000, 1),
-            (-0x8000, 0),
-            (-0x8001, -1),
-            (0x7fff_7fff, 32_767),
-            (i32::MAX, 32_767),
-            (i32::MIN, -32_768i16),
-        ] {
-            let frame = [5_i32, sample, 7].map(i32::to_le_bytes).to_vec();
-            let out = format.convert(frame, 3);
-            assert_eq!(out[..], expected.to_le_bytes(), "{sample:#x}");
-        }
-    }
 
     #[test]
     fn an_extensible_header_is_as_microsoft_has_it() {
