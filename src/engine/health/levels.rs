@@ -31,6 +31,8 @@ const OFFSET: f64 = 0.01;
 const OFFSET_OF_SOUND: f64 = 0.25;
 /// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
 const MOVES: i64 = 1 << 16;
+/// A header may stand in front, which is a fault of its own: the first words say nothing of the others.
+const NOT_LOOKED_AT: usize = super::header::FRONT;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
 pub(super) const COMPARED: usize = 16;
 const HEADS: usize = 8;
@@ -164,7 +166,7 @@ impl Window {
         }
         self.flat += flat;
         self.flat_packets += u32::from(flat > 0);
-        self.words.add(samples.iter().map(of));
+        self.words.add(samples.iter().skip(NOT_LOOKED_AT).map(of));
     }
 
     fn level(&self) -> Level {
