@@ -88,6 +88,9 @@ pub struct AnalyzeArgs {
     /// Write a page with plots.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Take numbered packets as if they had no numbers: what would be inferred of them.
+    #[arg(long)]
+    pub forget_numbers: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -163,8 +166,17 @@ impl ServeArgs {
     /// So many channels cannot come from so many ports.
     pub fn array(&self) -> Result<ArraySpec, String> {
         let ports = self.mic_ports.0.clone();
-        let layout = config::layout(ports.len(), self.channels.unwrap_or(ports.len()))?;
         let engine = self.engine.clone();
+        let (layout, engine) = match self.channels {
+            None => (engine.layout(ports.len())?, engine),
+            Some(channels) => {
+                let layout = config::layout(ports.len(), channels)?;
+                (layout, engine.of_layout(&layout))
+            }
+        };
+        if !engine.fits(&layout) {
+            return Err("--channels are others than --format says".into());
+        }
         Ok(ArraySpec { name: ArrayName::default(), ports, layout, engine, senders: Senders::One })
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! # Rooms
 //!
-//! All decisions are pure: time and bytes are arguments ([`engine`], [`sound`], [`http`], [`report`], [`sim`], [`capture`],
+//! All decisions are pure: time and bytes are arguments ([`wire`], [`engine`], [`sound`], [`http`], [`report`], [`sim`], [`capture`],
 //! [`stats`]).
 //! All unsafe and every system call stand in [`sys`]. [`commands`] joins them. Imports point one way; `tests/house.rs` says
 //! which, and fails when one turns round.
@@ -36,6 +36,7 @@ pub mod sound;
 pub mod stats;
 pub mod sys;
 pub mod time;
+pub mod wire;
 
 /// Microphones in the array; also the channels of every stream.
 pub const MICS: usize = 3;

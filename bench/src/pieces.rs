@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use micring::MICS;
+use micring::array::ArrayId;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
-use micring::http::{Action, ConnId, HttpConfig, LocalTime, Server, Source};
+use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
 use crate::load::{fill, index_sample};
@@ -113,18 +114,45 @@ impl Fed {
 /// What HTTP sees: an engine's history, and bodies that do not matter here.
 pub struct Stage<'a>(pub &'a Engine);
 
-impl Source for Stage<'_> {
-    fn diagnostics_sync(&mut self) -> Bytes {
+/// The one array on the stage.
+const ARRAY: ArrayId = ArrayId(0);
+
+impl House for Stage<'_> {
+    fn find(&self, name: &str) -> Option<ArrayId> {
+        (name == self.name()).then_some(ARRAY)
+    }
+    fn first(&self) -> Option<ArrayId> {
+        Some(ARRAY)
+    }
+    fn array(&mut self, _: ArrayId) -> &mut dyn Source {
+        self
+    }
+    fn arrays(&mut self) -> Bytes {
         Bytes::from_static(b"{}")
     }
-    fn diagnostics(&mut self) -> Bytes {
+    fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
+        Bytes::new()
+    }
+    fn health(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Source for Stage<'_> {
+    fn name(&self) -> &str {
+        "default"
+    }
+    fn channels(&self) -> usize {
+        MICS
+    }
+    fn diagnostics_sync(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
+    fn diagnostics(&mut self, _: &StreamFigures) -> Bytes {
         Bytes::from_static(b"{}")
     }
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{}")
-    }
-    fn metrics(&mut self) -> Bytes {
-        Bytes::new()
     }
     fn health(&mut self) -> Result<(), String> {
         Ok(())
@@ -156,7 +184,8 @@ pub struct Web {
 
 impl Web {
     pub fn new(subscribers: usize, fed: &mut Fed) -> Web {
-        let server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        let mut server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
+        server.add(ARRAY, fed.engine.history().first_id());
         let mut web = Web { server };
         for _ in 0..subscribers {
             let id = web.connect(fed);
@@ -176,7 +205,7 @@ impl Web {
 
     /// A cycle to all subscribers, and its sends; bytes sent.
     pub fn publish(&mut self, cycle: &Cycle, fed: &mut Fed) -> usize {
-        self.server.publish_cycle(cycle, fed.clocks(), &Stage(&fed.engine));
+        self.server.publish_cycle(ARRAY, cycle, fed.clocks(), &Stage(&fed.engine));
         self.drain(fed)
     }
 

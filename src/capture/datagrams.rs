@@ -69,6 +69,11 @@ impl<R: Read> Datagrams<R> {
         Datagrams { ports: ports.unwrap_or(USUAL_PORTS), ..self }
     }
 
+    /// What the microphones were declared to send, as far as a recording of ours has told.
+    pub fn declared(&self) -> &[(usize, String)] {
+        self.reader.declared()
+    }
+
     /// What the next record came to, or `None` at the end of the file.
     pub fn next_seen(&mut self) -> Result<Option<Seen<'_>>, CaptureError> {
         let frame = match self.reader.next_record()? {

@@ -12,6 +12,7 @@ use std::io::Read;
 
 use super::fields::{Order, Ticks, options};
 use super::look::look;
+use super::writer::FORMAT_COMMENT;
 use super::{CaptureError, Fault};
 use crate::time::KernelTime;
 
@@ -19,6 +20,8 @@ use crate::time::KernelTime;
 const LONGEST_BLOCK: usize = 1 << 20;
 /// Bytes asked of the file at a time, and the size of the buffer until a longer block comes.
 const CHUNK: usize = 1 << 18;
+/// Formats of a file that are kept: sections may follow each other without end.
+const MOST_DECLARED: usize = 256;
 /// Interfaces in a section; a capture of `any` lists those of a host.
 const MOST_INTERFACES: usize = 4096;
 
@@ -98,6 +101,8 @@ pub struct Reader<R> {
     /// Where `start` stands in the file.
     offset: u64,
     format: Format,
+    /// What microphones were declared to send, in recordings of ours.
+    declared: Vec<(usize, String)>,
 }
 
 impl<R: Read> Reader<R> {
@@ -105,7 +110,8 @@ impl<R: Read> Reader<R> {
     pub fn new(input: R) -> Result<Reader<R>, CaptureError> {
         let little = Order { big: false };
         let format = Format::Ng { order: little, interfaces: Vec::new() };
-        let mut reader = Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format };
+        let mut reader =
+            Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format, declared: Vec::new() };
         if !reader.has(4)? {
             return Err(reader.fault(Fault::NotACapture(look(&reader.buffer[..reader.end]))));
         }
@@ -255,15 +261,25 @@ impl<R: Read> Reader<R> {
         Ok(Some((kind, length)))
     }
 
-    fn interface(&self, body: std::ops::Range<usize>) -> Result<Interface, CaptureError> {
+    /// What the microphones were declared to send, as far as the file has told.
+    pub fn declared(&self) -> &[(usize, String)] {
+        &self.declared
+    }
+
+    fn interface(&mut self, body: std::ops::Range<usize>) -> Result<Interface, CaptureError> {
         let order = self.order();
         let body = &self.buffer[body];
         if body.len() < 8 {
             return Err(self.corrupt("an interface description that is too short"));
         }
         let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, mic: None };
+        let mut format = None;
         for (code, value) in options(order, &body[8..]) {
             match (code, value) {
+                (OPT_COMMENT, value) => {
+                    let text = std::str::from_utf8(value).ok().and_then(|text| text.strip_prefix(FORMAT_COMMENT));
+                    format = text.map(str::to_owned).or(format);
+                }
                 // `mic0 0.0.0.0:30001`, as our own writer names them.
                 (IF_NAME, [b'm', b'i', b'c', digit @ b'0'..=b'2', b' ', ..]) => {
                     interface.mic = Some(usize::from(digit - b'0'));
@@ -277,6 +293,9 @@ impl<R: Read> Reader<R> {
         }
         if interface.ticks.to_time(0, 0).is_none() {
             return Err(self.corrupt("a timestamp resolution or offset that cannot be"));
+        }
+        if let Some((mic, format)) = interface.mic.zip(format).filter(|_| self.declared.len() < MOST_DECLARED) {
+            self.declared.push((mic, format));
         }
         Ok(interface)
     }

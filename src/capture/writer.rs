@@ -27,6 +27,9 @@ const IF_TSRESOL: u16 = 9;
 const ISB_IFRECV: u16 = 4;
 const ISB_OSDROP: u16 = 7;
 
+/// An interface's comment begins so, and ends with its format.
+pub(super) const FORMAT_COMMENT: &str = "format ";
+
 /// Nanoseconds: 10^-9.
 const TSRESOL_NANOS: u8 = 9;
 /// The longest rebuilt headers: IPv6 and UDP. No snap length cuts into them.
@@ -62,15 +65,23 @@ impl Interface {
 }
 
 /// See the top of the file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Writer {
     snap: u32,
+    /// Of each microphone, what it was declared to send.
+    formats: Vec<String>,
 }
 
 impl Writer {
     /// Keeps the first `snap` bytes of each packet, headers included, or all of it.
     pub fn new(snap: Option<u32>) -> Writer {
-        Writer { snap: snap.map_or(u32::MAX, |snap| snap.max(HEADERS)) }
+        Writer { snap: snap.map_or(u32::MAX, |snap| snap.max(HEADERS)), formats: Vec::new() }
+    }
+
+    /// What the microphones were declared to send stands in the comments of their interfaces, so that who reads the file need not be told.
+    #[must_use]
+    pub fn with_formats(self, formats: Vec<String>) -> Writer {
+        Writer { formats, ..self }
     }
 
     /// What a file begins with, of one array whose sources have a channel each: see [`begin_of`](Writer::begin_of).
@@ -89,7 +100,7 @@ impl Writer {
             option(out, SHB_USERAPPL, program.as_bytes());
             option(out, OPT_END, &[]);
         });
-        for Interface { name, address } in sources {
+        for (mic, Interface { name, address }) in sources.iter().enumerate() {
             block(out, INTERFACE, |out| {
                 out.extend(LINK_RAW.to_le_bytes());
                 out.extend([0, 0]);
@@ -98,6 +109,9 @@ impl Writer {
                 out.extend(snap.to_le_bytes());
                 option(out, IF_NAME, format!("{name} {address}").as_bytes());
                 option(out, IF_TSRESOL, &[TSRESOL_NANOS]);
+                if let Some(format) = self.formats.get(mic) {
+                    option(out, OPT_COMMENT, format!("{FORMAT_COMMENT}{format}").as_bytes());
+                }
                 option(out, OPT_END, &[]);
             });
         }

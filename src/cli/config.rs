@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
 
-use super::engine::{EngineArgs, parse_clock, parse_history, parse_hold};
+use super::engine::{EngineArgs, SourceFormat, parse_clock, parse_history, parse_hold};
 use super::parse_span;
 use crate::array::{ArrayName, Layout, MOST_CHANNELS};
 use crate::engine::{ClockChoice, Hold};
@@ -77,7 +77,9 @@ struct Entry {
     name: Option<Spanned<String>>,
     ports: Option<Spanned<Vec<u16>>>,
     port: Option<Spanned<u16>>,
-    format: Option<Format>,
+    /// One for all sources, or one for each.
+    #[serde(default, deserialize_with = "formats")]
+    format: Option<Spanned<Vec<SourceFormat>>>,
     channels: Option<Spanned<usize>>,
     sample_rate: Option<Spanned<u32>>,
     #[serde(default, deserialize_with = "clock")]
@@ -100,12 +102,11 @@ enum Who {
     EachHost,
 }
 
-/// What a datagram holds; the samples themselves is all that is known here.
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "kebab-case")]
-enum Format {
-    Auto,
-    Raw,
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrEach {
+    One(String),
+    Each(Vec<String>),
 }
 
 /// A value as the option of the same name has it.
@@ -124,6 +125,22 @@ fn hold<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Hold>, D::Error> {
 
 fn history<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Span>, D::Error> {
     text(from, parse_history).map(Some)
+}
+
+fn formats<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<SourceFormat>>>, D::Error> {
+    let read = Spanned::<toml::Value>::deserialize(from)?;
+    let place = read.span();
+    let format = |text: &str| text.parse().map_err(D::Error::custom);
+    let told =
+        match read.into_inner().try_into().map_err(|_| D::Error::custom("is a text, or a list of one a source"))? {
+            OneOrEach::One(text) => vec![SourceFormat { source: None, format: format(&text)? }],
+            OneOrEach::Each(texts) => {
+                let each = texts.iter().enumerate();
+                each.map(|(source, text)| Ok(SourceFormat { source: Some(source), format: format(text)? }))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+    Ok(Some(Spanned::new(place, told)))
 }
 
 fn forget<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Span>>, D::Error> {
@@ -201,8 +218,6 @@ impl Entry {
             }
             rate => rate.as_ref().map_or(usual.sample_rate, |rate| *rate.get_ref()),
         };
-        // Both are what the samples themselves are: nothing else is told yet.
-        let (None | Some(Format::Auto | Format::Raw)) = self.format;
         let engine = EngineArgs {
             sample_rate,
             clock: self.clock.unwrap_or(usual.clock),
@@ -210,6 +225,16 @@ impl Entry {
             resample: self.resample.unwrap_or(usual.resample),
             history: self.history.unwrap_or(usual.history),
             max_datagram: usual.max_datagram,
+            format: self.format.as_ref().map_or_else(|| usual.format.clone(), |told| told.get_ref().clone()),
+            sdp: usual.sdp.clone(),
+        };
+        let engine = if channels.is_some() { engine.of_layout(&layout) } else { engine };
+        let layout = match channels {
+            None => engine.layout(ports.len()).map_err(|why| wrong(place.clone(), why))?,
+            Some(channels) if !engine.fits(&layout) => {
+                return Err(wrong(channels.span(), "are others than the format says"));
+            }
+            Some(_) => layout,
         };
         let senders = match each_host {
             false => Senders::One,

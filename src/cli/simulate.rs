@@ -13,6 +13,7 @@ use crate::sim::{
     Reorder, Scenario, Sending, Signal,
 };
 use crate::time::Span;
+use crate::wire::Format;
 
 /// Probabilities are fractions (0.03) or percentages (3%), durations carry a unit (80ms), times count from the start.
 #[derive(Args, Clone, Debug)]
@@ -43,6 +44,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
+    /// What the microphones send: raw:TYPE,skip=...,seq=..., vban, rtp:L24/RATE/CHANNELS, audiovision (docs/formats.md); of several
+    /// channels all go to mic 0's port. By default samples and nothing else.
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["pieces", "change"])]
+    pub format: Option<Format>,
     /// Samples a chunk: what the board reads and sends at once. Several make chunks of unequal sizes, one after the other.
     #[arg(long, value_name = "N[,N...]", value_delimiter = ',', default_value = "512", value_parser = clap::value_parser!(u32).range(1..=16_376))]
     pub samples: Vec<u32>,
@@ -96,7 +101,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "MIC=WHAT@FROM..TO", value_parser = parse_defect)]
     pub defect: Vec<Defect>,
 
-    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), pareto, wifi, ramp, queue, mix, sleep (modem
+    /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix, sleep (modem
     /// sleep: all leaves in one burst every 102.4 ms; sleep50 every 50 ms).
     #[arg(long, value_name = "MODEL", default_value = "none", conflicts_with = "jitter")]
     pub delay: Delay,

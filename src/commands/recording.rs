@@ -16,6 +16,7 @@ use crate::capture::{
     CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, clock_offset,
 };
 use crate::time::KernelTime;
+use crate::wire::Format;
 
 type Input = Box<dyn Read>;
 
@@ -47,6 +48,8 @@ struct Pending {
 /// See the top of the file.
 pub(super) struct Recording {
     ports: Option<[u16; MICS]>,
+    /// What each microphone was declared to send, by the first file that says so.
+    declared: Vec<(usize, Format)>,
     pending: VecDeque<Pending>,
     merge: Merge<Input>,
     /// In the order that they are read in.
@@ -64,6 +67,7 @@ impl Recording {
     pub fn open(paths: &[PathBuf], ports: Option<[u16; MICS]>) -> Result<Recording, Failure> {
         let mut recording = Recording {
             ports,
+            declared: Vec::new(),
             pending: VecDeque::with_capacity(paths.len()),
             merge: Merge::default(),
             files: Vec::with_capacity(paths.len()),
@@ -106,6 +110,11 @@ impl Recording {
         Ok(Some((id, seen)))
     }
 
+    /// What a microphone was declared to send when it was recorded.
+    pub fn declared(&self, mic: usize) -> Option<&Format> {
+        self.declared.iter().find(|(of, _)| *of == mic).map(|(_, format)| format)
+    }
+
     /// Bytes read so far.
     pub fn position(&self) -> u64 {
         self.done + self.merge.sources().map(|(_, source)| source.datagrams().position()).sum::<u64>()
@@ -116,8 +125,10 @@ impl Recording {
         self.files.into_iter().map(|(_, file)| file).collect()
     }
 
-    fn look(&self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
+    fn look(&mut self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
         let source = self.source(path)?;
+        let declared = source.datagrams().declared().iter();
+        self.declared.extend(declared.filter_map(|(mic, format)| Some((*mic, format.parse().ok()?))));
         let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours: false, offset: None, kept: None };
         pending.first = source.next_stamp();
         match source.peek() {

@@ -5,6 +5,7 @@
 //! that is not sent. Deadlines are absolute on CLOCK_MONOTONIC_RAW, the clock that rates are measured against: sending late
 //! once does not shift what follows. How late each was is part of the result.
 
+mod encoder;
 mod record;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use crate::engine::packet::SAMPLE_BYTES;
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
 use crate::sys::host::{self, Signals};
 use crate::time::{MonoTime, Span};
+use encoder::Encoder;
 use record::Recording;
 
 /// Time to set everything up before the first deadline.
@@ -47,14 +49,15 @@ pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
 
 fn write(args: &SimulateArgs, scenario: &Scenario, path: &Path) -> Result<(), Failure> {
     let begin = host::mono();
-    let mut recording = Recording::create(path, args.mic_ports.0, args.record_snap)?;
+    let mut recording = Recording::create(path, args.mic_ports.0, args.record_snap, args.format.as_ref())?;
     let mut sim = Sim::new(scenario);
     let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
-    let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
+    let mut encoder = Encoder::new(args.format.clone(), scenario.sample_rate);
     while let Some(packet) = sim.next() {
-        sim.payload(&packet, &mut payload);
-        recording.packet(&sim, &packet, &payload)?;
-        tally.note(&packet, payload.len(), Span::ZERO, Ok(()))?;
+        for datagram in encoder.datagrams(&sim, &packet)? {
+            recording.packet(&sim, &packet, datagram)?;
+            tally.note(&packet, datagram.len(), Span::ZERO, Ok(()))?;
+        }
         tally.pending.extend(sim.drain_withheld());
     }
     recording.flush()?;
@@ -76,21 +79,23 @@ fn send(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
     let mut senders = Senders::open(to, args.mic_ports.0, source_addresses(args, scenario.boards, to))?;
     let mut sim = Sim::new(scenario);
     let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
-    let mut payload = Vec::with_capacity(scenario.samples as usize * 4);
+    let mut encoder = Encoder::new(args.format.clone(), scenario.sample_rate);
 
     let begin = host::mono() + LEAD;
     let mut interrupted = false;
     while let Some(packet) = sim.next() {
-        sim.payload(&packet, &mut payload);
+        let datagrams = encoder.datagrams(&sim, &packet)?;
         let deadline = begin + Span::from_secs_f64((packet.arrival - START).as_secs_f64() / args.speed);
         if !wait_until(deadline, &signals) {
             interrupted = true;
             break;
         }
-        let late = host::mono() - deadline;
-        let result = senders.send(&packet, &payload)?;
+        for datagram in datagrams {
+            let late = host::mono() - deadline;
+            let result = senders.send(&packet, datagram)?;
+            tally.note(&packet, datagram.len(), late, result)?;
+        }
         tally.pending.extend(sim.drain_withheld());
-        tally.note(&packet, payload.len(), late, result)?;
     }
     tally.pending.extend(sim.drain_withheld());
     tally.finish(interrupted);

@@ -11,9 +11,9 @@
 mod place;
 
 use super::chunks::Chunk;
-use super::clock::ClockModel;
+use super::clock::{Again, ClockModel};
 use super::lag::Lag;
-use super::late::{Judgement, LateOrLost};
+use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Entry, Sink, Slot, Tail};
@@ -51,8 +51,8 @@ pub(super) struct Arrival<'a> {
     pub samples: &'a [u8],
     /// Bytes of each.
     pub frame_bytes: usize,
-    /// The first of a sender that was not followed before.
-    pub new_sender: bool,
+    /// Who sends it, beside the sender that was followed before.
+    pub again: Again,
     /// Its source cuts its chunks in another way than before.
     pub recut: bool,
     /// It was taken for a chunk's of its own, and may have been the last chunk's, long delayed.
@@ -69,6 +69,11 @@ impl Arrival<'_> {
     /// In frames.
     pub fn len(&self) -> u32 {
         self.samples.len() as u32 / self.frame_bytes as u32
+    }
+
+    /// The first of a sender that was not followed before.
+    pub fn is_of_new_sender(&self) -> bool {
+        self.again != Again::TheSame
     }
 
     /// Its first sample.
@@ -108,12 +113,16 @@ pub(super) struct SharedAligner {
     released: bool,
     /// The last silence ended with another sender: the board was off, and sent nothing that could be lost.
     restarted: bool,
+    /// Who sent then.
+    again: Again,
     tail: Tail,
     first_heard: Option<MonoTime>,
     /// Since when the board's floor is being learnt, and from which position on.
     floor_since: Option<(MonoTime, FramePos)>,
     last_heard: Option<MonoTime>,
     skips: Skips,
+    /// When the newest packets came that were too early for the next cycle, newest first.
+    early: [Option<MonoTime>; 2],
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
@@ -129,17 +138,24 @@ impl SharedAligner {
             late: LateOrLost::default(),
             released: false,
             restarted: false,
+            again: Again::TheSame,
             tail: Tail::new(mics, sample_rate),
             first_heard: None,
             floor_since: None,
             last_heard: None,
             skips: Skips::default(),
+            early: [None; 2],
             max_open,
         }
     }
 
     pub fn clock(&self, mic: usize) -> &ClockModel {
         &self.mics[mic].clock
+    }
+
+    /// Why what is lost cannot be told.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.late.unnumbered()
     }
 
     /// Another part of a chunk that was placed.
@@ -161,19 +177,26 @@ impl SharedAligner {
             // newest.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
-            self.restarted = a.new_sender;
-        } else if a.new_sender && !self.late.doubt_is_long() {
+            (self.restarted, self.again) = (a.is_of_new_sender(), a.again);
+            if self.restarted {
+                self.late.number_anew();
+            }
+        } else if a.is_of_new_sender() && !self.late.doubt_is_long() {
             // This microphone alone comes over another path.
-            self.mics[a.mic].clock.restart();
+            self.mics[a.mic].clock.restart(a.again);
         }
         if a.recut {
             self.tail.renew_nominal();
+            self.late.number_anew();
         }
         self.resolve_tentative(a, sink);
-        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.new_sender;
+        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.is_of_new_sender();
         let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
         if matches!(place, Place::Nowhere) {
             return Placed::Duplicate;
+        }
+        if matches!(place, Place::Tentative | Place::Contested) {
+            self.early = [Some(a.at), self.early[0]];
         }
         if matches!(place, Place::Next)
             && let Some((cycles, since)) = self.late.take_standing(a.at, self.period())
@@ -337,17 +360,17 @@ impl SharedAligner {
     /// What stood behind a loss stands anew: a second loss may hide among it.
     fn judge_again(&mut self, sink: &mut Sink<'_>) {
         let mut pending = self.tail.doubtful();
-        let mut next = 0;
-        while let Some(&(at, mic)) = pending.get(next) {
+        let (mut next, mut settled) = (0, 0);
+        while let Some(&(at, mic, i)) = pending.get(next) {
             next += 1;
-            let i = self.tail.find(at, mic);
             let own_end = self.tail.get(i).own_end(0);
             let r = self.residual(own_end, at);
             let since = self.late.doubt_since().unwrap_or(at);
             match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
-                    self.tail.settle_until(at);
+                    pending[settled..next].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
+                    settled = next;
                     self.learn(mic, own_end, at, r, sink);
                 }
                 Judgement::Lost(cycles) => {
@@ -382,9 +405,10 @@ impl SharedAligner {
     fn restart_clocks(&mut self, sink: &mut Sink<'_>) {
         (0..self.mics.len()).for_each(|mic| sink.meter.on_restart(mic));
         self.late.forget_level();
-        self.clock.restart();
+        self.clock.restart(self.again);
         self.floor_since = None;
-        self.mics.iter_mut().for_each(|mic| mic.clock.restart());
+        let again = self.again;
+        self.mics.iter_mut().for_each(|mic| mic.clock.restart(again));
     }
 
     fn withholds(&self) -> bool {

@@ -12,24 +12,38 @@
 //!
 //! With resampling nothing slips: see `resample`.
 
+mod numbered;
+
 use super::align::{Arrival, Placed};
-use super::clock::ClockModel;
+use super::clock::{Again, ClockModel};
+use super::figures::{Alignment, Known, MicCounters};
 use super::grid::Grid;
+use super::late::Unnumbered;
 use super::resample::Resampling;
+use super::silence::Answer;
 use super::sinc;
 use super::stream::{Decided, Stream};
 use super::tail::Sink;
 use crate::array::MicSet;
 use crate::time::{MonoTime, Span};
 
-/// After so long a silence a board may have restarted: its offset starts anew (clock notes, section 5).
+/// After so long a silence a board may have restarted: its offset may be another (clock notes, section 5).
 const SILENCE: Span = Span::from_millis(500);
 /// So long a new offset is learnt before it is used.
 const LEARN: Span = Span::from_secs(1);
 /// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
 const EDGE_SHARE: i64 = 16;
+/// What arrival times cannot tell of an offset.
+const LEFT_OUT: &str = "the least time that each path takes, which differs by a constant";
 /// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
 const HYSTERESIS: f64 = 0.25;
+
+/// A backlog whose board drifted in the silence is brought back when it stands so far from the axis, in samples: the half that a
+/// whole number of them leaves, and as much again as for any slip.
+const ASTRAY: f64 = 0.5 + HYSTERESIS;
+
+/// Takes what a stream hands on.
+type Place<'a> = &'a mut dyn FnMut(Decided<'_>);
 
 /// A microphone's own axis on the common one.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +54,16 @@ struct Tie {
     slip: i64,
     /// Up to where the microphone had passed when its newest chunk was opened.
     free: i64,
+    /// The common axis when this microphone was last seen on it.
+    seen: Option<(MonoTime, f64)>,
 }
 
 /// Boards that are each a microphone.
 #[derive(Debug)]
 pub(super) struct Boards {
     sample_rate: u32,
+    /// One clock drives all: nothing slips.
+    one_clock: bool,
     /// `None` follows the spread.
     fixed_hold: Option<Span>,
     streams: Vec<Stream>,
@@ -74,6 +92,7 @@ impl Boards {
     ) -> Boards {
         Boards {
             sample_rate,
+            one_clock: false,
             fixed_hold,
             streams: (0..mics).map(|_| Stream::new(sample_rate)).collect(),
             ties: vec![None; mics],
@@ -91,6 +110,38 @@ impl Boards {
         &self.streams[mic].clock
     }
 
+    /// Why what a microphone lost cannot be told.
+    pub fn unnumbered(&self, mic: usize) -> Option<Unnumbered> {
+        self.streams[mic].unnumbered()
+    }
+
+    /// How far two channels are apart at `now`, by what their clocks know best: placing follows that, but slowly and by whole
+    /// samples.
+    pub fn alignment(&self, first: usize, second: usize, now: MonoTime) -> Known<Alignment> {
+        let ((a, own), (b, other)) = (self.stands(first, now)?, self.stands(second, now)?);
+        let uncertainty = Span::from_secs_f64(own.as_secs_f64().hypot(other.as_secs_f64()));
+        let offset = Span::from_secs_f64((a - b) / f64::from(self.sample_rate));
+        Ok(Alignment { offset, uncertainty, leaves_out: Some(LEFT_OUT), reason: None })
+    }
+
+    /// The common position of what a microphone takes at `now`, and how well that is known.
+    fn stands(&self, mic: usize, now: MonoTime) -> Known<(f64, Span)> {
+        let stream = &self.streams[mic];
+        if stream.last_heard().is_none_or(|last| now - last >= SILENCE) {
+            return Err("a microphone of the pair is silent");
+        }
+        let tie = self.ties[mic].as_ref().filter(|_| self.grid.is_some()).ok_or("a microphone has no place yet")?;
+        let offset = match &self.resampling {
+            Some(resampling) => resampling.offset(mic).ok_or("a microphone has no place yet")?,
+            None => tie.offset as f64,
+        };
+        let end = stream.end();
+        let known = stream.clock.floor_at(end).zip(stream.clock.floor_95(now));
+        let (at, uncertainty) = known.ok_or("a clock is not known well enough yet")?;
+        let hz = f64::from(self.sample_rate) * (1.0 + stream.clock.rate().map_or(0.0, |rate| rate.ppm.0) * 1e-6);
+        Ok((end.0 as f64 + (now - at).as_secs_f64() * hz + offset, uncertainty))
+    }
+
     pub fn hold(&self) -> Span {
         self.fixed_hold.or(self.grid.as_ref().map(Grid::hold)).unwrap_or(super::LONGEST_HOLD)
     }
@@ -98,8 +149,8 @@ impl Boards {
     /// Takes a packet in, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
         let silent = self.streams[a.mic].last_heard().is_some_and(|last| a.at - last > SILENCE);
-        if silent || a.new_sender {
-            self.untie(a, sink);
+        if silent || a.is_of_new_sender() {
+            self.end_silence(a, sink);
         } else if self.is_duplicate(a) {
             return Placed::Duplicate;
         }
@@ -107,26 +158,7 @@ impl Boards {
             self.streams[a.mic].renew_nominal();
         }
         self.first_heard.get_or_insert(a.at);
-        let tie = &mut self.ties[a.mic];
-        let returns = self.silent[a.mic].is_some();
-        let mut counters = sink.counters.mics[a.mic];
-        let mut late = 0;
-        let frames = i64::from(a.chunk.samples);
-        let mut place = |d: Decided<'_>| {
-            if let Some(first) = d.opens {
-                sink.meter.on_placed(a.mic, first, first + frames, d.heard.at);
-            }
-            if let (Some(tie), Some(grid)) = (tie.as_mut(), self.grid.as_mut()) {
-                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
-                late += u64::from(too_late && d.opens.is_some());
-            } else {
-                // Where it stands is learnt too late for it.
-                late += u64::from(returns && d.opens.is_some());
-            }
-        };
-        self.streams[a.mic].offer(a, &mut counters, &mut place);
-        counters.late += late;
-        sink.counters.mics[a.mic] = counters;
+        let late = self.take_in(a, sink);
         self.follow(a.at, sink);
         let longest = self.streams.iter().map(Stream::nominal).max().expect("there are streams");
         if let Some(grid) = &mut self.grid {
@@ -134,6 +166,60 @@ impl Boards {
         }
         self.emit_ready(a.at, sink);
         if late > 0 { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// A chunk is placed, or waits until its place is known. How many came too late for their cycles.
+    fn take_in(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> u64 {
+        let (mic, reach) = (a.mic, sink.history.keeps());
+        if self.ties[mic].is_none() && self.grid.is_some() {
+            let given_up = self.streams[mic].collect(a, reach);
+            sink.counters.mics[mic].late += given_up;
+            return 0;
+        }
+        if !self.streams[mic].is_back() {
+            return self
+                .carry_out(mic, a.at, sink, |stream, counters, mut place| stream.offer(a, counters, &mut place))
+                .1;
+        }
+        let hear = |stream: &mut Stream, counters: &mut MicCounters, mut place: Place<'_>| {
+            stream.hear_back(a, reach, counters, &mut place)
+        };
+        let (answer, late) = self.carry_out(mic, a.at, sink, hear);
+        if answer == Answer::Anew {
+            self.untie(mic, a.again, a.at, sink);
+        }
+        late
+    }
+
+    /// Puts what a stream hands on in its place. How many chunks came too late for their cycles.
+    fn carry_out<T>(
+        &mut self,
+        mic: usize,
+        now: MonoTime,
+        sink: &mut Sink<'_>,
+        work: impl FnOnce(&mut Stream, &mut MicCounters, Place<'_>) -> T,
+    ) -> (T, u64) {
+        let mut counters = sink.counters.mics[mic];
+        let (tie, grid, axis) = (&mut self.ties[mic], &mut self.grid, self.axis);
+        let frame_bytes = sink.history.frame_bytes(mic);
+        let (mut late, mut slips) = (0, 0);
+        let mut place = |d: Decided<'_>| {
+            if let Some(first) = d.opens {
+                sink.meter.on_placed(mic, first, first + d.frames, d.heard.at);
+            }
+            let Some(grid) = grid.as_mut() else { return };
+            // Without a tie its place will not be learnt any more.
+            let too_late = tie.as_mut().is_none_or(|tie| {
+                slips += u64::from(self.resampling.is_none() && tie.catch_up(&d, frame_bytes, axis, self.sample_rate));
+                tie.place(mic, &d, now, grid, self.resampling.as_mut(), sink)
+            });
+            late += u64::from(too_late && d.opens.is_some());
+        };
+        let said = work(&mut self.streams[mic], &mut counters, &mut place);
+        counters.late += late;
+        counters.slips += slips;
+        sink.counters.mics[mic] = counters;
+        (said, late)
     }
 
     /// Another part of a microphone's newest chunk.
@@ -165,31 +251,35 @@ impl Boards {
 
     /// The microphones whose packets wait until their place is known; none where the user says how long to wait.
     fn in_doubt(&self) -> MicSet {
-        let waits = |mic: usize| self.ties[mic].is_some() && self.streams[mic].waits();
+        let waits = |mic: usize| self.ties[mic].is_some() && self.streams[mic].waits() && !self.streams[mic].is_back();
         MicSet::from_fn(self.streams.len(), |mic| self.fixed_hold.is_none() && waits(mic))
     }
 
-    /// The offset of a microphone starts anew; what still waits is placed as it stands.
-    fn untie(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
-        sink.meter.on_restart(a.mic);
-        let mut late = 0;
-        if let (Some(grid), Some(mut tie)) = (&mut self.grid, self.ties[a.mic]) {
-            self.streams[a.mic].restart(&mut |d| {
-                let too_late = tie.place(a.mic, &d, a.at, grid, self.resampling.as_mut(), sink);
-                late += u64::from(too_late && d.opens.is_some());
-            });
-            if let Some(resampling) = &mut self.resampling {
-                resampling.untie(a.mic, a.at, grid, sink);
-            }
-            self.silent[a.mic] = Some(tie.offset);
-        } else {
-            // Before the positions start nothing stands that the old offset says anything about.
-            let returns = self.silent[a.mic].is_some();
-            self.streams[a.mic].restart(&mut |d| late += u64::from(returns && d.opens.is_some()));
+    /// A microphone was silent, or another board takes its place. What still waits of before is placed as it stands.
+    fn end_silence(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) {
+        self.carry_out(a.mic, a.at, sink, |stream, _, mut place| stream.settle(&mut place));
+        let stands = self.ties[a.mic].is_some() && self.grid.is_some() && !a.is_of_new_sender();
+        if stands && self.streams[a.mic].come_back(a.at) {
+            return;
         }
-        self.ties[a.mic] = None;
-        self.silent[a.mic] = self.silent[a.mic].filter(|_| !a.new_sender);
-        sink.counters.mics[a.mic].late += late;
+        self.untie(a.mic, a.again, a.at, sink);
+        if a.is_of_new_sender() {
+            // Another board was not there before.
+            self.silent[a.mic] = None;
+            self.streams[a.mic].number_anew();
+        }
+    }
+
+    /// The offset of a microphone starts anew.
+    fn untie(&mut self, mic: usize, again: Again, now: MonoTime, sink: &mut Sink<'_>) {
+        sink.meter.on_restart(mic);
+        if let (Some(grid), Some(tie)) = (&mut self.grid, self.ties[mic].take()) {
+            if let Some(resampling) = &mut self.resampling {
+                resampling.untie(mic, now, grid, sink);
+            }
+            self.silent[mic] = Some(tie.offset);
+        }
+        self.streams[mic].restart(again);
     }
 
     /// Ties what has been learnt, and lets slip what has drifted.
@@ -202,15 +292,25 @@ impl Boards {
         if known > 0 && self.resampling.is_none() {
             self.axis = Some((now, places.iter().flatten().sum::<f64>() / known as f64));
         }
+        for (tie, _) in self.ties.iter_mut().zip(&places).filter(|(_, place)| place.is_some()) {
+            let tie = tie.as_mut().expect("what has a place is tied");
+            tie.seen = self.axis;
+        }
         for mic in 0..self.streams.len() {
             if self.ties[mic].is_none() && self.streams[mic].offset_since().is_some_and(|since| now - since >= LEARN) {
                 self.tie(mic, now, sink);
+                if self.ties[mic].is_some() && self.grid.is_some() {
+                    self.carry_out(mic, now, sink, |stream, counters, mut place| {
+                        stream.judge_waiting(counters, &mut place);
+                    });
+                }
             }
         }
         if self.grid.is_none() {
             self.start(now, sink);
         }
         if self.resampling.is_none()
+            && !self.one_clock
             && let Some((mic, slip)) = slip_for(&places)
             && let Some(tie) = self.ties[mic].as_mut().filter(|tie| tie.slip == 0)
         {
@@ -228,13 +328,16 @@ impl Boards {
             None => 0.0,
         };
         self.axis.get_or_insert((now, common));
-        let offset = (common - own).round() as i64;
+        let offset = match self.one_clock {
+            true => self.offset_on_one_clock(mic, common - own),
+            false => (common - own).round() as i64,
+        };
         if let Some(before) = self.silent[mic].take() {
             // The own axis went on without what was lost in the silence.
             let nominal = self.streams[mic].nominal().max(1);
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
-        self.ties[mic] = Some(Tie { offset, slip: 0, free: 0 });
+        self.ties[mic] = Some(Tie { offset, slip: 0, free: 0, seen: None });
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -282,8 +385,10 @@ impl Boards {
 
     fn emit_ready(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
         let hold = self.hold();
+        // One that is back and waits has cost all of its hold.
         let live = MicSet::from_fn(self.streams.len(), |mic| {
-            self.ties[mic].is_some() && self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE)
+            let heard = self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE);
+            heard && self.ties[mic].is_some() && !self.streams[mic].is_back()
         });
         let doubted = self.in_doubt();
         let in_doubt = MicSet::from_fn(self.streams.len(), |mic| live.contains(mic) && doubted.contains(mic));
@@ -294,6 +399,26 @@ impl Boards {
 }
 
 impl Tie {
+    /// A backlog that is placed now, seconds after its time: meanwhile the board has drifted. True when the chunk slips by a sample.
+    fn catch_up(
+        &mut self,
+        d: &Decided<'_>,
+        frame_bytes: usize,
+        axis: Option<(MonoTime, f64)>,
+        sample_rate: u32,
+    ) -> bool {
+        let (Some(phase), Some((now, here)), true) = (d.phase, axis, d.opens.is_some()) else { return false };
+        let seen = self.seen.map_or(LEARN, |(then, _)| now - then);
+        if seen <= SILENCE || self.slip != 0 {
+            return false;
+        }
+        let pace = self.seen.map_or(f64::from(sample_rate), |(_, there)| (here - there) / seen.as_secs_f64());
+        let end = here + (phase - now).as_secs_f64() * pace;
+        let astray = end - (d.first.0 + (d.samples.len() / frame_bytes) as i64 + self.offset) as f64;
+        self.slip = if astray.abs() > ASTRAY { astray.signum() as i64 } else { 0 };
+        self.slip != 0
+    }
+
     /// Puts a decided packet on the common axis. True when it came too late for its cycle.
     fn place(
         &mut self,

@@ -35,6 +35,38 @@ pub struct MicCounters {
     pub corrected: u64,
     /// Delivered without a kernel timestamp: an error of ours; not placed.
     pub unstamped: u64,
+    /// Packets of the followed sender whose number is far from all that was expected: one that stands alone is not placed.
+    pub jumps: u64,
+    /// No audio, but in its place on this port: RTCP, VBAN's text.
+    pub control: u64,
+    /// Its packets carry numbers: what is lost, late or a copy is known.
+    pub known: bool,
+    /// Of a numbered source: what arrival times alone would have said.
+    pub inference: Inference,
+}
+
+/// The inference from arrival times, held against the numbers of a source. Packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Inference {
+    /// Lost, and inferred lost.
+    pub agree: u64,
+    /// Lost, and not inferred lost.
+    pub missed: u64,
+    /// Inferred lost, and not lost.
+    pub invented: u64,
+    /// Placed elsewhere than their numbers say.
+    pub shifted: u64,
+}
+
+impl Inference {
+    fn since(&self, earlier: &Inference) -> Inference {
+        Inference {
+            agree: self.agree.saturating_sub(earlier.agree),
+            missed: self.missed.saturating_sub(earlier.missed),
+            invented: self.invented.saturating_sub(earlier.invented),
+            shifted: self.shifted.saturating_sub(earlier.shifted),
+        }
+    }
 }
 
 impl MicCounters {
@@ -84,6 +116,10 @@ impl MicCounters {
             slips: self.slips.saturating_sub(earlier.slips),
             corrected: self.corrected.saturating_sub(earlier.corrected),
             unstamped: self.unstamped.saturating_sub(earlier.unstamped),
+            jumps: self.jumps.saturating_sub(earlier.jumps),
+            control: self.control.saturating_sub(earlier.control),
+            known: self.known,
+            inference: self.inference.since(&earlier.inference),
         }
     }
 }
@@ -133,12 +169,28 @@ pub struct Trend {
     pub uncertainty_us_per_min: f64,
 }
 
-/// A rate error, with the half-width of its 95 % interval and the time that it was seen over.
+/// A rate error, with the half-width of its 95 % interval, the time that it was seen over, and how long ago that ended.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DriftFigure {
     pub ppm: f64,
     pub uncertainty_ppm: f64,
-    pub span: Span,
+    /// `None` where it holds by construction.
+    pub span: Option<Span>,
+    pub age: Option<Span>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
+}
+
+/// How far two channels are apart as they are placed: the first's samples stand so much later than those of the second that
+/// were taken at the same moment. With the half-width of the 95 % interval.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Alignment {
+    pub offset: Span,
+    pub uncertainty: Span,
+    /// What the interval says nothing about.
+    pub leaves_out: Option<&'static str>,
+    /// Why it holds without having been seen.
+    pub reason: Option<&'static str>,
 }
 
 /// A figure, or why there is none.
@@ -210,6 +262,10 @@ mod tests {
             slips: 1,
             corrected: 1,
             unstamped: 1,
+            jumps: 1,
+            control: 1,
+            known: true,
+            inference: Inference { agree: 1, missed: 1, invented: 1, shifted: 1 },
         };
         let cycles = CycleCounters { emitted: 1, complete: 1, incomplete: 1, skipped: 1 };
         let earlier = Counters { mics: vec![mic; 3].into(), cycles, clock_steps: 1 };

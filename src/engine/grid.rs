@@ -17,8 +17,8 @@ use super::tail::Sink;
 use crate::array::MicSet;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
-/// Cycles that left and can still be filled: 5 s of them.
-const LEFT_KEPT: usize = 512;
+/// Room for cycles beyond those that are open at most: a packet may lie in so many.
+const SPARE: usize = 16;
 
 /// One cycle of the grid.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +68,8 @@ pub(super) struct Grid {
     period: Span,
     /// Open cycles at most; a jump further ahead skips.
     max_open: i64,
+    /// Cycles that left and can still be filled: as far back as the history reaches.
+    left_kept: i64,
     /// The cycle that `records` begins with.
     first: i64,
     records: VecDeque<Record>,
@@ -85,14 +87,16 @@ impl Grid {
     /// Cycles of `frames`, after what `history` holds.
     pub fn new(frames: i64, sample_rate: u32, max_open_frames: i64, history: &History) -> Grid {
         let mics = history.layout().sources();
+        let left_kept = history.keeps() / frames + 1;
         Grid {
             base: history.span().end,
             frames,
             period: Span::of_frames(frames, sample_rate),
             max_open: max_open_frames / frames + 1,
+            left_kept,
             first: 0,
-            records: VecDeque::with_capacity(2 * LEFT_KEPT),
-            cells: VecDeque::with_capacity(2 * LEFT_KEPT * mics),
+            records: VecDeque::with_capacity((left_kept + max_open_frames / frames) as usize + SPARE),
+            cells: VecDeque::with_capacity(((left_kept + max_open_frames / frames) as usize + SPARE) * mics),
             next: 0,
             ends: vec![0; mics],
             spread: Spread::new(),
@@ -282,7 +286,7 @@ impl Grid {
             sink.emitted(id, &mut self.desync, now);
         }
         self.next += 1;
-        while self.next - self.first > LEFT_KEPT as i64 {
+        while self.next - self.first > self.left_kept {
             self.records.pop_front();
             self.cells.drain(..self.ends.len());
             self.first += 1;

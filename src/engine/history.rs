@@ -127,6 +127,11 @@ impl History {
         self.first_id
     }
 
+    /// Emitted frames that are kept.
+    pub(super) fn keeps(&self) -> i64 {
+        self.keep
+    }
+
     /// Positions that can be read: up to the last emitted frame.
     pub fn span(&self) -> Range<FramePos> {
         self.start..self.end

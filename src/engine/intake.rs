@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use super::Reason;
+use super::clock::Again;
 use super::figures::MicCounters;
 use super::hopping::Hopping;
 use super::packet::{BadPayload, Packet};
@@ -33,9 +34,30 @@ pub struct Admitted<'a> {
     pub replaced: Option<SocketAddr>,
 }
 
+impl Admitted<'_> {
+    /// Who sends, beside whom it was before.
+    pub fn again(&self, sender: SocketAddr) -> Again {
+        match self.replaced {
+            None => Again::TheSame,
+            Some(old) if old.ip() == sender.ip() => Again::AnotherPort,
+            Some(_) => Again::AnotherBoard,
+        }
+    }
+}
+
 impl Follow {
     pub fn sender(&self) -> Option<SocketAddr> {
         self.sender
+    }
+
+    /// Whether a valid packet of this sender would make it the followed one in place of another.
+    pub(super) fn would_replace(&self, sender: SocketAddr, at: MonoTime) -> bool {
+        self.is_foreign(sender) && self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT)
+    }
+
+    /// Whether another sender is followed.
+    pub(super) fn is_foreign(&self, sender: SocketAddr) -> bool {
+        self.sender.is_some_and(|followed| followed != sender)
     }
 
     /// Once, when the board was found to send each packet from another port.

@@ -19,6 +19,8 @@ const RECENT: usize = 24;
 /// Spaced cycles before a loss is believed: at least, at most. A pause of noise alone needs this many delays beyond a
 /// period in a row; how many that takes to be incredible depends on the jitter.
 const SPACED: (u32, u32) = (3, 8);
+/// Of shorter periods as many as come in the time of eight periods of 512 samples.
+const LONGEST: Span = Span::from_micros(85_333);
 /// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
 const JITTER: i64 = 6;
 /// e^-30: a delay that improbable is not believed.
@@ -28,6 +30,14 @@ const UNLIKELY: i64 = 13;
 
 /// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
 const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
+/// Where packets come later than this in the mean, in 8ths of a period, for so long, arrivals cannot number them: of exponential
+/// delays a fifth are longer than a period, and losses are made up (`short::` in the tests in virtual time: at three quarters one
+/// of 8000 packets, at one and a half one of 1000).
+const UNNUMBERED: (i64, Span) = (5, Span::from_secs(3));
+/// Only of periods below this: what delays packets by more is a stall or a modem's sleep as a rule, whose bursts show it.
+const SHORT: Span = Span::from_millis(2);
+/// The floor that they come late after is the lowest of one to two blocks of this length: 24 packets of 512 samples.
+const BLOCK: Span = Span::from_millis(256);
 /// Steps of the floor remembered, and for how long.
 const STEPS: usize = 64;
 const STEPS_WITHIN: Span = Span::from_secs(600);
@@ -48,6 +58,63 @@ pub struct LateOrLost {
     /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
     steps: [Option<(MonoTime, bool)>; STEPS],
     next_step: usize,
+    /// Of the newest packet.
+    period: Span,
+    /// How late all packets come in the mean, however short their period.
+    lateness: Lateness,
+    unnumbered: Option<Unnumbered>,
+}
+
+/// Why arrivals cannot number packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unnumbered {
+    pub period: Span,
+    /// The mean delay above the floor.
+    pub jitter: Span,
+}
+
+/// How late packets come in the mean.
+#[derive(Clone, Copy, Debug)]
+struct Lateness {
+    mean: Span,
+    /// The lowest of the last block, and of the present one, and when that began.
+    before: Span,
+    present: Span,
+    began: MonoTime,
+    newest: MonoTime,
+    /// Since when the mean is too great for the period.
+    excess: Option<MonoTime>,
+}
+
+impl Lateness {
+    fn new() -> Lateness {
+        let never = MonoTime::from_nanos(i64::MIN / 2);
+        Lateness { mean: Span::ZERO, before: Span::MAX, present: Span::MAX, began: never, newest: never, excess: None }
+    }
+
+    /// A packet `r` above the clock's floor. The mean where it has been too great for too long.
+    fn note(&mut self, r: Span, at: MonoTime, period: Span) -> Option<Span> {
+        if at - self.began > BLOCK {
+            (self.before, self.present, self.began) = (self.present, Span::MAX, at);
+        }
+        self.present = self.present.min(r);
+        // In a burst each says what the first said; of a stall no packet says more than of a delay of two periods.
+        if at - std::mem::replace(&mut self.newest, at) >= period.mul_ratio(1, 8) {
+            let late = (r - self.present.min(self.before)).min(period.mul_ratio(2, 1));
+            self.mean += (late - self.mean).mul_ratio(1, 128);
+        }
+        let (most, lasting) = UNNUMBERED;
+        if self.mean <= period.mul_ratio(most, 8) {
+            self.excess = None;
+            return None;
+        }
+        (at - *self.excess.get_or_insert(at) > lasting).then_some(self.mean)
+    }
+}
+
+/// A constant that holds for long periods, and of short ones this share.
+pub(super) fn at_most(constant: Span, period: Span, share: i64) -> Span {
+    constant.min(period.mul_ratio(1, share))
 }
 
 /// A pause that is not yet understood.
@@ -93,6 +160,9 @@ impl Default for LateOrLost {
             standing: None,
             steps: [None; STEPS],
             next_step: 0,
+            period: Span::MAX,
+            lateness: Lateness::new(),
+            unnumbered: None,
         }
     }
 }
@@ -122,7 +192,17 @@ impl LateOrLost {
 
     /// How far the floor has risen for now: a queue that stands.
     pub fn base(&self) -> Span {
-        (self.level() - RISEN - self.mean).max(Span::ZERO)
+        (self.level() - at_most(RISEN, self.period, 4) - self.mean).max(Span::ZERO)
+    }
+
+    /// Why what is lost cannot be told, since it could not be for a while; another sender may be heard better.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.unnumbered
+    }
+
+    /// Another sender, or packets of another length.
+    pub fn number_anew(&mut self) {
+        (self.lateness, self.unnumbered) = (Lateness::new(), None);
     }
 
     /// Where the floor is now, above the clock's.
@@ -139,8 +219,16 @@ impl LateOrLost {
     /// A packet, numbered as if nothing was lost, `r` above the clock's floor. `long`: after a silence that may be a
     /// reboot.
     pub fn judge(&mut self, r: Span, at: MonoTime, period: Span, long: bool) -> Judgement {
+        self.period = period;
+        if let Some(jitter) = self.lateness.note(r, at, period).filter(|_| period < SHORT) {
+            self.unnumbered.get_or_insert(Unnumbered { period, jitter });
+        }
+        if self.unnumbered.is_some() {
+            self.commit(r, at, period);
+            return if self.doubt.is_some() { self.settle_delayed() } else { Judgement::Certain };
+        }
         let base = self.base();
-        let whole = r >= base + period - TOLERANCE;
+        let whole = r >= base + period - self.tolerance();
         let Some(doubt) = &mut self.doubt else {
             if !whole && !long {
                 self.commit(r, at, period);
@@ -192,7 +280,7 @@ impl LateOrLost {
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
-            None if doubt.spaced >= 2 * SPACED.1 => {
+            None if doubt.spaced >= 2 * most(period) => {
                 self.note_step(at, false);
                 self.settle_delayed()
             }
@@ -203,16 +291,17 @@ impl LateOrLost {
     /// Whole periods lost, as far as the doubt's packets say: `None` where their level is no whole number of periods.
     pub fn best_guess(&self, period: Span) -> Option<i64> {
         let doubt = self.doubt?;
-        let base = self.base();
+        let (base, tolerance) = (self.base(), self.tolerance());
+        let known_to = at_most(Span::from_micros(100), period, 16);
         let period = period.as_nanos().max(1);
         let level = (doubt.lowest - base).as_nanos();
         if doubt.long {
             return Some(((level + period / 2) / period).max(0));
         }
         let near = |lowest: Span, floor: Span, blur: Span, cycles: i64| {
-            let below = TOLERANCE + blur;
+            let below = tolerance + blur;
             let rest = (lowest - floor + below).as_nanos().rem_euclid(period) - below.as_nanos();
-            rest <= self.mean.as_nanos() * JITTER / cycles + 100_000 + blur.as_nanos()
+            rest <= (self.mean.mul_ratio(JITTER, cycles) + known_to + blur).as_nanos()
         };
         // Counted from the clock's floor, or from the level of the last packets, which is known to the jitter.
         let blur = self.mean.mul_ratio(1, 2);
@@ -222,7 +311,7 @@ impl LateOrLost {
         // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
         let newest = *doubt.cycles.iter().min().expect("it has entries");
         let whole = fits(doubt.lowest, i64::from(doubt.spaced + 1)) || fits(newest, doubt.cycles.len() as i64);
-        whole.then_some((level + TOLERANCE.as_nanos()).div_euclid(period))
+        whole.then_some((level + tolerance.as_nanos()).div_euclid(period))
     }
 
     /// Whether a loss is already more likely than as many delays in a row. A single burst says nothing: a stall may have
@@ -235,7 +324,7 @@ impl LateOrLost {
     /// Spaced cycles before a loss is believed.
     fn wanted(&self, period: Span) -> u32 {
         let wanted = self.mean.as_nanos() * INCREDIBLE / period.as_nanos().max(1);
-        wanted.clamp(i64::from(SPACED.0), i64::from(SPACED.1)) as u32
+        wanted.clamp(i64::from(SPACED.0), i64::from(most(period))) as u32
     }
 
     /// The clock's offset starts anew: the level of the last packets says nothing.
@@ -269,11 +358,11 @@ impl LateOrLost {
     pub fn take_standing(&mut self, at: MonoTime, period: Span) -> Option<(i64, MonoTime)> {
         let (since, lowest) = self.standing?;
         let long = if self.believes_steps(at) { STANDS.0 } else { STANDS.1 };
-        if self.doubt.is_some() || at - since < long {
+        if self.doubt.is_some() || self.unnumbered.is_some() || at - since < long {
             return None;
         }
         self.standing = Some((at, self.level()));
-        let lost = (lowest + TOLERANCE).as_nanos() / period.as_nanos().max(1);
+        let lost = (lowest + self.tolerance()).as_nanos() / period.as_nanos().max(1);
         let whole = period.mul_ratio(lost, 1);
         if lost == 0 || lowest > whole + self.band() {
             return None;
@@ -285,7 +374,11 @@ impl LateOrLost {
 
     /// How far the lowest of the last packets strays while the floor stands still.
     fn band(&self) -> Span {
-        TOLERANCE + self.mean.mul_ratio(1, 2)
+        self.tolerance() + self.mean.mul_ratio(1, 2)
+    }
+
+    fn tolerance(&self) -> Span {
+        at_most(TOLERANCE, self.period, 8)
     }
 
     /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
@@ -306,7 +399,7 @@ impl LateOrLost {
         self.next = (self.next + 1) % RECENT;
         self.level = *self.recent.iter().min().expect("it has RECENT entries");
         self.standing = match self.standing {
-            _ if r < period - TOLERANCE => None,
+            _ if r < period - self.tolerance() => None,
             Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {
                 Some((since, lowest))
             }
@@ -318,6 +411,11 @@ impl LateOrLost {
             self.last_spaced = at;
         }
     }
+}
+
+/// Spaced cycles before a loss is believed, at most.
+fn most(period: Span) -> u32 {
+    SPACED.1.max((LONGEST.as_nanos() / period.as_nanos().max(1)) as u32)
 }
 
 #[cfg(test)]

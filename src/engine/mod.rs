@@ -15,11 +15,14 @@ pub mod chunks;
 pub mod clock;
 mod desync;
 pub mod figures;
+mod formats;
+mod formatted;
 mod grid;
 pub mod health;
 pub mod history;
 mod hopping;
 pub mod hostclock;
+mod inference;
 pub mod intake;
 mod lag;
 mod late;
@@ -27,6 +30,7 @@ mod nominal;
 pub mod packet;
 mod resample;
 mod review;
+mod silence;
 mod sinc;
 pub mod skew;
 mod skips;
@@ -41,18 +45,20 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::array::Layout;
+use crate::array::{Layout, pairs};
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
-use clock::ClockModel;
-use figures::Counters;
+use clock::{Again, ClockModel};
+use figures::{Alignment, Counters, Known};
+use formats::Wire;
 use health::Health;
 use history::History;
 use hostclock::HostClock;
-use intake::Follow;
+use intake::{Admitted, Follow};
+use late::Unnumbered;
 use packet::{BadPayload, Packet};
 use resample::Resampling;
 use sinc::Kernel;
@@ -134,6 +140,12 @@ pub enum Reason {
     Truncated,
     Foreign,
     Duplicate,
+    /// Its number is far from all that was expected, or its place is taken.
+    Number,
+    /// No audio, but in its place: RTCP, VBAN's text.
+    Control,
+    /// It waits: the next ones tell what its source sends.
+    Undecided,
 }
 
 /// What the engine hands out, in order.
@@ -170,12 +182,20 @@ enum Queued {
 #[derive(Debug, Default)]
 struct Mic {
     follow: Follow,
+    /// What it sends.
+    wire: Wire,
+    /// Room for a datagram's samples, where they have to be decoded.
+    decoded: Vec<u8>,
     /// Its next chunk is the first that is cut in another way.
     recut: bool,
+    /// Who sends its next chunk, beside the sender of its newest one.
+    again: Again,
     /// Chunks that will be counted lost though something of them came.
     unplaced: u64,
     /// Bytes of a frame that were counted as none yet: a boundary cut it.
     carry: usize,
+    /// It was said that what the microphone loses cannot be told.
+    told_unnumbered: bool,
     latest: Option<Latest>,
 }
 
@@ -206,6 +226,7 @@ pub struct Engine {
     health: Health,
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
+    forgets_numbers: bool,
 }
 
 impl Engine {
@@ -235,6 +256,7 @@ impl Engine {
             meter: SkewMeter::new(sources, rate),
             health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
+            forgets_numbers: false,
             aligner,
             fixed_hold: fixed,
             kernel,
@@ -273,7 +295,19 @@ impl Engine {
 
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
+        let whole = d.len == d.bytes.len() && d.len <= self.config.max_datagram;
+        if whole && !self.choose_format(d, self.host.to_mono(d.stamp)) {
+            return Verdict::Rejected(Reason::Undecided);
+        }
+        self.handle_known_format(d)
+    }
+
+    fn handle_known_format(&mut self, d: &Datagram<'_>) -> Verdict {
         let (at, max) = (self.host.to_mono(d.stamp), self.config.max_datagram);
+        let whole = d.len == d.bytes.len() && d.len <= max;
+        if whole && !self.mics[d.mic].wire.is_plain() {
+            return self.handle_formatted(d);
+        }
         let channels = self.config.layout.channels_of(d.mic).len();
         let parsed = match self.chunks.may_be_cut(d.mic, d.len, at) {
             true => Packet::parse_piece(d.bytes, d.len, max, channels),
@@ -285,46 +319,29 @@ impl Engine {
     /// The same of a datagram whose samples were decoded already: `parsed` is what it holds, in as many channels as its source has.
     pub fn handle_packet(&mut self, d: &Datagram<'_>, parsed: Result<Packet<'_>, BadPayload>) -> Verdict {
         let at = self.host.to_mono(d.stamp);
-        let counters = &mut self.counters.mics[d.mic];
-        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
+        let admitted = match self.admit(d, parsed, at) {
             Ok(admitted) => admitted,
-            Err(reason) => {
-                if reason == Reason::Foreign && parsed.is_ok() {
-                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
-                }
-                return Verdict::Rejected(reason);
-            }
+            Err(reason) => return Verdict::Rejected(reason),
         };
-        if self.mics[d.mic].follow.begins_to_hop() {
-            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
-            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
-        }
-        if let Some(old) = admitted.replaced {
-            let mic = self.config.layout.name_of(d.mic);
-            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
-            self.meter.on_restart(d.mic);
-            let lacking = self.chunks.on_new_sender(d.mic);
-            self.note_lacking(d.mic, lacking);
-            self.health.restart(d.mic);
-        }
-        let (packet, new_sender) = (admitted.packet, admitted.replaced.is_some());
+        let packet = admitted.packet;
         let len = packet.bytes().len();
+        let again = admitted.again(d.sender);
         self.choose_clock(d, at);
         self.follow_rates(at);
         let heard = Heard { at, stamp: d.stamp, delay: self.clocks.map_or(Span::ZERO, |c| c.wall - d.stamp) };
-        let in_order = self.is_shared();
+        let in_order = self.is_ordered();
         let mut lacking = Lacking::default();
         let waits = self.chunks.must_wait(d.mic, len, heard, in_order, &mut lacking);
         self.note_lacking(d.mic, lacking);
         let mut frames = 0;
         let placed = if waits {
             frames = self.count_accepted(d.mic, len);
-            self.chunks.wait(d.mic, heard, new_sender, packet.bytes());
+            self.chunks.wait(d.mic, heard, again, packet.bytes());
             self.place_waiting();
             Ok(Placed::OnTime)
         } else {
             self.note_learnt();
-            self.place(d.mic, heard, new_sender, packet.bytes())
+            self.place(d.mic, heard, again, packet.bytes())
         };
         let late = match placed {
             Ok(placed) => placed == Placed::Late,
@@ -342,11 +359,43 @@ impl Engine {
         Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
     }
 
+    /// Whose packet it is, and what it means that it is that one's.
+    fn admit<'a>(
+        &mut self,
+        d: &Datagram<'_>,
+        parsed: Result<Packet<'a>, BadPayload>,
+        at: MonoTime,
+    ) -> Result<Admitted<'a>, Reason> {
+        let counters = &mut self.counters.mics[d.mic];
+        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Err(reason);
+            }
+        };
+        if self.mics[d.mic].follow.begins_to_hop() {
+            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
+            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
+        }
+        if let Some(old) = admitted.replaced {
+            let mic = self.config.layout.name_of(d.mic);
+            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
+            self.meter.on_restart(d.mic);
+            let lacking = self.chunks.on_new_sender(d.mic);
+            self.note_lacking(d.mic, lacking);
+            self.health.restart(d.mic);
+        }
+        Ok(admitted)
+    }
+
     /// What waited until it was known how its source cuts its chunks, and need not any longer.
     fn place_waiting(&mut self) {
         self.note_learnt();
-        while let Some(waiting) = self.chunks.next_waiting(self.is_shared()) {
-            let placed = self.place(waiting.mic, waiting.heard, waiting.new_sender, &waiting.bytes);
+        while let Some(waiting) = self.chunks.next_waiting(self.is_ordered()) {
+            let placed = self.place(waiting.mic, waiting.heard, waiting.again, &waiting.bytes);
             if placed.is_err() {
                 // It was counted as accepted when it came.
                 let counters = &mut self.counters.mics[waiting.mic];
@@ -375,9 +424,11 @@ impl Engine {
     }
 
     /// Places a datagram, as the part of a chunk that it is, and counts it.
-    fn place(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8]) -> Result<Placed, Reason> {
-        let in_order = self.is_shared();
+    fn place(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) -> Result<Placed, Reason> {
+        let in_order = self.is_ordered();
         let mut lacking = Lacking::default();
+        // The first datagram of a sender may be no part yet (it waits for others of its size), or none at all.
+        self.mics[mic].again = self.mics[mic].again.max(again);
         let taken = self.chunks.take(mic, bytes, heard, in_order, &mut lacking);
         let mut sink = Sink {
             history: &mut self.history,
@@ -405,7 +456,7 @@ impl Engine {
                     offset: part.offset,
                     samples: self.chunks.samples(mic, &part, bytes),
                     frame_bytes: sink.history.frame_bytes(mic),
-                    new_sender,
+                    again: self.mics[mic].again,
                     recut: self.mics[mic].recut,
                     split: part.split,
                 };
@@ -429,6 +480,7 @@ impl Engine {
             let payload = self.chunks.samples(mic, &part, bytes);
             let heard = health::Heard { source: mic, at: heard.at, stamp: heard.stamp, payload };
             self.health.placed(&heard, &mut self.outputs);
+            self.mics[mic].again = Again::TheSame;
         }
         self.mics[mic].recut = false;
         self.note_lacking(mic, lacking);
@@ -561,9 +613,33 @@ impl Engine {
         }
     }
 
+    /// Why it cannot be told of a microphone what it lost; `None` where it can.
+    pub fn unnumbered(&self, mic: usize) -> Option<String> {
+        let unnumbered = match &self.aligner {
+            Aligner::Shared(shared) => shared.unnumbered(),
+            Aligner::Independent(boards) => boards.unnumbered(mic),
+        };
+        unnumbered.map(|Unnumbered { period, jitter }| {
+            format!(
+                "its packets follow one another by {:.2} ms, and come {:.2} ms late in the mean: arrivals cannot number them",
+                period.as_secs_f64() * 1e3,
+                jitter.as_secs_f64() * 1e3,
+            )
+        })
+    }
+
     /// How a source cuts its chunks; `None` while that is being learnt.
     pub fn cut(&self, mic: usize) -> Option<Cut> {
         self.chunks.cut(mic)
+    }
+
+    fn tell_unnumbered(&mut self, mic: usize) {
+        let unnumbered = self.unnumbered(mic);
+        let told = std::mem::replace(&mut self.mics[mic].told_unnumbered, unnumbered.is_some());
+        if let Some(reason) = unnumbered.filter(|_| !told) {
+            let name = self.config.layout.name_of(mic);
+            self.say(format!("{name}: what it loses is unknown: {reason}"));
+        }
     }
 
     /// Samples of a source's chunk (of each channel), and of each of its pieces; `None` while they are being learnt.
@@ -579,7 +655,32 @@ impl Engine {
 
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
+        match &self.aligner {
+            Aligner::Shared(_) => true,
+            Aligner::Independent(boards) => boards.is_one_clock(),
+        }
+    }
+
+    /// Whether the order of arrival tells which packets belong together.
+    fn is_ordered(&self) -> bool {
         matches!(self.aligner, Aligner::Shared(_))
+    }
+
+    /// How far the channels of each pair are apart as they are placed.
+    pub fn alignment(&self, now: MonoTime) -> Vec<Known<Alignment>> {
+        let of = |(first, second): (usize, usize)| match &self.aligner {
+            Aligner::Independent(boards) => boards.alignment(first, second, now),
+            Aligner::Shared(_) if self.mics[first].latest.is_none() || self.mics[second].latest.is_none() => {
+                Err("a microphone was never heard")
+            }
+            Aligner::Shared(_) => Ok(Alignment {
+                offset: Span::ZERO,
+                uncertainty: Span::ZERO,
+                leaves_out: None,
+                reason: Some("one board sends in order: the order places the samples"),
+            }),
+        };
+        pairs(self.mics.len()).map(of).collect()
     }
 
     /// The longest wait for a missing packet at present.
@@ -607,7 +708,8 @@ impl Engine {
         }
         self.rates_due = at + Span::from_secs(1);
         for mic in 0..self.mics.len() {
-            if let Ok(rate) = self.clock(mic).rate() {
+            self.tell_unnumbered(mic);
+            if let Some(rate) = self.clock(mic).sharp_rate() {
                 self.meter.follow_rate(mic, rate.ppm.0);
             }
         }
@@ -629,6 +731,14 @@ impl Engine {
             return;
         }
         self.say("the microphones have several senders: independent clocks".to_owned());
+        match &mut self.aligner {
+            Aligner::Shared(_) => self.set_free(d, at, false),
+            Aligner::Independent(boards) => boards.set_one_clock(false),
+        }
+    }
+
+    /// Each source gets an axis of its own; what has begun to go out goes out.
+    fn set_free(&mut self, d: &Datagram<'_>, at: MonoTime, one_clock: bool) {
         if let Aligner::Shared(shared) = &mut self.aligner {
             let mut sink = Sink {
                 history: &mut self.history,
@@ -641,7 +751,8 @@ impl Engine {
         }
         let (layout, rate) = (&self.config.layout, self.config.sample_rate);
         let resampling = resampling(self.kernel.as_ref(), layout, rate);
-        let boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
+        let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
+        boards.set_one_clock(one_clock);
         self.aligner = Aligner::Independent(Box::new(boards));
         // Each counts its positions from 0 again.
         (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));

@@ -44,6 +44,11 @@ impl Resampling {
         self.axis = axis;
     }
 
+    /// Common position minus own position of a channel.
+    pub fn offset(&self, mic: usize) -> Option<f64> {
+        self.tracks[mic].cursor.map(Cursor::offset)
+    }
+
     /// Puts a decided packet on the common axis; what the filter still waits for comes with the next. True when it came too
     /// late for its cycle; and the channel's offset in whole samples. `free`: up to where the microphone had passed before the chunk.
     pub fn place(

@@ -7,6 +7,7 @@
 //! delay that was taken for one they never do: the rest that is no whole period stays. So the lowest of the next packets,
 //! compared with the level before, proves the loss false within half a second, whatever the lag.
 
+use super::late::at_most;
 use crate::time::{MonoTime, Span};
 
 /// Packets, each at least half a period after the one before, at which the lowest is looked at.
@@ -18,7 +19,7 @@ const BLUR: Span = Span::from_micros(100);
 /// Twice as fast as the floor of a load ramp climbs (15 ms in 30 s: clock notes).
 const CLIMB: i64 = 1_000;
 /// Earlier than this below the floor, packets were numbered too high (clock notes, section 2) ...
-const EARLY: Span = Span::from_micros(-400);
+const EARLY: Span = Span::from_micros(400);
 /// ... if there are so many of them.
 const RUN: u32 = 3;
 
@@ -55,7 +56,8 @@ impl Review {
     /// A packet behind the loss, `r` above the clock's floor.
     pub fn hear(&mut self, r: Span, at: MonoTime, period: Span) -> Finding {
         self.lowest = self.lowest.min(r);
-        self.early += u32::from(r < self.level.min(Span::ZERO) + EARLY - self.jitter.mul_ratio(1, 2));
+        self.early +=
+            u32::from(r < self.level.min(Span::ZERO) - at_most(EARLY, period, 4) - self.jitter.mul_ratio(1, 2));
         if self.early >= RUN {
             return Finding::False(self.lowest);
         }
@@ -67,8 +69,9 @@ impl Review {
         if !LOOKS.contains(&self.spaced) {
             return Finding::Open;
         }
-        let tolerance =
-            self.jitter.mul_ratio(JITTER, i64::from(self.spaced)) + BLUR + (at - self.since).mul_ratio(1, CLIMB);
+        let tolerance = self.jitter.mul_ratio(JITTER, i64::from(self.spaced))
+            + at_most(BLUR, period, 16)
+            + (at - self.since).mul_ratio(1, CLIMB);
         if self.lowest > self.level + tolerance {
             Finding::False(self.lowest)
         } else if self.spaced == LOOKS[LOOKS.len() - 1] {

@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 
+use super::late::at_most;
 use crate::array::MicSet;
 use crate::time::{MonoTime, Span};
 
 /// Earlier than this below the floor, packets speak against a skip (clock notes, section 2).
-const EARLY: Span = Span::from_micros(-400);
+const EARLY: Span = Span::from_micros(400);
 /// How long after a skip they do.
 const WITHIN: Span = Span::from_secs(180);
 /// So many early packets take a skip back; a single one may be a stray.
@@ -106,7 +107,7 @@ impl Skips {
     /// the newest, or as much of that as it is early. `period` is that of `nominal` frames, `jitter` the mean residual.
     pub fn hear(&mut self, r: Option<Span>, at: MonoTime, period: Span, nominal: i64, jitter: Span) -> Option<Skip> {
         self.disputed = false;
-        let r = r.filter(|&r| r < EARLY && self.stands(at))?;
+        let r = r.filter(|&r| r < -at_most(EARLY, period, 4) && self.stands(at))?;
         let together = self.dispute.filter(|d| at - d.last < TOGETHER);
         let mut dispute = together.unwrap_or(Dispute { since: at, last: at, heard: 0, recent: [Span::ZERO; RECENT] });
         dispute.last = at;
@@ -119,7 +120,9 @@ impl Skips {
         }
         let lowest = *dispute.recent.iter().min().expect("early packets were heard");
         let periods = (period.mul_ratio(1, 2) - lowest).as_nanos() / period.as_nanos().max(1);
-        if periods < 1 || (lowest + period.mul_ratio(periods, 1)).abs() > NEAR + jitter.mul_ratio(1, 2) {
+        if periods < 1
+            || (lowest + period.mul_ratio(periods, 1)).abs() > at_most(NEAR, period, 8) + jitter.mul_ratio(1, 2)
+        {
             return None;
         }
         self.dispute = None;

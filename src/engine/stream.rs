@@ -6,21 +6,29 @@
 //! Idea: `late` judges each packet against the stream's own clock. Packets in doubt wait in buffers of this stream (few,
 //! bounded), and are handed on, in order, once their positions are known.
 
+mod known;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
+pub(super) use known::Numbered;
+
 use super::align::Arrival;
-use super::clock::{ClockModel, Frozen, Rise};
+use super::clock::{Again, ClockModel, Frozen, Rise};
 use super::figures::MicCounters;
 use super::grid::Heard;
-use super::late::{Judgement, LateOrLost};
+use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::nominal::Nominal;
 use super::review::{Finding, Review};
+use super::silence::{Answer, Silence};
 use super::skips::{Lost, Skips};
 use crate::time::{FramePos, MonoTime, Span};
 
 /// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
 const MAX_PENDING: usize = 128;
+
+/// Any crystal's rate is known this well, before a figure can be told.
+const CRYSTAL_PPM: f64 = 200.0;
 
 /// How well the rate must be known for a floor of minutes ago to judge by: 5 ppm are 0.9 ms in three minutes.
 const ANCHOR_PPM: f64 = 5.0;
@@ -33,6 +41,8 @@ pub(super) struct Decided<'a> {
     pub first: FramePos,
     pub heard: Heard,
     pub samples: &'a [u8],
+    /// Of their whole chunk.
+    pub frames: i64,
     /// They are the first that is placed of a chunk that begins here; else of one that began before.
     pub opens: Option<FramePos>,
     /// When its end should have arrived, on the line for alignment; `None` before there is one.
@@ -74,6 +84,8 @@ pub(super) struct Stream {
     late: LateOrLost,
     /// Where the next packet stands if nothing is lost.
     next: FramePos,
+    /// Of a numbered microphone: where the count of its sender began.
+    origin: FramePos,
     nominal: Nominal,
     last_heard: Option<MonoTime>,
     /// The newest chunk's samples, zeros where they are missing, and where it stands once that is decided.
@@ -84,6 +96,8 @@ pub(super) struct Stream {
     pending: VecDeque<Pending>,
     free: Vec<Pending>,
     skips: Skips,
+    /// It was silent, and may have restarted; all waits until it is known whether it did.
+    silence: Option<Silence>,
     /// Of the newest loss.
     review: Option<Review>,
     /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
@@ -98,6 +112,7 @@ impl Stream {
             clock: ClockModel::new(sample_rate),
             late: LateOrLost::default(),
             next: FramePos(0),
+            origin: FramePos(0),
             nominal: Nominal::default(),
             last_heard: None,
             newest: Vec::new(),
@@ -106,6 +121,7 @@ impl Stream {
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
             skips: Skips::default(),
+            silence: None,
             review: None,
             anchors: [None; 2],
         }
@@ -132,9 +148,21 @@ impl Stream {
     /// Its chunks are of another length from now on.
     pub fn renew_nominal(&mut self) {
         self.nominal = Nominal::default();
+        self.number_anew();
+    }
+    /// Why what is lost cannot be told.
+    pub fn unnumbered(&self) -> Option<Unnumbered> {
+        self.late.unnumbered()
+    }
+    pub fn number_anew(&mut self) {
+        self.late.number_anew();
     }
     pub fn is_in_doubt(&self) -> bool {
-        self.late.doubt_since().is_some()
+        self.late.doubt_since().is_some() || self.is_back()
+    }
+    /// It was silent, and it is not known yet whether it went on counting.
+    pub fn is_back(&self) -> bool {
+        self.silence.is_some()
     }
 
     /// The samples of the newest chunk at their place in it, so soon after it that no new one can be here yet: it would be before
@@ -151,33 +179,90 @@ impl Stream {
         self.clock.residual(end, a.at).is_none_or(|r| r < period.mul_ratio(-1, 8))
     }
 
-    /// The board may have restarted: what waits is placed as it stands, and the offset is learnt anew.
-    pub fn restart(&mut self, place: &mut impl FnMut(Decided<'_>)) {
+    /// Nothing more will be heard of what waits: it is placed as it stands.
+    pub fn settle(&mut self, place: &mut impl FnMut(Decided<'_>)) {
+        self.silence = None;
         self.late.settle_delayed();
         self.place_pending(place);
         self.late.forget_level();
-        self.clock.restart();
+        self.review = None;
+    }
+
+    /// A packet comes after a silence. True when the clock of before will say whether the board went on counting; until then all
+    /// waits.
+    pub fn come_back(&mut self, at: MonoTime) -> bool {
+        let Some(last) = self.last_heard.filter(|_| self.clock.phase_at(self.next).is_some()) else { return false };
+        let ppm = self.clock.rate().map_or(CRYSTAL_PPM, |rate| rate.uncertainty_95.0);
+        let blur = Span::from_secs_f64((at - last).as_secs_f64() * ppm * 1e-6);
+        self.silence = Silence::new(at, blur, self.late.jitter(), self.period());
+        self.is_back()
+    }
+
+    /// The board may have restarted: its offset is learnt anew, from what waits on.
+    pub fn restart(&mut self, again: Again) {
+        self.silence = None;
+        self.late.forget_level();
+        self.clock.restart(again);
         self.skips.clear();
         self.review = None;
         self.anchors = [None; 2];
-        self.offset_since = None;
+        self.offset_since = self.pending.front().map(|chunk| chunk.heard().at);
+        for chunks in 1..=self.pending.len() {
+            self.clock.observe(self.next + self.waiting(chunks), self.pending[chunks - 1].heard().at);
+        }
+    }
+
+    /// Takes a chunk in whose place is not known before the board's offset is. Returns how many of the oldest that wait for that
+    /// are given up, so that no more than `frames` wait.
+    pub fn collect(&mut self, a: &Arrival<'_>, frames: i64) -> u64 {
+        self.note(a);
+        self.push(a);
+        self.clock.observe(self.next + self.waiting(self.pending.len()), a.at);
+        self.give_up_beyond(frames)
+    }
+
+    fn give_up_beyond(&mut self, frames: i64) -> u64 {
+        let mut given_up = 0;
+        while self.pending.len() > 1 && self.waiting(self.pending.len()) > frames {
+            let oldest = self.pending.pop_front().expect("chunks wait");
+            self.next = self.next + oldest.frames();
+            self.free.push(oldest);
+            given_up += 1;
+        }
+        given_up
+    }
+
+    /// Takes a chunk in after a silence, likewise. When it is told that the board went on, what waits is handed on; when it is told that
+    /// it did not, `restart` is due.
+    pub fn hear_back(
+        &mut self,
+        a: &Arrival<'_>,
+        frames: i64,
+        counters: &mut MicCounters,
+        place: &mut impl FnMut(Decided<'_>),
+    ) -> Answer {
+        self.note(a);
+        self.push(a);
+        counters.late += self.give_up_beyond(frames);
+        let end = self.next + self.waiting(self.pending.len());
+        let (period, clock) = (self.period(), &self.clock);
+        let silence = self.silence.as_mut().expect("it is back from a silence");
+        let answer = clock.residual(end, a.at).map_or(Answer::Anew, |r| silence.hear(r, a.at, period));
+        if let Answer::WentOn(lost) = answer {
+            self.silence = None;
+            if lost > 0 {
+                let since = self.pending.front().expect("a chunk waits").heard().at;
+                self.insert(lost, since, counters);
+            }
+            self.judge_waiting(counters, place);
+        }
+        answer
     }
 
     /// Takes a chunk in by its first part; hands on what is decided by it.
     pub fn offer(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
-        let at = a.at;
-        self.last_heard = Some(a.newest_at);
-        self.newest.clear();
-        self.newest.resize(a.chunk.samples as usize * a.frame_bytes, 0);
-        self.newest_first = None;
-        self.keep_newest(a);
-        self.offset_since.get_or_insert(at);
-        let frames = i64::from(a.chunk.samples);
-        self.nominal.note(a.chunk.samples);
-        if a.split {
-            // If it was the last chunk's, all that follows is early by a chunk, and this is taken back as a skip is.
-            self.skips.push(at, frames, Lost::default());
-        }
+        let (at, frames) = (a.at, i64::from(a.chunk.samples));
+        self.note(a);
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
             self.clock.renumber(since, lost * self.nominal());
@@ -202,6 +287,21 @@ impl Stream {
         }
     }
 
+    /// What every chunk says.
+    fn note(&mut self, a: &Arrival<'_>) {
+        self.last_heard = Some(a.newest_at);
+        self.newest.clear();
+        self.newest.resize(a.chunk.samples as usize * a.frame_bytes, 0);
+        self.newest_first = None;
+        self.keep_newest(a);
+        self.offset_since.get_or_insert(a.at);
+        self.nominal.note(a.chunk.samples);
+        if a.split {
+            // If it was the last chunk's, all that follows is early by a chunk, and this is taken back as a skip is.
+            self.skips.push(a.at, i64::from(a.chunk.samples), Lost::default());
+        }
+    }
+
     /// Another part of the newest chunk: it waits as well, or is handed on.
     pub fn join(&mut self, a: &Arrival<'_>, place: &mut impl FnMut(Decided<'_>)) {
         self.last_heard = Some(a.newest_at);
@@ -210,9 +310,10 @@ impl Stream {
             pending.add(a.offset, a.samples);
             pending.heard = Some(Heard::of(a));
         } else if let Some((_, chunk)) = self.newest_first.filter(|&(serial, _)| serial == a.chunk.serial) {
+            let frames = i64::from(a.chunk.samples);
             let first = chunk + i64::from(a.offset);
             let phase = self.clock.phase_at(first + i64::from(a.len()));
-            place(Decided { first, heard: Heard::of(a), samples: a.samples, opens: None, phase });
+            place(Decided { first, heard: Heard::of(a), samples: a.samples, frames, opens: None, phase });
         }
     }
 
@@ -224,24 +325,32 @@ impl Stream {
         }
     }
 
-    /// What stood behind a loss is judged again: a second loss may hide among it.
     fn settle_lost(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
-        let mut found = Some(lost);
-        while let Some(lost) = found.take() {
-            let since = self.pending.front().expect("the packet that opened the doubt waits").heard().at;
-            self.insert(lost, since, counters);
-            self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
-            let mut judged = 0;
-            while judged < self.pending.len() && found.is_none() {
-                judged += 1;
-                match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard().at) {
-                    Judgement::Doubtful => {}
-                    Judgement::Certain | Judgement::Delayed => {
-                        for _ in 0..std::mem::take(&mut judged) {
-                            self.place_first(counters, place);
-                        }
+        self.insert_before_waiting(lost, counters);
+        self.judge_waiting(counters, place);
+    }
+
+    fn insert_before_waiting(&mut self, lost: i64, counters: &mut MicCounters) {
+        let since = self.pending.front().expect("the packet that opened the doubt waits").heard().at;
+        self.insert(lost, since, counters);
+        self.review = Some(Review::new(since, self.late.level(), self.late.jitter()));
+    }
+
+    /// What waits is judged where it stands now: behind a loss a second one may hide among it.
+    pub fn judge_waiting(&mut self, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let mut judged = 0;
+        while judged < self.pending.len() {
+            judged += 1;
+            match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard().at) {
+                Judgement::Doubtful => {}
+                Judgement::Certain | Judgement::Delayed => {
+                    for _ in 0..std::mem::take(&mut judged) {
+                        self.place_first(counters, place);
                     }
-                    Judgement::Lost(more) => found = Some(more),
+                }
+                Judgement::Lost(more) => {
+                    self.insert_before_waiting(more, counters);
+                    judged = 0;
                 }
             }
         }
@@ -272,7 +381,7 @@ impl Stream {
         let first = self.next + i64::from(a.offset);
         let phase = self.clock.phase_at(first + i64::from(a.len()));
         self.newest_first = Some((a.chunk.serial, self.next));
-        place(Decided { first, heard: Heard::of(a), samples: a.samples, opens: Some(self.next), phase });
+        place(Decided { first, heard: Heard::of(a), samples: a.samples, frames, opens: Some(self.next), phase });
         self.next = self.next + frames;
     }
 
@@ -292,13 +401,13 @@ impl Stream {
 
     /// The chunk stands next, with what is there of it.
     fn hand_on(&mut self, pending: Pending, place: &mut impl FnMut(Decided<'_>)) {
-        let heard = pending.heard();
+        let (heard, frames) = (pending.heard(), pending.frames());
         self.newest_first = Some((pending.serial, self.next));
         for (i, part) in pending.parts.iter().enumerate() {
             let first = self.next + part.start as i64;
             let phase = self.clock.phase_at(self.next + part.end as i64);
             let samples = &pending.samples[part.start * pending.frame_bytes..part.end * pending.frame_bytes];
-            place(Decided { first, heard, samples, opens: (i == 0).then_some(self.next), phase });
+            place(Decided { first, heard, samples, frames, opens: (i == 0).then_some(self.next), phase });
         }
         self.next = self.next + pending.frames();
         self.free.push(pending);
@@ -358,7 +467,7 @@ impl Stream {
         let period = self.period();
         let lost = (rise.by + period.mul_ratio(1, 2)).as_nanos().div_euclid(period.as_nanos());
         let is_whole = (rise.by - period.mul_ratio(lost, 1)).abs() < rise.blur;
-        if lost > 0 && is_whole && rise.blur < period.mul_ratio(1, 8) {
+        if lost > 0 && self.unnumbered().is_none() && is_whole && rise.blur < period.mul_ratio(1, 8) {
             self.insert(lost, at, counters);
             self.clock.renumber_risen(lost * self.nominal());
             self.late.forget_level();

@@ -426,25 +426,20 @@ impl Tail {
         }
     }
 
-    /// The same for those that had arrived by then.
-    pub fn settle_until(&mut self, at: MonoTime) {
-        for slot in self.entries.iter_mut().flat_map(|e| e.slots.iter_mut().flatten()).filter(|s| s.at <= at) {
+    /// The packet of `mic` in the cycle `i` stays where it is.
+    pub fn settle_one(&mut self, i: usize, mic: usize) {
+        if let Some(slot) = &mut self.entries[i].slots[mic] {
             slot.doubtful = false;
         }
     }
 
-    /// The packets in doubt, in the order of their arrival.
-    pub fn doubtful(&self) -> Vec<(MonoTime, usize)> {
-        let slots = self.entries.iter().flat_map(|e| e.slots.iter().enumerate());
-        let mut doubtful: Vec<_> = slots.filter_map(|(mic, s)| s.filter(|s| s.doubtful).map(|s| (s.at, mic))).collect();
+    /// The packets in doubt, in the order of their arrival: when, of which microphone, in which cycle.
+    pub fn doubtful(&self) -> Vec<(MonoTime, usize, usize)> {
+        let slots = self.iter().flat_map(|(i, e)| e.slots.iter().enumerate().map(move |(mic, slot)| (i, mic, slot)));
+        let doubtful = slots.filter_map(|(i, mic, slot)| slot.filter(|s| s.doubtful).map(|s| (s.at, mic, i)));
+        let mut doubtful: Vec<_> = doubtful.collect();
         doubtful.sort_unstable();
         doubtful
-    }
-
-    /// The cycle that holds the packet of `mic` that arrived at `at`.
-    pub fn find(&self, at: MonoTime, mic: usize) -> usize {
-        let holds = |e: &Entry| e.slots[mic].is_some_and(|s| s.at == at);
-        self.entries.iter().rposition(holds).expect("a packet in doubt has a place")
     }
 
     /// `cycles` whole periods were lost before the first doubtful packet: it and all after it that has not left for good
@@ -478,8 +473,12 @@ impl Tail {
         if stays {
             let slots = self.new_slots();
             let head = &self.entries[from];
+            // It is as old as the packets that make it: a skip that proves false takes those back that came since.
+            let moved =
+                moving.iter().filter(|&&(ordinal, ..)| ordinal == head.ordinal).map(|(_, _, slot, _)| slot.at).min();
+            let opened = moved.unwrap_or(head.opened);
             longer = (i64::from(head.frames) - nominal).max(0);
-            let own = Entry { slots, left: None, ..*head };
+            let own = Entry { slots, opened, left: None, ..*head };
             self.entries.insert(from + 1, own);
             first_moved += 1;
             skipped -= 1;
@@ -630,5 +629,68 @@ impl Tail {
                 counters.mics[mic].lost += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Layout;
+    use crate::engine::chunks::Chunk;
+    use crate::engine::clock::Again;
+
+    const FRAMES: u32 = 4;
+
+    fn ms(ms: i64) -> MonoTime {
+        MonoTime::from_nanos(ms * 1_000_000)
+    }
+
+    fn arrival(mic: usize, at: MonoTime) -> Arrival<'static> {
+        let stamp = KernelTime::from_nanos(at.as_nanos());
+        Arrival {
+            mic,
+            at,
+            stamp,
+            delay: Span::ZERO,
+            newest_at: at,
+            newest_stamp: stamp,
+            chunk: Chunk { serial: 0, samples: FRAMES },
+            offset: 0,
+            samples: &[7; FRAMES as usize * SAMPLE_BYTES],
+            frame_bytes: SAMPLE_BYTES,
+            again: Again::TheSame,
+            recut: false,
+            split: false,
+        }
+    }
+
+    /// A doubt that began inside a cycle was taken for a loss, which splits that cycle, and the loss proves false.
+    #[test]
+    fn the_half_that_was_split_off_is_taken_back_with_what_came_behind_it() {
+        let (mut history, mut meter) = (History::new(Layout::mono(3), 4_096, 4_096), SkewMeter::new(3, 48_000));
+        let (mut counters, mut outputs) = (Counters::new(3), VecDeque::new());
+        let wall = KernelTime::from_nanos(0);
+        let sink = &mut Sink {
+            history: &mut history,
+            counters: &mut counters,
+            outputs: &mut outputs,
+            meter: &mut meter,
+            wall,
+        };
+        let mut tail = Tail::new(3, 48_000);
+        let fill = |tail: &mut Tail, i: usize, mic: usize, at: MonoTime, doubtful: bool, sink: &mut Sink<'_>| {
+            let a = arrival(mic, at);
+            tail.fill(i, mic, Slot::of(&a, doubtful, false), 0, a.samples, sink);
+        };
+        let first = tail.open(ms(0), false);
+        fill(&mut tail, first, 0, ms(0), false, sink);
+        fill(&mut tail, first, 1, ms(30), true, sink);
+        let second = tail.open(ms(31), false);
+        fill(&mut tail, second, 0, ms(31), true, sink);
+        tail.insert_lost(1, false, sink);
+        let own = |tail: &Tail| tail.iter().map(|(_, e)| (e.ordinal, e.own_first.0)).collect::<Vec<_>>();
+        assert_eq!(own(&tail), [(0, 0), (1, 4), (2, 8)]);
+        tail.renumber(ms(30), 1, FRAMES.into());
+        assert_eq!(own(&tail), [(0, 0), (0, 0), (1, 4)], "both halves are of one cycle again");
     }
 }

@@ -9,8 +9,9 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
+use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
-use super::{Drift, DriftFigures, RecordingFigures, Snapshot, Totals};
+use super::{DriftFigures, RecordingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
@@ -74,10 +75,12 @@ struct Sheet<'a> {
     jitter_us: Jitter,
     pdv_us: OfMics<Delay>,
     clock_drift_ppm: ClockDrift<'a>,
+    alignment: OfPairs<AlignmentOf>,
     rate_hz: OfMics<RateHz>,
     level: OfMics<LevelOf>,
     health: OfMics<HealthOf<'a>>,
     loss: OfMics<Loss<'a>>,
+    inference: OfMics<InferenceOf>,
     cycles: Cycles,
     stream: Stream,
     http: Http,
@@ -121,13 +124,18 @@ impl<'a> Sheet<'a> {
                     couple.sources.map_or(DriftOf::NONE, |pair| DriftOf::new(&drift.pairs[pair]))
                 }),
             },
+            alignment: OfPairs::of(layout, |couple| {
+                let of = |pair: usize| AlignmentOf::new(snapshot.alignment[pair], snapshot.server.sample_rate);
+                couple.sources.map_or(AlignmentOf::NONE, of)
+            }),
             rate_hz: faults::rates(rates),
             level: faults::levels(&snapshot.health),
             health: faults::faults(&snapshot.health),
             loss: OfMics::of_channels(layout, |channel| {
-                let counters = &engine.mics[layout.source_of(channel)];
-                Loss::new(counters, snapshot.health.disagreements[channel].as_deref())
+                let source = layout.source_of(channel);
+                Loss::new(&engine.mics[source], snapshot.health.loss_unknown(source))
             }),
+            inference: OfMics::of_sources(layout, |source| InferenceOf::new(&engine.mics[source])),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
                 complete: engine.cycles.complete,
@@ -240,6 +248,7 @@ struct Server<'a> {
     hold_us: i64,
     sample_rate: u32,
     chunk: OfMics<ChunkOf>,
+    format: OfMics<&'a str>,
     kernel: &'a str,
     run: Option<u64>,
 }
@@ -255,6 +264,7 @@ impl Server<'_> {
             hold_us: server.hold.as_micros(),
             sample_rate: server.sample_rate,
             chunk: OfMics::of_sources(&snapshot.layout, |source| ChunkOf::new(&server.chunks[source])),
+            format: OfMics::of_sources(&snapshot.layout, |source| server.formats[source].as_str()),
             kernel: &server.kernel,
             run: server.run,
         }
@@ -363,32 +373,9 @@ struct ClockDrift<'a> {
 }
 
 #[derive(Serialize)]
-struct DriftOf<'a> {
-    ppm: Option<f64>,
-    uncertainty_ppm: Option<f64>,
-    span_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
-impl DriftOf<'_> {
-    /// Of two channels with one clock.
-    const NONE: DriftOf<'static> =
-        DriftOf { ppm: Some(0.0), uncertainty_ppm: Some(0.0), span_s: None, reason: Some(ONE_SOURCE) };
-
-    fn new(drift: &Drift) -> DriftOf<'_> {
-        let known = drift.as_ref().ok();
-        DriftOf {
-            ppm: known.map(|d| millionths(d.ppm)),
-            uncertainty_ppm: known.map(|d| millionths(d.uncertainty_ppm)),
-            span_s: known.map(|d| seconds(d.span)),
-            reason: drift.as_ref().err().map(String::as_str),
-        }
-    }
-}
-
-#[derive(Serialize)]
 struct Loss<'a> {
+    /// Its packets carry numbers: nothing of this is inferred.
+    known: bool,
     lost: Option<u64>,
     lost_pieces: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -403,12 +390,15 @@ struct Loss<'a> {
     slips: u64,
     corrected: u64,
     unstamped: u64,
+    number_jumps: u64,
+    control: u64,
 }
 
 impl Loss<'_> {
     /// `unknown`: why no loss can be told.
     fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
         Loss {
+            known: mic.known,
             lost: unknown.is_none().then_some(mic.lost),
             lost_pieces: unknown.is_none().then_some(mic.lost_pieces),
             reason: unknown,
@@ -422,6 +412,32 @@ impl Loss<'_> {
             slips: mic.slips,
             corrected: mic.corrected,
             unstamped: mic.unstamped,
+            number_jumps: mic.jumps,
+            control: mic.control,
+        }
+    }
+}
+
+/// What arrival times alone would have said of a numbered source.
+#[derive(Serialize)]
+struct InferenceOf {
+    agree: Option<u64>,
+    missed: Option<u64>,
+    invented: Option<u64>,
+    shifted: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl InferenceOf {
+    fn new(mic: &MicCounters) -> InferenceOf {
+        let told = |count: u64| mic.known.then_some(count);
+        InferenceOf {
+            agree: told(mic.inference.agree),
+            missed: told(mic.inference.missed),
+            invented: told(mic.inference.invented),
+            shifted: told(mic.inference.shifted),
+            reason: (!mic.known).then_some("its packets carry no numbers to hold it against"),
         }
     }
 }
@@ -480,7 +496,7 @@ pub(super) fn packet_errors(mic: &MicCounters) -> u64 {
 }
 
 /// Seconds with three digits behind the point.
-fn seconds(span: Span) -> f64 {
+pub(super) fn seconds(span: Span) -> f64 {
     thousandths(span.as_secs_f64())
 }
 
@@ -651,9 +667,17 @@ mod tests {
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["last"], json!(100.5));
         assert_eq!(body["arrival_skew_us"]["mic0_vs_mic1"]["count"], json!(1));
         assert_eq!(body["loop_delay_us"]["mic2"]["max"], json!(42.0));
-        assert_eq!(body["clock_drift_ppm"]["mic0"], json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0}));
+        assert_eq!(
+            body["clock_drift_ppm"]["mic0"],
+            json!({"ppm": 20.25, "uncertainty_ppm": 0.5, "span_s": 60.0, "age_s": 1.5})
+        );
         assert_eq!(body["server"]["hold_us"], json!(40_000));
         assert_eq!(body["server"]["uptime_s"], json!(61.5));
+        let pair = &body["alignment"]["mic0_vs_mic2"];
+        // 12.5 us and 5 us are 0.6 and 0.24 samples of 1/48000 s.
+        assert_eq!((&pair["offset_us"], &pair["uncertainty_us"]), (&json!(-12.5), &json!(5.0)));
+        assert_eq!((&pair["offset_samples"], &pair["uncertainty_samples"]), (&json!(-0.6), &json!(0.24)));
+        assert_eq!(pair["leaves_out"], json!("paths"));
         assert_eq!(body["span_s"], json!(61.5));
         assert_eq!(body["window"]["span_s"], json!(10.0));
         assert_eq!(body["packet_stats"]["packet_errors"], json!([7, 7, 7]), "3 malformed and 4 truncated");

@@ -30,6 +30,9 @@ pub struct HealthFigures {
     pub faults: Vec<Vec<Fault>>,
     /// Why no loss and no drift can be told.
     pub disagreements: Vec<Option<String>>,
+    /// Why no loss of a source can be told although the rate is right:
+    /// [`Engine::unnumbered`](crate::engine::Engine::unnumbered).
+    pub unnumbered: Vec<Option<String>>,
 }
 
 impl HealthFigures {
@@ -43,8 +46,19 @@ impl HealthFigures {
             twins: channels().map(|channel| health.twin(channel)).collect(),
             faults: channels().map(|channel| health.faults(channel, now)).collect(),
             disagreements: channels().map(|channel| health.disagreement(channel)).collect(),
+            unnumbered: vec![None; layout.sources()],
             layout,
         }
+    }
+
+    /// The same, with why the packets of each source cannot be numbered where they cannot.
+    pub fn with_unnumbered(self, unnumbered: Vec<Option<String>>) -> HealthFigures {
+        HealthFigures { unnumbered, ..self }
+    }
+
+    /// Why it cannot be told what a source lost.
+    pub fn loss_unknown(&self, source: usize) -> Option<&str> {
+        self.disagreements[self.layout.first_of(source)].as_deref().or(self.unnumbered[source].as_deref())
     }
 
     /// Without what the samples told: they are not all there.

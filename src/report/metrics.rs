@@ -14,7 +14,7 @@ use crate::time::Span;
 type OfMic = fn(&MicCounters) -> u64;
 
 /// Counters of a microphone that never fall.
-const OF_MICS: [(&str, &str, OfMic); 13] = [
+const OF_MICS: [(&str, &str, OfMic); 15] = [
     ("micring_packets_received_total", "Accepted packets.", |mic| mic.received),
     ("micring_samples_received_total", "Samples in the accepted packets.", |mic| mic.samples),
     ("micring_pieces_lost_total", "Pieces inferred lost of chunks of which something came.", |mic| mic.lost_pieces),
@@ -27,6 +27,12 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
         mic.kernel_dropped
     }),
     ("micring_packets_unstamped_total", "Packets without a kernel timestamp.", |mic| mic.unstamped),
+    ("micring_number_jumps_total", "Packets not placed, their numbers far from all that was expected.", |mic| {
+        mic.jumps
+    }),
+    ("micring_packets_control_total", "Packets without audio that belong to the format: RTCP, VBAN's text.", |mic| {
+        mic.control
+    }),
     ("micring_sender_changes_total", "Times that another sender was adopted.", |mic| mic.sender_changes),
     ("micring_slips_total", "Whole samples slipped to follow a free-running board.", |mic| mic.slips),
     ("micring_skips_corrected_total", "Skips that proved false and were taken back.", |mic| mic.corrected),
@@ -36,7 +42,8 @@ const OF_MICS: [(&str, &str, OfMic); 13] = [
 ///
 /// What is inferred lost may be taken back: a late packet shows up, a skip proves false. A Prometheus counter that falls means a restart and counts
 /// double; so these two families stay at the most that was ever exported until the truth has passed it;
-/// and as they are while a rate is not the nominal one, for then nothing is known of losses.
+/// and as they are while a rate is not the nominal one, for then nothing is known of losses. Where packets cannot be numbered, their
+/// microphone has no sample.
 #[derive(Debug, Default)]
 pub struct Exporter {
     /// By source.
@@ -48,7 +55,7 @@ impl Exporter {
     /// Remembers what is told of an array that its figures can fall below.
     fn note(&mut self, snapshot: &Snapshot) {
         let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
-        let told = |source: &usize| snapshot.health.disagreements[layout.first_of(*source)].is_none();
+        let told = |source: &usize| snapshot.health.loss_unknown(*source).is_none();
         self.lost.resize(layout.sources(), 0);
         for source in (0..layout.sources()).filter(told) {
             self.lost[source] = self.lost[source].max(counters.mics[source].lost);
@@ -68,7 +75,7 @@ impl Exporter {
             "micring_packets_lost_total",
             "counter",
             "Packets inferred lost; what is taken back shows in the diagnostics only.",
-            by_channel(layout).map(|source| Some(self.lost[source])),
+            by_channel(layout).map(|source| snapshot.health.unnumbered[source].is_none().then_some(self.lost[source])),
         );
         let cycles = &counters.cycles;
         text.counter("micring_cycles_emitted_total", "Cycles that left.", cycles.emitted);
@@ -206,6 +213,7 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
     );
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
+    let age = |drift: &Drift| drift.as_ref().ok().and_then(|drift| drift.age).map(Span::as_secs_f64);
     let (mics, pairs) = (&snapshot.drift.mics, &snapshot.drift.pairs);
     text.per_mic(
         "micring_clock_drift_ratio",
@@ -219,6 +227,12 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Half-width of the 95 % interval of micring_clock_drift_ratio.",
         by_channel(layout).map(|source| uncertainty(&mics[source])),
     );
+    text.per_mic(
+        "micring_clock_drift_age_seconds",
+        "gauge",
+        "How long ago the stretch ended that micring_clock_drift_ratio was seen over.",
+        by_channel(layout).map(|source| age(&mics[source])),
+    );
     text.per_pair(
         "micring_pair_drift_ratio",
         "Rate of the first microphone's clock minus that of the second.",
@@ -230,6 +244,24 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Half-width of the 95 % interval of micring_pair_drift_ratio.",
         layout,
         |pair| uncertainty(&pairs[pair]),
+    );
+    text.per_pair(
+        "micring_pair_drift_age_seconds",
+        "How long ago the stretch ended that micring_pair_drift_ratio was seen over.",
+        layout,
+        |pair| age(&pairs[pair]),
+    );
+    text.per_pair(
+        "micring_alignment_offset_seconds",
+        "How much later the first channel's samples stand than those of the second that were taken at the same moment.",
+        layout,
+        |pair| snapshot.alignment[pair].ok().map(|pair| pair.offset.as_secs_f64()),
+    );
+    text.per_pair(
+        "micring_alignment_uncertainty_seconds",
+        "Half-width of the 95 % interval of micring_alignment_offset_seconds.",
+        layout,
+        |pair| snapshot.alignment[pair].ok().map(|pair| pair.uncertainty.as_secs_f64()),
     );
 }
 

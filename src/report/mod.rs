@@ -5,6 +5,7 @@
 
 mod channels;
 mod chunk;
+mod clocks;
 mod diagnostics;
 mod faults;
 mod health;
@@ -21,8 +22,8 @@ pub use summaries::{diagnostics, latest};
 
 use crate::array::{Layout, pairs};
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
-use crate::engine::figures::{Counters, DriftFigure, SkewFigures};
-use crate::time::Span;
+use crate::engine::figures::{Alignment, Counters, DriftFigure, Known, SkewFigures};
+use crate::time::{MonoTime, Span};
 
 /// What does not change, or changes seldom, about the running server.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct ServerInfo {
     pub sample_rate: u32,
     /// Samples of a source's chunk, and of each of its pieces as they are sent; `None` while they are being learnt.
     pub chunks: Vec<Option<(u32, Vec<f64>)>>,
+    /// What each source is read as, as it would be declared.
+    pub formats: Vec<String>,
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -164,21 +167,29 @@ pub struct DriftFigures {
 }
 
 impl DriftFigures {
-    /// What the clock models know: mean rates over the widest span that each believes.
-    pub fn of<'a>(clocks: impl Iterator<Item = &'a ClockModel>) -> DriftFigures {
+    /// What the clock models know `now`: mean rates over the widest span that each believes. The microphones of one board have
+    /// one clock.
+    pub fn of<'a>(clocks: impl Iterator<Item = &'a ClockModel>, one_board: bool, now: MonoTime) -> DriftFigures {
         let clocks: Vec<&ClockModel> = clocks.collect();
         let figure = |rate: Result<RateEstimate, Unknown>| {
             rate.map_err(|unknown| unknown.to_string()).map(|rate| DriftFigure {
                 ppm: rate.ppm.0,
-                uncertainty_ppm: rate.uncertainty_95.0,
-                span: rate.span,
+                uncertainty_ppm: rate.at(now).uncertainty_95.0,
+                span: Some(rate.span),
+                age: Some(rate.age(now)),
+                reason: None,
             })
+        };
+        let pair = |(first, second): (usize, usize)| {
+            if one_board && clocks[first].is_heard() && clocks[second].is_heard() {
+                let reason = Some("one board has one clock");
+                return Ok(DriftFigure { ppm: 0.0, uncertainty_ppm: 0.0, span: None, age: None, reason });
+            }
+            figure(clocks[first].rate_against(clocks[second]))
         };
         DriftFigures {
             mics: clocks.iter().map(|clock| figure(clock.rate())).collect(),
-            pairs: pairs(clocks.len())
-                .map(|(first, second)| figure(clocks[first].rate_against(clocks[second])))
-                .collect(),
+            pairs: pairs(clocks.len()).map(pair).collect(),
         }
     }
 
@@ -221,6 +232,9 @@ pub struct Snapshot {
     pub totals: Totals,
     pub skew: SkewFigures,
     pub drift: DriftFigures,
+    /// How far the channels of each pair are apart as they are placed.
+    /// In the order of [`pairs`].
+    pub alignment: Vec<Known<Alignment>>,
     pub health: HealthFigures,
     /// Time since each source's last accepted packet; `None` before its first.
     pub silent_for: Vec<Option<Span>>,
@@ -286,6 +300,7 @@ mod tests {
                 hold: Span::from_millis(40),
                 sample_rate: 48_000,
                 chunks: vec![Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
+                formats: vec!["raw:s32le".to_owned(); 3],
                 kernel: "6.18 \"test\"".to_owned(),
             },
             buffer_packets: vec![3, 2, 1],
@@ -294,6 +309,7 @@ mod tests {
             totals,
             skew: meter.since_start(),
             drift,
+            alignment: vec![Err("too early"); 3],
             health: HealthFigures::of(&Health::new(Layout::mono(3), 48_000), now),
             silent_for: vec![None; 3],
             window_skew: meter.window(now),
@@ -321,13 +337,30 @@ mod tests {
         totals.engine.cycles.emitted = 1;
         totals.engine.cycles.complete = 1;
         totals.stream.subscribers = 2;
-        let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span: Span::from_secs(60) };
+        let (span, age) = (Some(Span::from_secs(60)), Some(Span::from_millis(1_500)));
+        let figure = DriftFigure { ppm: 20.25, uncertainty_ppm: 0.5, span, age, reason: None };
         let drift = DriftFigures { mics: vec![Ok(figure); 3], pairs: vec![Ok(figure); 3] };
-        snapshot_of(one_cycle(), totals, drift)
+        let (offset, uncertainty) = (Span::from_nanos(-12_500), Span::from_micros(5));
+        let alignment = vec![Ok(Alignment { offset, uncertainty, leaves_out: Some("paths"), reason: None }); 3];
+        Snapshot { alignment, ..snapshot_of(one_cycle(), totals, drift) }
     }
 
     pub(super) fn full_histograms() -> SkewHistograms {
         one_cycle().histograms()
+    }
+
+    #[test]
+    fn microphones_of_one_board_do_not_drift_apart_once_both_are_heard() {
+        let mut clocks = [0, 1, 2].map(|_| ClockModel::new(48_000));
+        let now = MonoTime::from_nanos(1_000_000_000);
+        for clock in &mut clocks[..2] {
+            clock.observe(FramePos(512), now);
+        }
+        let figures = DriftFigures::of(clocks.iter(), true, now);
+        let pair = figures.pairs[0].as_ref().expect("by construction");
+        assert_eq!((pair.ppm, pair.uncertainty_ppm, pair.reason.is_some()), (0.0, 0.0, true));
+        assert!(figures.pairs[1].is_err() && figures.mics[0].is_err(), "not heard, and not for long enough");
+        assert!(DriftFigures::of(clocks.iter(), false, now).pairs[0].is_err(), "two boards have two clocks");
     }
 
     #[test]

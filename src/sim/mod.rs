@@ -30,6 +30,7 @@
 mod board;
 mod defect;
 mod delay;
+pub mod encode;
 mod host;
 mod loss;
 mod oscillator;

@@ -404,6 +404,27 @@ fn the_page_stands_alone_and_the_table_is_for_people() {
     }
 }
 
+/// Where clocks decide how the channels stand, the page shows it, with its interval; of one board there is nothing to show.
+#[test]
+fn the_page_shows_how_free_boards_are_aligned() {
+    let scratch = Scratch::new("alignment");
+    let scenario = Scenario { seed: 9, ..Scenario::three_boards(Span::from_secs(60)) };
+    let file = scratch.file("a.pcapng", &recording(&scenario, None).0);
+    let report = scratch.0.join("report.html");
+    analyze(&["--html", report.to_str().unwrap(), &file]);
+    let page = std::fs::read_to_string(report).unwrap();
+    assert_eq!(page.matches("<svg ").count(), 12);
+    let (_, section) = page.split_once("Alignment of the channels</h2>").expect("the section is there");
+    let (section, _) = section.split_once("<h2>").expect("others follow");
+    // Three bands and three lines, with something in them.
+    for kind in ["band", "line"] {
+        let paths: Vec<&str> = section.split(&format!("<path class=\"{kind} ")).skip(1).collect();
+        assert_eq!(paths.len(), 3);
+        assert!(paths.iter().all(|path| path.contains("d=\"M")), "{kind}: {paths:?}");
+    }
+    assert!(!section.contains("NaN") && page.contains("aligned within"));
+}
+
 /// The cells of a row of the table.
 fn cells(table: &str, name: &str) -> Vec<String> {
     let row = table.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {table}"));

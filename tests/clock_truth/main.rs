@@ -12,10 +12,13 @@ mod runs;
 use runs::{Clocks, Report};
 
 const MODELS: [&str; 8] = ["exp1", "exp2", "exp5", "pareto", "wifi", "ramp", "queue", "mix"];
+/// Within the first minute, delays that seldom come near their floor beside them.
+const EARLY_MODELS: [&str; 9] = ["exp1", "exp2", "exp5", "gamma4", "pareto", "wifi", "ramp", "queue", "mix"];
 /// Each seed is three boards, so three runs. Without optimisation a tenth of them has to do.
 const CONSTANT_SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 200 };
 /// Here every run is asked 79 times.
 const CHANGING_SEEDS: u64 = if cfg!(debug_assertions) { 7 } else { 67 };
+const EARLY_SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 200 };
 const SHARED_SEEDS: u64 = if cfg!(debug_assertions) { 7 } else { 34 };
 
 fn head(title: &str, seeds: u64, columns: &str) {
@@ -93,6 +96,38 @@ fn the_intervals_of_clocks_that_step_hold_the_truth() {
     intervals_hold_the_truth("clocks that step by 5 ppm, once in ten minutes", Clocks::Step);
 }
 
+/// A rate is told from about 5 s on, however wide, and its interval holds.
+#[test]
+fn from_five_seconds_on_a_rate_is_told_and_its_interval_holds() {
+    let reports = EARLY_MODELS.map(|model| (model, runs::measure_for(model, Clocks::Constant, EARLY_SEEDS, 50)));
+    for (what, of) in [("against the host", (|r| &r.early) as fn(&Report) -> &_), ("of pairs", |r| &r.early_pair)] {
+        let columns: String =
+            runs::EARLY.iter().map(|s| format!(" | {s} s: known | median claim | interval holds")).collect();
+        head(&format!("Rates {what} within the first minute, errors in ppm"), EARLY_SEEDS, &format!("delay{columns}"));
+        for (model, report) in &reports {
+            let cell =
+                |a: &runs::Answers| format!(" {} | {:.2} | {} |", a.known(), a.median_uncertainty(), a.covered());
+            println!("| {model} |{}", of(report).iter().map(cell).collect::<String>());
+        }
+    }
+    for (model, report) in &reports {
+        let moves = matches!(*model, "ramp" | "queue" | "mix");
+        for answers in report.early.iter().chain(&report.early_pair) {
+            // Where a floor moves within the first seconds there is no rate, not even a wide one.
+            assert!(answers.known().at_least(if moves { 0.8 } else { 0.99 }), "{model}");
+            // 95 % of 180 are 171, give or take 3.
+            assert!(answers.covered().at_least(0.91), "{model}");
+        }
+        for all in [runs::joined(&report.early), runs::joined(&report.early_pair)] {
+            println!("{model}: {} of all intervals hold", all.covered());
+            assert!(all.covered().at_least(0.95), "{model}");
+        }
+        if !moves {
+            assert_eq!(report.told_to_move, 0, "{model}: no floor moves");
+        }
+    }
+}
+
 fn intervals_hold_the_truth(what: &str, clocks: Clocks) {
     let reports = MODELS.map(|model| (model, runs::measure(model, clocks, CHANGING_SEEDS)));
     head(
@@ -119,7 +154,9 @@ fn intervals_hold_the_truth(what: &str, clocks: Clocks) {
     for (model, report) in &reports {
         assert!(report.mean.covered().at_least(0.95), "{model}: the mean rate");
         assert!(report.now.covered().at_least(0.95), "{model}: the rate now");
-        assert!(report.pair.covered().at_least(0.95), "{model}: the mean rate of pairs");
+        // A step moves all that is told of a pair for minutes: of the 21 pairs of a short run one is 5 %.
+        let least = if cfg!(debug_assertions) { 0.9 } else { 0.95 };
+        assert!(report.pair.covered().at_least(least), "{model}: the mean rate of pairs");
     }
 }
 

@@ -110,9 +110,17 @@ impl Answers {
     }
 }
 
+/// When is asked within the first minute, in seconds.
+pub const EARLY: [i64; 8] = [5, 6, 8, 10, 15, 20, 30, 45];
+
 /// The answers of all runs of an experiment.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// Asked at each of [`EARLY`].
+    pub early: [Answers; EARLY.len()],
+    pub early_pair: [Answers; EARLY.len()],
+    /// How often "the floor moves" was the reason why no rate was known, within the first minute.
+    pub told_to_move: usize,
     pub after_60_s: Answers,
     pub after_600_s: Answers,
     /// Asked at 60 s, every 7 s from then on, and at 600 s.
@@ -126,6 +134,9 @@ pub struct Report {
 
 impl Report {
     fn extend(&mut self, other: Report) {
+        self.early.iter_mut().zip(other.early).for_each(|(all, more)| all.extend(more));
+        self.told_to_move += other.told_to_move;
+        self.early_pair.iter_mut().zip(other.early_pair).for_each(|(all, more)| all.extend(more));
         self.after_60_s.extend(other.after_60_s);
         self.after_600_s.extend(other.after_600_s);
         self.mean.extend(other.mean);
@@ -136,8 +147,20 @@ impl Report {
     }
 }
 
+/// The answers of several moments.
+pub fn joined(answers: &[Answers]) -> Answers {
+    let mut all = Answers::default();
+    answers.iter().for_each(|answers| all.extend(answers.clone()));
+    all
+}
+
 /// Runs ten minutes of seeds 0..`seeds`, on as many threads as there are processors.
 pub fn measure(model: &str, clocks: Clocks, seeds: u64) -> Report {
+    measure_for(model, clocks, seeds, 601)
+}
+
+/// The same of so many seconds.
+pub fn measure_for(model: &str, clocks: Clocks, seeds: u64, seconds: i64) -> Report {
     let delay: Delay = model.parse().expect("a delay model");
     let next = AtomicU64::new(0);
     let work = || {
@@ -147,7 +170,7 @@ pub fn measure(model: &str, clocks: Clocks, seeds: u64) -> Report {
             if seed >= seeds {
                 return report;
             }
-            run(&scenario(delay, clocks, seed), &mut report);
+            run(&scenario(delay, clocks, seed, seconds), &mut report);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -161,7 +184,7 @@ pub fn measure(model: &str, clocks: Clocks, seeds: u64) -> Report {
     })
 }
 
-fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
+fn scenario(delay: Delay, clocks: Clocks, seed: u64, seconds: i64) -> Scenario {
     // Rates between -50 and 50 ppm, spread over seeds and boards by the golden ratio.
     let around = |board: u64| 100.0 * ((seed * 3 + board) as f64 * 0.618_033_988_749_894_9).fract() - 50.0;
     let rate = |board: u64| match clocks {
@@ -174,7 +197,7 @@ fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
             Rate::Steps { first, then: vec![(Span::from_secs_f64(at), first + by)] }
         }
     };
-    let length = Span::from_secs(601);
+    let length = Span::from_secs(seconds);
     Scenario {
         seed,
         rates: vec![rate(0), rate(1), rate(2)],
@@ -186,7 +209,7 @@ fn scenario(delay: Delay, clocks: Clocks, seed: u64) -> Scenario {
 fn run(scenario: &Scenario, report: &mut Report) {
     let mut sim = Sim::new(scenario);
     let mut models: [ClockModel; MICS] = std::array::from_fn(|_| ClockModel::new(scenario.sample_rate));
-    let mut moments = (60..600).step_by(7).chain([600]);
+    let mut moments = EARLY.into_iter().chain((60..600).step_by(7)).chain([600]);
     let mut ask = moments.next();
     while let Some(packet) = sim.next() {
         if let Some(second) = ask.filter(|second| packet.arrival - START > Span::from_secs(*second)) {
@@ -200,25 +223,39 @@ fn run(scenario: &Scenario, report: &mut Report) {
 fn answer(sim: &Sim, models: &[ClockModel; MICS], second: i64, report: &mut Report) {
     let truth = sim.truth();
     let at = START + Span::from_secs(second);
+    // The first cycles of boards end within two periods.
+    let begin = START + Span::from_millis(25);
     for (mic, model) in models.iter().enumerate() {
         let mean = |rate: &RateEstimate| {
-            truth.mean_ppm(mic, rate.until - rate.span, rate.until).expect("the span lies within the run")
+            let from = (rate.until - rate.span).max(begin);
+            truth.mean_ppm(mic, from, rate.until).expect("the span lies within the run")
         };
         let now = |_: &RateEstimate| truth.ppm_at(mic, at).expect("now lies within the run");
-        report.mean.add(model.rate(), mean);
+        let rate = model.rate().map(|rate| rate.at(at));
+        if let Some(i) = EARLY.iter().position(|&moment| moment == second) {
+            report.told_to_move += usize::from(rate == Err(Unknown::FloorMoves));
+            report.early[i].add(rate, mean);
+            continue;
+        }
+        report.mean.add(rate, mean);
         report.now.add(model.rate_now(), now);
         match second {
-            60 => report.after_60_s.add(model.rate(), mean),
-            600 => report.after_600_s.add(model.rate(), mean),
+            60 => report.after_60_s.add(rate, mean),
+            600 => report.after_600_s.add(rate, mean),
             _ => {}
         }
     }
     for (first, second_mic) in [(0, 1), (0, 2), (1, 2)] {
         let truth = |rate: &RateEstimate| {
-            let of = |mic| truth.mean_ppm(mic, rate.until - rate.span, rate.until).expect("within the run").0;
+            let from = (rate.until - rate.span).max(begin);
+            let of = |mic| truth.mean_ppm(mic, from, rate.until).expect("within the run").0;
             Ppm(of(first) - of(second_mic))
         };
-        let rate = models[first].rate_against(&models[second_mic]);
+        let rate = models[first].rate_against(&models[second_mic]).map(|rate| rate.at(at));
+        if let Some(i) = EARLY.iter().position(|&moment| moment == second) {
+            report.early_pair[i].add(rate, truth);
+            continue;
+        }
         report.pair.add(rate, truth);
         match second {
             60 => report.pair_after_60_s.add(rate, truth),

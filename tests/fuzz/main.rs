@@ -10,3 +10,4 @@ mod parsers;
 #[path = "../http/support.rs"]
 mod support;
 mod web;
+mod wire;

@@ -140,7 +140,7 @@ test("the page, fed by virtual microphones", async (t) => {
       await page.keyboard.press("Tab");
       reached.add(await page.evaluate(() => document.activeElement.id));
     }
-    for (const id of ["pause", "theme", "listen", "mode", "volume", "seconds", "save-wav", "save-csv", "export", "skew", "jitter", "drift"]) assert.ok(reached.has(id), `Tab does not reach ${id}`);
+    for (const id of ["pause", "theme", "listen", "mode", "volume", "seconds", "save-wav", "save-csv", "export", "skew", "alignment", "jitter", "drift"]) assert.ok(reached.has(id), `Tab does not reach ${id}`);
     await page.focus("#skew");
     const before = await page.evaluate(() => document.getElementById("skew").toDataURL());
     await page.keyboard.press("ArrowLeft");

@@ -59,6 +59,9 @@ export function figures(cycles, uptime, { lost = [0, 0, 0], lostPieces = [0, 0, 
       ...perMic((mic) => ({ ppm: 12.3 + mic / 50, uncertainty_ppm: 0.4, span_s: uptime })),
       ...perPair((a, b) => ({ ppm: ppm(a, b), uncertainty_ppm: 0.03 + 3 / (uptime + 1), span_s: uptime })),
     },
+    alignment: perPair((a, b) => ({
+      offset_us: (b - a) * 4, uncertainty_us: 3, offset_samples: (b - a) * 0.2, uncertainty_samples: 0.14, leaves_out: "the paths",
+    })),
     loss: perMic((mic) => ({
       lost: lost[mic], lost_pieces: lostPieces[mic], late: 0, duplicate: 0, foreign: 0, truncated: 0, malformed: 0, kernel_dropped: 0, sender_changes: 0, slips: 0, corrected: 0, unstamped: 0,
     })),

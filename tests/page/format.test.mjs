@@ -1,6 +1,6 @@
 import test from "node:test";
 import assert from "node:assert/strict";
-import { age, bytes, chunk, count, decibels, duration, mics, packetDifference, ppm, share, trend } from "../../src/http/page/format.js";
+import { age, bytes, chunk, count, decibels, duration, mics, packetDifference, ppm, samples, share, trend } from "../../src/http/page/format.js";
 
 test("durations have the unit that fits", () => {
   const expected = [
@@ -17,6 +17,11 @@ test("rates show as many digits as their uncertainty leaves", () => {
   assert.equal(ppm(-12.3456, 0.4), "−12.35 ± 0.40 ppm");
   assert.equal(ppm(3.21, 7.7), "+3.2 ± 7.7 ppm");
   assert.equal(ppm(null, null), "unknown");
+});
+
+test("offsets of channels are told with their interval", () => {
+  assert.equal(samples(-0.456, 0.3), "−0.46 ± 0.30 samples");
+  assert.equal(samples(null, null), "unknown");
 });
 
 test("counts, shares, bytes, ages, levels", () => {

@@ -81,6 +81,17 @@ test("boards that run free: what their clocks drift apart is no lag", () => {
   assert.equal(model.verdict(now).headline, "Healthy");
 });
 
+test("the alignment of each pair is kept with its interval, and the verdict tells the widest", () => {
+  const model = new Model();
+  const now = run(model, 12, () => ({ clock: "independent" }));
+  // Of the pair 0 and 2: 0.4 samples apart, give or take 0.14.
+  assert.ok(Math.abs(model.alignment.mean(0, 2) - 0.4) < 1e-6 && Math.abs(model.alignment.mean(0, 3) - 0.14) < 1e-6);
+  assert.match(model.verdict(now).figure, /^Aligned within 0\.5 samples/);
+  const kept = model.toJSON(null);
+  assert.equal(kept.alignment_samples.mic0_vs_mic1.at(-1).mean, 0.2);
+  assert.equal(kept.alignment_uncertainty_samples.mic1_vs_mic2.at(-1).mean, 0.14);
+});
+
 test("a loss burst and a silent microphone show", () => {
   const losing = new Model();
   let now = run(losing, 12, (s) => (s < 11 ? {} : { lost: [0, 40, 0], missing: [1] }));

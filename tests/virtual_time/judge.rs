@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use micring::MICS;
-use micring::engine::Config;
+use micring::engine::{Config, Datagram};
 use micring::sim::{Packet, START, Scenario, Sim};
-use micring::time::FramePos;
+use micring::time::{FramePos, MonoTime};
 
 use super::rig::{Rig, config};
 
@@ -77,9 +77,38 @@ pub fn judge_with(scenario: &Scenario, config: Config) -> Judged {
     looks.verdict(rig, sim, scenario.sending.chunks_per_read)
 }
 
-#[derive(Default)]
+/// The same of a run whose packets `alter` may delay on their way. The second look at a cycle comes `settled` frames later.
+pub fn judge_altered(scenario: &Scenario, config: Config, settled: i64, alter: impl FnOnce(&mut [Packet])) -> Judged {
+    let mut looks = Looks { settled, ..Looks::default() };
+    let mut sim = Sim::new(scenario);
+    let mut packets: Vec<Packet> = sim.by_ref().collect();
+    packets.iter().for_each(|packet| looks.note(packet));
+    let sent: Vec<MonoTime> = packets.iter().map(|packet| packet.arrival).collect();
+    alter(&mut packets);
+    for (packet, before) in packets.iter_mut().zip(sent) {
+        packet.stamp = packet.stamp + (packet.arrival - before);
+    }
+    packets.sort_by_key(|packet| packet.arrival);
+    let mut rig = Rig::new(config);
+    let mut payload = Vec::new();
+    for packet in &packets {
+        rig.wait_until(packet.arrival, &sim);
+        looks.at_what_left(&rig);
+        sim.payload(packet, &mut payload);
+        let (sender, len) = (sim.sender(packet), payload.len());
+        let datagram = Datagram { mic: packet.mic, stamp: packet.stamp, sender, bytes: &payload, len };
+        rig.feed(&datagram, packet.arrival, &sim);
+    }
+    looks.at_what_left(&rig);
+    while let Some((first, frames)) = looks.leaving.pop_front() {
+        looks.at_the_history(&rig, first, frames);
+    }
+    looks.verdict(rig, sim, scenario.sending.chunks_per_read)
+}
+
 struct Looks {
     next: u64,
+    settled: i64,
     leaving: VecDeque<(FramePos, u32)>,
     runs: [Vec<Run>; MICS],
     frames: u64,
@@ -90,6 +119,23 @@ struct Looks {
     /// By the true position of a chunk's first sample: when its last one was captured, in samples since the start of the run,
     /// how many it has, and the rate then.
     captured: [BTreeMap<i64, (f64, i64, f64)>; MICS],
+}
+
+impl Default for Looks {
+    fn default() -> Looks {
+        Looks {
+            next: 0,
+            settled: SETTLED,
+            leaving: VecDeque::new(),
+            runs: Default::default(),
+            frames: 0,
+            misaligned: 0,
+            missing: 0,
+            strange: 0,
+            spreads: Vec::new(),
+            captured: Default::default(),
+        }
+    }
 }
 
 impl Looks {
@@ -121,7 +167,7 @@ impl Looks {
             }
             self.leaving.push_back((cycle.first_frame, cycle.frames));
             while let Some(&(first, frames)) = self.leaving.front()
-                && first + SETTLED < cycle.first_frame
+                && first + self.settled < cycle.first_frame
             {
                 self.leaving.pop_front();
                 self.at_the_history(rig, first, frames);
@@ -180,7 +226,9 @@ impl Looks {
             let (begin, end) = (begin.truth, end.truth + end.len);
             let inside = |gap: &&(i64, i64)| gap.0 > begin && gap.1 < end;
             let in_place = |&(from, to): &(i64, i64)| {
-                let (before, after) = (placed_at(runs, from - 1), placed_at(runs, to));
+                // The first sample behind it may be one that a slip leaves out.
+                let behind = placed_at(runs, to).or_else(|| placed_at(runs, to + 1).map(|placed| placed - 1));
+                let (before, after) = (placed_at(runs, from - 1), behind);
                 let off = before.zip(after).map(|(before, after)| after - before - (to - from + 1));
                 off.is_some_and(|off| off.abs() <= slips)
             };

@@ -1,5 +1,6 @@
 //! The engine against simulated truth, in virtual time. Every seed is printed.
 
+mod alignment;
 mod arrays;
 mod boards;
 mod copies;
@@ -16,3 +17,6 @@ mod rates;
 mod resampled;
 mod rig;
 mod shared;
+mod short;
+mod silences;
+mod steep;

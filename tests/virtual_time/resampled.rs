@@ -11,16 +11,16 @@ use super::boards::{free, silent_before_the_positions_start};
 use super::models::delay;
 use super::rig::{Rig, config};
 
-const TONE_HZ: f64 = 440.0;
+pub const TONE_HZ: f64 = 440.0;
 /// Frames beside a gap that lie within the filter's reach: half its length.
 const REACH: usize = 32;
 
-fn resampled() -> Config {
+pub fn resampled() -> Config {
     Config { resample: true, ..config() }
 }
 
 /// Where in the tone the middle of `samples` stands, in samples: a least-squares fit of sine and cosine.
-fn phase(samples: &[i32]) -> f64 {
+pub fn phase(samples: &[i32]) -> f64 {
     let (mut ss, mut sc, mut cc, mut sy, mut cy) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let turn = TAU * TONE_HZ / 48_000.0;
     let half = samples.len() as f64 / 2.0;

@@ -56,6 +56,8 @@ pub struct Rig {
     /// The scenario's chunks are not each one datagram: a channel may lack its beginning, and what is in the wrong place is
     /// counted as misaligned.
     pub pieces: bool,
+    /// Samples that were missing in what left.
+    pub missing: u64,
     /// By how many bytes what the engine holds has grown in the turns of packets.
     pub grown: i64,
     now: MonoTime,
@@ -76,6 +78,7 @@ impl Rig {
             partial: BTreeSet::new(),
             keeps: true,
             pieces: false,
+            missing: 0,
             grown: 0,
             now: MonoTime::from_nanos(0),
         }
@@ -168,7 +171,10 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Cycle(cycle) => self.check(&cycle),
+                Output::Cycle(cycle) => {
+                    self.missing += cycle.mic_samples.iter().map(|&n| u64::from(cycle.frames - n)).sum::<u64>();
+                    self.check(&cycle);
+                }
                 Output::Log(line) if self.keeps => self.logs.push(line),
                 Output::Log(_) => {}
             }

@@ -45,7 +45,7 @@ pub fn run() -> Result<()> {
                 Completion::Datagram(datagram) => {
                     let stamp = datagram.stamp.map_or(0, |stamp| stamp.as_nanos());
                     let wanted = clients.iter().any(|client| client.asked);
-                    let event = assembler.packet(datagram.mic, ring.payload(&datagram), stamp, wanted);
+                    let event = assembler.packet(datagram.socket, ring.payload(&datagram), stamp, wanted);
                     ring.recycle(datagram);
                     let Some(event) = event else { continue };
                     for (index, client) in clients.iter_mut().enumerate().filter(|(_, client)| client.asked) {

@@ -7,7 +7,7 @@ use super::series::Series;
 use super::table;
 use super::timeline::{Cell, Range};
 use crate::MICS;
-use crate::engine::figures::Buckets;
+use crate::engine::figures::{Alignment, Buckets, Known};
 use crate::stats::stability::Deviations;
 
 /// Colours of microphones 0, 1, 2 and of the three pairs.
@@ -31,6 +31,7 @@ pub(super) fn page(findings: &Findings) -> String {
     summary(&mut out, findings);
     delays(&mut out, findings);
     skews(&mut out, findings);
+    alignment(&mut out, findings);
     variation(&mut out, findings);
     stability(&mut out, findings);
     losses(&mut out, findings);
@@ -61,8 +62,12 @@ fn summary(out: &mut String, findings: &Findings) {
         100.0 * lost as f64 / (lost + heard).max(1) as f64,
         if cut { format!(", and {pieces} pieces of others") } else { String::new() }
     );
+    *out += &aligned(findings).unwrap_or_default();
     for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
         *out += &match drift {
+            Ok(figure) if figure.reason.is_some() => {
+                format!("<p>The clock of mic {first} is that of mic {second}: one board.</p>")
+            }
             Ok(figure) => format!(
                 "<p>The clock of mic {first} runs {:+.3} ppm (&plusmn;{:.3}) against that of mic {second}.</p>",
                 figure.ppm, figure.uncertainty_ppm
@@ -70,6 +75,16 @@ fn summary(out: &mut String, findings: &Findings) {
             Err(reason) => format!("<p>Drift of mic {first} against mic {second}: unknown, {}.</p>", escaped(reason)),
         };
     }
+}
+
+/// One number for how well the channels are aligned, where clocks decide that.
+fn aligned(findings: &Findings) -> Option<String> {
+    let snapshot = &findings.snapshot;
+    let apart = |pair: &Known<Alignment>| pair.ok().map(|a| a.offset.abs().as_secs_f64() + a.uncertainty.as_secs_f64());
+    let pairs: Option<Vec<f64>> = snapshot.alignment.iter().map(apart).collect();
+    let most = pairs?.into_iter().fold(0.0, f64::max) * f64::from(snapshot.server.sample_rate);
+    let left_out = snapshot.alignment[0].ok().and_then(|a| a.leaves_out)?;
+    Some(format!("<p>At the end aligned within {most:.1} samples (95 %), but for {left_out}.</p>"))
 }
 
 fn key(names: [String; 3]) -> String {
@@ -170,6 +185,33 @@ fn skews(out: &mut String, findings: &Findings) {
     let caption =
         format!("line, mean; band, smallest to largest; what lies beyond is drawn at the edge{}", key(pair_names()));
     figure(out, &plot.svg("Arrival skew of the pairs over time"), &caption);
+}
+
+/// Where clocks decide how the channels stand.
+fn alignment(out: &mut String, findings: &Findings) {
+    let cells = cells(findings);
+    let ranges = || cells.iter().flat_map(|(_, _, cell)| cell.aligned.iter().filter(|range| range.count > 0));
+    if ranges().next().is_none() {
+        return;
+    }
+    *out += "<h2>Alignment of the channels</h2>";
+    *out += "<p>How much later the samples of one channel stand than those of the other that were taken at the same moment, in samples. \
+             Within one sample is what slips of whole samples leave; a band that widens is a path whose least delay moves.</p>";
+    // What is known at first is hardly known.
+    let low = quantile(ranges().map(|range| range.min), 0.05).unwrap_or(0.0).min(-1.0);
+    let high = quantile(ranges().map(|range| range.max), 0.95).unwrap_or(0.0).max(1.0);
+    let room = (high - low) * 0.08;
+    let mut plot = Plot::new(time_axis(&cells), Axis::linear("samples", low - room, high + room));
+    for (pair, colour) in COLOURS.into_iter().enumerate() {
+        let known = cells.iter().filter(|(_, _, cell)| cell.aligned[pair].count > 0);
+        plot.band(colour, known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)));
+    }
+    for (pair, colour) in COLOURS.into_iter().enumerate() {
+        plot.line(colour, cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.aligned[pair].mean())));
+    }
+    let names = PAIRS.map(|(first, second)| format!("{first} behind {second}"));
+    let caption = format!("line, the offset; band, its 95 % interval{}", key(names));
+    figure(out, &plot.svg("Alignment of the channels over time"), &caption);
 }
 
 fn variation(out: &mut String, findings: &Findings) {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::recording::{self, FileRead, Recording};
-use crate::array::Layout;
+use crate::MICS;
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::window::WINDOW;
@@ -60,9 +60,12 @@ impl Findings {
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
     let ports = args.mic_ports.map(|ports| ports.0);
-    let mut run = Run::new(args.engine.config(Layout::mono(3)), ports);
     let mut past = Past::default();
     let mut recording = Recording::open(&args.files, ports)?;
+    let engine = args.engine.or_declared(MICS, |mic| recording.declared(mic));
+    let config = engine.config(engine.layout(MICS).map_err(Failure::new)?);
+    let formats = engine.formats(MICS);
+    let mut run = Run::new(config, ports, |new| new.declared(&formats).forgetting_numbers(args.forget_numbers));
     for records in 1u64.. {
         match recording.next_seen()? {
             None => break,
@@ -116,7 +119,8 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         figures.loop_skew = Err(NOT_RECORDED);
         figures.emit_delay = Err(NOT_RECORDED);
     }
-    let mut health = HealthFigures::of(engine.health(), now);
+    let unnumbered = (0..engine.layout().sources()).map(|source| engine.unnumbered(source)).collect();
+    let mut health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
     if run.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }
@@ -137,13 +141,16 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
             hold: engine.hold(),
             sample_rate: engine.config().sample_rate,
             chunks: sources().map(|source| engine.chunk(source)).collect(),
+            formats: sources().map(|source| engine.format(source).to_string()).collect(),
             kernel: "not known: from a recording".to_owned(),
         },
         buffer_packets: engine.history().buffer_packets().to_vec(),
         latest_offsets: engine.meter().latest_offsets(),
         totals,
         skew,
-        drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
+        drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+            .unless_wrong(&health),
+        alignment: engine.alignment(now),
         health,
         silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
         window_totals,

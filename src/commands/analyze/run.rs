@@ -108,6 +108,7 @@ pub struct Run {
     arrivals: [VecDeque<(KernelTime, MonoTime)>; MICS],
     drift_known: [bool; MICS],
     drift_checked: MonoTime,
+    alignment_noted: MonoTime,
     /// Told by the file whose statistics came last, and by those before it.
     drops_file: Option<usize>,
     drops_before: [u64; MICS],
@@ -116,8 +117,9 @@ pub struct Run {
 
 impl Run {
     /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
-    pub fn new(config: Config, ports: Option<[u16; MICS]>) -> Run {
-        let mut engine = Engine::new(config);
+    /// `options`: what else the engine is told.
+    pub fn new(config: Config, ports: Option<[u16; MICS]>, options: impl FnOnce(Engine) -> Engine) -> Run {
+        let mut engine = options(Engine::new(config));
         engine.meter_mut().trace();
         Run {
             engine,
@@ -145,6 +147,7 @@ impl Run {
             arrivals: std::array::from_fn(|_| VecDeque::with_capacity(MOST_ARRIVALS)),
             drift_known: [false; MICS],
             drift_checked: MonoTime::from_nanos(0),
+            alignment_noted: MonoTime::from_nanos(0),
             drops_file: None,
             drops_before: [0; MICS],
             drops: [0; MICS],
@@ -262,6 +265,10 @@ impl Run {
         if at - self.drift_checked >= Span::from_secs(1) {
             self.drift_checked = at;
             self.follow_drift();
+        }
+        if at - self.alignment_noted >= self.timeline(at).width() {
+            self.alignment_noted = at;
+            self.note_alignment(at);
         }
     }
 
@@ -405,10 +412,25 @@ impl Run {
         }
     }
 
+    /// Of one board it is 0 by construction.
+    fn note_alignment(&mut self, at: MonoTime) {
+        if self.engine.is_shared() {
+            return;
+        }
+        let rate = f64::from(self.engine.config().sample_rate);
+        for (pair, alignment) in self.engine.alignment(at).into_iter().enumerate() {
+            if let Ok(alignment) = alignment {
+                let samples = |span: Span| span.as_secs_f64() * rate;
+                let (offset, uncertainty) = (samples(alignment.offset), samples(alignment.uncertainty));
+                self.timeline(at).aligned(pair, at, offset, uncertainty);
+            }
+        }
+    }
+
     /// The timeline is drawn with the drift taken out, once that is known.
     fn follow_drift(&mut self) {
         for mic in 0..MICS {
-            let Ok(rate) = self.engine.clock(mic).rate() else { continue };
+            let Some(rate) = self.engine.clock(mic).sharp_rate() else { continue };
             // The timeline is tilted when the rate is first known, and at the end: tilting what is merged costs a little.
             if let Some(timeline) = &mut self.timeline
                 && (!self.drift_known[mic] || self.held.is_empty())

@@ -79,7 +79,7 @@ fn mics(out: &mut String, findings: &Findings) {
     row(out, "microphone", mics().map(|mic| layout.name_of(mic)));
     let all = |show: fn(&MicCounters) -> String| counters.iter().map(show);
     row(out, "packets received", all(|mic| mic.received.to_string()));
-    let told = |mic: usize| snapshot.health.disagreements[layout.first_of(mic)].is_none();
+    let told = |mic: usize| snapshot.health.loss_unknown(mic).is_none();
     let if_told = |mic: usize, shown: String| if told(mic) { shown } else { "-".to_owned() };
     let lost = |show: fn(&MicCounters) -> String| mics().map(move |mic| if_told(mic, show(&counters[mic])));
     row(out, "lost (inferred)", lost(|mic| mic.lost.to_string()));
@@ -135,6 +135,11 @@ fn pairs(out: &mut String, findings: &Findings) {
     row(out, "  trend, us a minute", snapshot.skew.arrival_trend.iter().map(trend));
     // Known drift of the first against the second.
     row(out, "drift, first minus second, ppm", snapshot.drift.pairs.iter().map(drift));
+    row(
+        out,
+        "placed apart at the end, us",
+        snapshot.alignment.iter().map(|pair| or_dash(*pair, |a| format!("{} +-{}", us(a.offset), us(a.uncertainty)))),
+    );
     for ((first, second), drift) in pairs().zip(&snapshot.drift.pairs) {
         if let Err(reason) = drift {
             line!(out, "  drift of {first} against {second} unknown: {reason}");

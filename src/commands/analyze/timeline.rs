@@ -11,7 +11,7 @@ use crate::time::{MonoTime, Span};
 /// As many as a plot has pixels, more or less.
 const CELLS: usize = 1024;
 
-/// Smallest, largest and mean of some values, in microseconds.
+/// Smallest, largest and mean of some values, in microseconds or samples.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Range {
     pub min: f64,
@@ -56,6 +56,8 @@ pub struct Cell {
     pub delay: [Range; MICS],
     /// Arrival skew of the pairs inside a cycle.
     pub skew: [Range; PAIRS.len()],
+    /// Where the first channel of a pair stands behind the second: the ends of what is known of it, in samples.
+    pub aligned: [Range; PAIRS.len()],
     /// Channels of emitted cycles that were filled, and that were not.
     pub filled: [u64; MICS],
     pub missing: [u64; MICS],
@@ -95,6 +97,13 @@ impl Timeline {
         self.cell(at).skew[pair].add(us);
     }
 
+    /// An offset between channels, with half of its interval.
+    pub fn aligned(&mut self, pair: usize, at: MonoTime, offset: f64, uncertainty: f64) {
+        let range = &mut self.cell(at).aligned[pair];
+        range.add(offset - uncertainty);
+        range.add(offset + uncertainty);
+    }
+
     pub fn channel(&mut self, mic: usize, at: MonoTime, filled: bool) {
         let cell = self.cell(at);
         if filled { cell.filled[mic] += 1 } else { cell.missing[mic] += 1 }
@@ -132,6 +141,7 @@ impl Timeline {
                 }
                 for pair in 0..PAIRS.len() {
                     merged.skew[pair].absorb(&second.skew[pair]);
+                    merged.aligned[pair].absorb(&second.aligned[pair]);
                 }
             }
             self.cells[i] = merged;
@@ -165,6 +175,17 @@ mod tests {
         let width = timeline.width().as_secs_f64();
         let first = (86_399.0 / width).floor() * width;
         assert_eq!(last.min, first.ceil());
+    }
+
+    #[test]
+    fn the_interval_of_an_alignment_is_as_wide_as_the_widest_of_its_cell() {
+        let mut timeline = Timeline::new(START, Span::from_secs(1));
+        timeline.aligned(2, START, 0.2, 0.5);
+        timeline.aligned(2, START, 0.4, 0.1);
+        let range = timeline.cells()[0].aligned[2];
+        assert_eq!((range.min, range.max), (-0.3, 0.7));
+        assert!((range.mean().unwrap() - 0.3).abs() < 1e-9);
+        assert_eq!(timeline.cells()[0].aligned[0].mean(), None);
     }
 
     /// A clock 20 ppm fast arrives 20 us earlier each second than its samples say: with that taken out nothing is left, whether it

@@ -84,7 +84,9 @@ impl Loop {
         // Ids of another run, or of an array that had this name, are below this one's: a client that comes back with one is told what is
         // live, not what follows by chance.
         let first_id = host::clocks().wall.as_micros().max(0).unsigned_abs() / 1_000;
-        let engine = Engine::new(spec.engine.config(spec.layout)).numbered_from(first_id);
+        let engine = Engine::new(spec.engine.config(spec.layout))
+            .numbered_from(first_id)
+            .declared(&spec.engine.formats(spec.ports.len()));
         self.server.add(id, engine.history().first_id());
         self.plant.arrays.insert(id, Array::new(name, engine, inlet, spec.ports.len()), entry);
         id

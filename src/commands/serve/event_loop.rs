@@ -66,6 +66,8 @@ pub(super) struct Loop {
     pub(super) listed: Vec<InletId>,
     /// Arrays that something came to, or that were due, in this turn.
     touched: Vec<ArrayId>,
+    /// Room for the samples of a datagram that has to be decoded.
+    decoded: Vec<u8>,
     pub(super) timers: BTreeSet<(MonoTime, Timer)>,
     /// Sockets whose receive has ended.
     unarmed: Vec<SocketId>,
@@ -94,6 +96,7 @@ impl Loop {
             owner: Vec::new(),
             listed: Vec::new(),
             touched: Vec::new(),
+            decoded: Vec::new(),
             timers: BTreeSet::new(),
             unarmed: Vec::new(),
             server,
@@ -351,7 +354,11 @@ impl Loop {
     /// The level of a packet that is the newest of its source.
     fn measure(&mut self, source: usize, newest: Option<(ArrayId, UdpDatagram)>) {
         if let Some((array, datagram)) = newest {
-            self.plant.arrays.of_mut(array).rms[source] = packet::rms(self.ring.payload(&datagram));
+            let array = self.plant.arrays.of_mut(array);
+            let samples = array.engine.samples_of(source, self.ring.payload(&datagram), &mut self.decoded);
+            if !samples.is_empty() {
+                array.rms[source] = packet::rms(samples);
+            }
             self.ring.recycle(datagram);
         }
     }
@@ -368,7 +375,8 @@ impl Loop {
         let verdict = array.engine.handle_datagram(&Datagram { mic: source, stamp, sender, bytes, len: datagram.len });
         let accepted = matches!(verdict, Verdict::Accepted(_));
         if accepted && self.server.wants_packets(id) {
-            let event = PacketEvent { mic: source, samples: bytes, rms: packet::rms(bytes), arrival: stamp };
+            let samples = array.engine.samples_of(source, bytes, &mut self.decoded);
+            let event = PacketEvent { mic: source, samples, rms: packet::rms(samples), arrival: stamp };
             let mut view = self.plant.view(&self.ring, clocks);
             self.server.publish_packet(id, &event, clocks, view.at(id));
         }

@@ -40,6 +40,7 @@ use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
 use crate::sys::udp::{self, StampedSocket};
+use crate::wire::Format;
 pub use configured::read as read_config;
 use event_loop::Loop;
 use record::Recording;
@@ -93,6 +94,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
+    let formats: Vec<Format> = specs.iter().flat_map(|spec| spec.engine.formats(spec.ports.len())).collect();
     let named = args.config.is_some();
     let sources = specs.iter().zip(&arrays).flat_map(|(spec, (name, mics))| {
         let of = |(source, &address): (usize, &SocketAddr)| {
@@ -100,7 +102,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         };
         mics.iter().enumerate().map(of).collect::<Vec<_>>()
     });
-    let recording = Recording::begin(&args.record, sources.collect())?;
+    let recording = Recording::begin(&args.record, sources.collect(), &formats)?;
     let socket_buffers = buffers(&specs);
     let options = RingOptions {
         max_datagram: args.engine.max_datagram,

@@ -46,6 +46,8 @@ pub(super) struct Settings {
     pub rotate_age: Span,
     /// Of all recordings that are this one's to keep; the oldest are removed to stay within.
     pub max_bytes: u64,
+    /// What the microphones were declared to send.
+    pub formats: Vec<String>,
 }
 
 /// Blocks that go to the disk together.
@@ -125,7 +127,7 @@ impl Recorder {
     ) -> Recorder {
         let none = vec![0; sources.len()];
         let mut recorder = Recorder {
-            writer: Writer::new(settings.snap),
+            writer: Writer::new(settings.snap).with_formats(settings.formats.clone()),
             figures: RecordingFigures::new(sources.len()),
             drops: none.clone(),
             untold: none,

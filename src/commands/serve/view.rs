@@ -209,9 +209,10 @@ impl View<'_> {
         let (totals, window_totals) = self.totals(stream);
         let shared = &self.plant.shared;
         let engine = &mut self.plant.arrays.of_mut(self.at).engine;
-        let health = HealthFigures::of(engine.health(), now);
         let layout = *engine.layout();
         let sources = || 0..layout.sources();
+        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
+        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
         let window_skew = engine.meter_mut().window(now);
         Snapshot {
             layout,
@@ -224,13 +225,16 @@ impl View<'_> {
                 hold: engine.hold(),
                 sample_rate: engine.config().sample_rate,
                 chunks: sources().map(|source| engine.chunk(source)).collect(),
+                formats: sources().map(|source| engine.format(source).to_string()).collect(),
                 kernel: shared.kernel.clone(),
             },
             buffer_packets: engine.history().buffer_packets().to_vec(),
             latest_offsets: engine.meter().latest_offsets(),
             totals,
             skew: engine.meter().since_start(),
-            drift: DriftFigures::of(sources().map(|source| engine.clock(source))).unless_wrong(&health),
+            drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+                .unless_wrong(&health),
+            alignment: engine.alignment(now),
             health,
             silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
             window_totals,

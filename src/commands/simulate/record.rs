@@ -9,6 +9,7 @@ use super::super::Failure;
 use crate::MICS;
 use crate::capture::Writer;
 use crate::sim::{Packet, Sim};
+use crate::wire::Format;
 
 /// Blocks are written out when this many bytes of them are there.
 const CHUNK: usize = 1 << 18;
@@ -26,7 +27,12 @@ pub(super) struct Recording {
 
 impl Recording {
     /// `snap`: bytes kept of each packet, headers included. `-` is standard output.
-    pub fn create(path: &Path, ports: [u16; MICS], snap: Option<u32>) -> Result<Recording, Failure> {
+    pub fn create(
+        path: &Path,
+        ports: [u16; MICS],
+        snap: Option<u32>,
+        format: Option<&Format>,
+    ) -> Result<Recording, Failure> {
         let name = path.display().to_string();
         let file: Box<dyn Write> = if path == Path::new("-") {
             Box::new(io::stdout().lock())
@@ -34,7 +40,8 @@ impl Recording {
             Box::new(File::create(path).map_err(|error| Failure::new(format_args!("cannot write {name}: {error}")))?)
         };
         let mics = ports.map(|port| SocketAddr::new(IpAddr::V4(SERVER), port));
-        let writer = Writer::new(snap);
+        let formats = format.map_or(Vec::new(), |format| vec![format.to_string(); MICS]);
+        let writer = Writer::new(snap).with_formats(formats);
         let mut blocks = Vec::with_capacity(CHUNK + (1 << 17));
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"), " simulate");
         writer.begin(&mut blocks, mics, program, "none: simulated");

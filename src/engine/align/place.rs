@@ -2,11 +2,12 @@
 //! older one has; and what becomes of those that may belong to two.
 
 use super::{Arrival, SharedAligner};
+use crate::engine::late::at_most;
 use crate::engine::tail::{Entry, Sink};
 use crate::time::{FramePos, MonoTime, Span};
 
 /// Earlier than the board's floor by more than the floor's error, beside the jitter.
-const BEFORE_BOARD: Span = Span::from_micros(-500);
+const BEFORE_BOARD: Span = Span::from_micros(500);
 /// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
 const BACKLOG: Span = Span::from_secs(5);
 
@@ -64,7 +65,7 @@ impl SharedAligner {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let before = BEFORE_BOARD - self.late.jitter().mul_ratio(1, 2);
+        let before = -at_most(BEFORE_BOARD, self.period(), 4) - self.late.jitter().mul_ratio(1, 2);
         let too_early = match self.residual(next_end, a.at) {
             Some(r) if self.is_settled(a.at) => r < before,
             _ => self.is_beyond_backlog(next_end, a.at),
@@ -170,8 +171,8 @@ impl SharedAligner {
         let companion = a.mic > mic && a.at - slot.at < quarter;
         // The next packet is not early, delayed or not: the floor stands where it was thought to be.
         let fits_here = self.residual(back.own_end(a.chunk.samples), a.at).is_some_and(|r| r > -quarter);
-        let skip_stands = self.skips.stands(a.at);
-        if companion || back.has_left() || !fits_here || (a.mic == mic && skip_stands) {
+        let are_early = self.are_early(self.early[1], slot.at);
+        if companion || back.has_left() || !fits_here || (a.mic == mic && are_early) {
             let own_end = back.own_end(0);
             self.tail.confirm_back();
             let r = self.residual(own_end, slot.at);
@@ -186,6 +187,12 @@ impl SharedAligner {
             }
             None => sink.counters.mics[mic].late += 1,
         }
+    }
+
+    /// Whether a packet that came too early, at `at`, is one of several, the last at `before`, behind a skip that may be false: then it is
+    /// the skip that shows, and no stale packet.
+    fn are_early(&self, before: Option<MonoTime>, at: MonoTime) -> bool {
+        self.skips.stands(at) && before.is_some_and(|before| at - before < self.period().mul_ratio(2, 1))
     }
 
     /// So much audio cannot have been sent by now, whatever was waiting when the first packet came.

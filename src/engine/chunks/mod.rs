@@ -19,6 +19,7 @@ pub use source::{Chunk, Heard, Lacking, Part, Taken};
 
 use std::collections::VecDeque;
 
+use super::clock::Again;
 use super::packet::SAMPLE_BYTES;
 use crate::array::Layout;
 use crate::time::{MonoTime, Span};
@@ -38,7 +39,7 @@ const CUT_WITHIN: Span = Span::from_millis(100);
 pub struct Waiting {
     pub mic: usize,
     pub heard: Heard,
-    pub new_sender: bool,
+    pub again: Again,
     pub bytes: Vec<u8>,
 }
 
@@ -156,11 +157,11 @@ impl Chunks {
     }
 
     /// Takes a datagram in that has to wait, and learns from it.
-    pub fn wait(&mut self, mic: usize, heard: Heard, new_sender: bool, bytes: &[u8]) {
+    pub fn wait(&mut self, mic: usize, heard: Heard, again: Again, bytes: &[u8]) {
         let mut kept = self.spare.pop().unwrap_or_default();
         kept.clear();
         kept.extend_from_slice(bytes);
-        self.room.push_back(Waiting { mic, heard, new_sender, bytes: kept });
+        self.room.push_back(Waiting { mic, heard, again, bytes: kept });
         if self.mics[mic].source.cut().is_none()
             && let Some(cut) = self.mics[mic].source.learn(bytes.len(), heard.at, self.in_turn)
         {

@@ -14,15 +14,26 @@ use super::minima::{KEPT, Minima};
 
 /// In seconds. The last is all that [`Minima`] keeps.
 pub const SPANS: [f64; 5] = [30.0, 60.0, 120.0, 240.0, 480.0];
-/// No crystal is further off.
+/// In place of an index into those: all of the first minute.
+const EARLY: usize = SPANS.len();
+/// No crystal in order is further off. Some are, and an odd divider of a bus clock is by a thousand; but so is a load ramp,
+/// for half a minute. Hence a steeper line must lie under all that was heard since a beginning, and is believed only once it is
+/// longer than any ramp.
 const MAX_PPM: f64 = 150.0;
+/// It touches the first seconds since the beginning: so many, and a share of all.
+const BEGINNING_S: f64 = 1.0;
+const BEGINNING_SHARE: f64 = 0.02;
+/// Or it is touched for so long.
+const LONGER_THAN_RAMPS_S: f64 = 50.0;
 /// How far from what is known a rate may lie without a new start.
 const MAX_CHANGE_PPM: f64 = 10.0;
-/// Wider ones are worse than 1.5 ppm at 95 %.
-const MAX_HALF_WIDTH_PPM: f64 = 3.3;
+/// Wider ones are worse than 1.5 ppm at 95 %: told, but not followed.
+const SHARP_PPM: f64 = 3.3;
 /// Shortest stretch between first and last contact, and its share of spans over 30 s.
 const MIN_EXTENT_S: f64 = 8.0;
 const MIN_EXTENT_SHARE: f64 = 0.6;
+/// A line under the first seconds.
+const MIN_EARLY_EXTENT_S: f64 = 3.0;
 /// Of the seconds of a span, and of its last [`RECENT_S`].
 const MIN_CONTACT_SHARE: f64 = 0.25;
 const RECENT_S: f64 = 20.0;
@@ -38,6 +49,8 @@ const TOUCH_US: f64 = 1.0;
 /// exponential: calibrated on simulated exponential, gamma, normal and log-normal delays.
 const DEVIATION: f64 = 1.0 / 5.6;
 const DEVIATION_PER_SHAPE: f64 = 0.5;
+/// Of lines that few points carry: a factor, and the same for shape.
+const WIDE: (f64, f64) = (1.7, 4.5);
 /// What stamps and their conversion resolve at best, in microseconds.
 const STAMPS_US: f64 = 0.3;
 /// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of
@@ -57,6 +70,8 @@ pub struct Fit {
     pub half_width: f64,
     /// The standard deviation of the slope.
     pub deviation: f64,
+    /// How high the lowest points of its last third lie above it, in the mean of four: so well is its height known there.
+    pub level: f64,
     /// Where the line is first and last touched, in seconds.
     pub first: f64,
     pub last: f64,
@@ -65,6 +80,15 @@ pub struct Fit {
 }
 
 impl Fit {
+    /// Beyond what a crystal in order does.
+    pub fn is_steep(&self) -> bool {
+        self.line.slope.abs() > MAX_PPM
+    }
+    /// Known well enough to be followed.
+    pub fn is_sharp(&self) -> bool {
+        self.half_width <= SHARP_PPM
+    }
+
     /// The length of the stretch that it touches.
     pub fn seconds(&self) -> f64 {
         self.last - self.first
@@ -98,8 +122,12 @@ pub struct Fitter {
     points: Vec<Point>,
     scratch: Vec<f64>,
     hull: LowerHull,
-    /// Accepted lines, shortest span first; all agree.
+    /// Where the present offset began, in seconds.
+    beginning: f64,
+    /// Accepted lines, shortest span first; all agree, all are sharp.
     pub fits: Vec<Fit>,
+    /// Of those that are not, the one that tells most.
+    pub wide: Option<Fit>,
     /// The line under the shortest span, good for an offset when there is nothing better: believed by nothing but its
     /// possible slope.
     pub provisional: Option<Line>,
@@ -111,15 +139,19 @@ impl Fitter {
             points: Vec::with_capacity(KEPT),
             scratch: Vec::with_capacity(KEPT),
             hull: LowerHull::default(),
+            beginning: 0.0,
             fits: Vec::with_capacity(SPANS.len()),
+            wide: None,
             provisional: None,
         }
     }
 
-    /// Computes [`fits`](Fitter::fits) and [`provisional`](Fitter::provisional) anew. `Err` when there are no fits.
-    pub fn fit(&mut self, minima: &Minima, prior: Option<Prior>) -> Result<(), Rejected> {
-        self.load(minima);
+    /// Computes [`fits`](Fitter::fits), [`wide`](Fitter::wide) and [`provisional`](Fitter::provisional) anew. `Err` when there
+    /// are no fits. `beginning` is where on the axis the present offset began.
+    pub fn fit(&mut self, minima: &Minima, beginning: i64, prior: Option<Prior>) -> Result<(), Rejected> {
+        self.load(minima, beginning);
         self.fits.clear();
+        self.wide = None;
         self.hull.clear();
         let contact = CONTACT_SCATTERS * self.scatter() + CONTACT_US;
         let mut reason = Rejected::TooShort;
@@ -139,17 +171,33 @@ impl Fitter {
                 self.provisional = self.hull.middle_edge().filter(possible);
             }
             match self.judge(span, taken, contact, prior) {
-                Ok(fit) if self.fits.iter().all(|shorter| agree(shorter, &fit)) => self.fits.push(fit),
-                Ok(_) => break,
+                Ok(fit) if !self.fits.iter().chain(&self.wide).all(|shorter| agree(shorter, &fit)) => break,
+                Ok(fit) if fit.is_sharp() => self.fits.push(fit),
+                Ok(fit) => {
+                    reason = Rejected::Wide;
+                    if self.wide.is_none_or(|wide| fit.deviation < wide.deviation) {
+                        self.wide = Some(fit);
+                    }
+                }
                 Err(why) => reason = why,
             }
         }
         if self.fits.is_empty() { Err(reason) } else { Ok(()) }
     }
 
-    fn load(&mut self, minima: &Minima) {
+    /// The line under all of the first minute.
+    pub fn fit_early(&mut self, minima: &Minima, beginning: i64) -> Result<Fit, Rejected> {
+        self.load(minima, beginning);
+        self.hull.clear();
+        self.points.iter().for_each(|&point| self.hull.push_left(point));
+        let contact = CONTACT_SCATTERS * self.scatter() + CONTACT_US;
+        self.judge(EARLY, self.points.len(), contact, None)
+    }
+
+    fn load(&mut self, minima: &Minima, beginning: i64) {
         self.points.clear();
         let Some(newest) = minima.newest_first().next().copied() else { return };
+        self.beginning = (beginning - newest.x) as f64 * 1e-9;
         for arrival in minima.newest_first() {
             let point = Point { x: (arrival.x - newest.x) as f64 * 1e-9, y: (arrival.y - newest.y) as f64 * 1e-3 };
             // Renumbering may have put two seconds at one place.
@@ -176,22 +224,25 @@ impl Fitter {
         let points = &self.points[..count];
         let line = self.hull.middle_edge().ok_or(Rejected::TooShort)?;
         let seconds = -points[count - 1].x;
-        if seconds < MIN_EXTENT_S {
+        let min_extent = if span == EARLY { MIN_EARLY_EXTENT_S } else { MIN_EXTENT_S };
+        if seconds < min_extent {
             return Err(Rejected::TooShort);
         }
         let jumps =
             |prior: Prior| (line.slope - prior.slope).abs() > MAX_CHANGE_PPM || line.at_zero > prior.floor + prior.rise;
-        if line.slope.abs() > MAX_PPM || prior.is_some_and(jumps) {
+        if prior.is_some_and(jumps) {
             return Err(Rejected::Bent);
         }
         let above = |point: &Point| point.y - line.at(point.x);
-        let recent = points.partition_point(|point| point.x >= -RECENT_S);
-        let extent = extent(points, |point| above(point) <= contact).unwrap_or(0.0);
+        let recently = if span == EARLY { RECENT_S.min(seconds / 3.0) } else { RECENT_S };
+        let recent = points.partition_point(|point| point.x >= -recently);
+        let ends = ends(points, |point| above(point) <= contact).unwrap_or((0.0, 0.0));
+        let extent = ends.1 - ends.0;
         let enough = |points: &[Point]| {
             let contacts = points.iter().filter(|point| above(point) <= contact).count();
             contacts as f64 >= MIN_CONTACT_SHARE * points.len() as f64
         };
-        let reaches = extent >= MIN_EXTENT_S && (span == 0 || extent >= MIN_EXTENT_SHARE * seconds);
+        let reaches = extent >= min_extent && (span == 0 || extent >= MIN_EXTENT_SHARE * seconds);
         if !reaches || !enough(points) || !enough(&points[..recent]) {
             return Err(Rejected::Bent);
         }
@@ -208,28 +259,45 @@ impl Fitter {
             first = x;
             touched_before |= (AND_BEFORE_S.0..=AND_BEFORE_S.1).contains(&(last - x));
         }
-        if last - first < MIN_EXTENT_S {
+        if span != EARLY && last - first < min_extent {
             return Err(Rejected::Bent);
         }
-        let half_width = half_width(points, line, first, last);
-        if half_width > MAX_HALF_WIDTH_PPM {
-            return Err(Rejected::Wide);
+        let is_steady = last - first >= LONGER_THAN_RAMPS_S || (span == EARLY && self.is_since_beginning(first));
+        if prior.is_none() && line.slope.abs() > MAX_PPM && !is_steady {
+            return Err(Rejected::Bent);
         }
-        let deviation =
-            half_width * DEVIATION * (1.0 + DEVIATION_PER_SHAPE * (shape(low + STAMPS_US, middle + STAMPS_US) - 1.0));
-        Ok(Fit { span, line, half_width, deviation, first, last, touches_now: last >= -NOW_S && touched_before })
+        // Of few points few touch it; where the line is over all of them, those in contact tell how far it can be off.
+        let (first, last) = if span == EARLY { ends } else { (first, last) };
+        let (half_width, level) = half_width(points, line, first, last);
+        if !half_width.is_finite() {
+            return Err(Rejected::Bent);
+        }
+        let steepness = shape(low + STAMPS_US, middle + STAMPS_US) - 1.0;
+        let (scale, per_shape) =
+            if half_width <= SHARP_PPM && span != EARLY { (1.0, DEVIATION_PER_SHAPE) } else { WIDE };
+        let deviation = half_width * DEVIATION * scale * (1.0 + per_shape * steepness);
+        let touches_now = if span == EARLY { last >= first / 3.0 } else { last >= -NOW_S && touched_before };
+        Ok(Fit { span, line, half_width, deviation, level, first, last, touches_now })
     }
 }
 
-/// From the first to the last of the points that pass, newest first.
-fn extent(points: &[Point], pass: impl Fn(&Point) -> bool) -> Option<f64> {
-    let newest = points.iter().find(|point| pass(point))?;
-    let oldest = points.iter().rfind(|point| pass(point))?;
-    Some(newest.x - oldest.x)
+impl Fitter {
+    /// Whether a line that is touched from `first` on lies under all that was heard.
+    fn is_since_beginning(&self, first: f64) -> bool {
+        first - self.beginning <= BEGINNING_S + BEGINNING_SHARE * -self.beginning
+    }
 }
 
-/// How far the slope can be off: in each third of the stretch the floor lies somewhere within its lowest points.
-fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
+/// The first and the last of the points that pass, newest first.
+fn ends(points: &[Point], pass: impl Fn(&Point) -> bool) -> Option<(f64, f64)> {
+    let newest = points.iter().find(|point| pass(point))?;
+    let oldest = points.iter().rfind(|point| pass(point))?;
+    Some((oldest.x, newest.x))
+}
+
+/// How far the slope can be off: in each third of the stretch the floor lies somewhere within its lowest points. And how high
+/// those of the last third lie.
+fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> (f64, f64) {
     let third = (last - first) / 3.0;
     let lowest_in = |from: f64, to: f64| {
         let mut lowest = [f64::INFINITY; 4];
@@ -243,9 +311,9 @@ fn half_width(points: &[Point], line: Line, first: f64, last: f64) -> f64 {
         }
         lowest.iter().sum::<f64>() / 4.0
     };
-    let slack =
-        lowest_in(first, first + third) + lowest_in(first + third, last - third) + lowest_in(last - third, last);
-    2.0 * (slack + STAMPS_US) / (last - first)
+    let level = lowest_in(last - third, last);
+    let slack = lowest_in(first, first + third) + lowest_in(first + third, last - third) + level;
+    (2.0 * (slack + STAMPS_US) / (last - first), level + STAMPS_US)
 }
 
 /// How steeply delays thin out towards their floor, as the shape of a Weibull distribution, from the residuals' 1/8 and 3/8
@@ -276,7 +344,8 @@ mod tests {
             minima.push(Arrival { x: at.as_nanos() - y, y, at }, 0.0);
         }
         let mut fitter = Fitter::new();
-        let fitted = fitter.fit(&minima, prior);
+        let beginning = minima.all().next().expect("there are minima").x;
+        let fitted = fitter.fit(&minima, beginning, prior);
         (fitter, fitted)
     }
 
@@ -291,9 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_that_climbs_faster_than_any_crystal_is_no_rate() {
-        let (_, fitted) = fitter_over(500, None, |t| 500.0 * t);
+    fn a_floor_that_climbs_faster_than_crystals_do_is_a_rate_once_it_has_for_longer_than_a_load_ramp() {
+        let (_, fitted) = fitter_over(45, None, |t| 500.0 * t);
         assert_eq!(fitted, Err(Rejected::Bent));
+        let (fitter, fitted) = fitter_over(60, None, |t| 500.0 * t);
+        assert_eq!(fitted, Ok(()));
+        assert!((fitter.fits[0].line.slope - 500.0).abs() < 0.5, "{:?}", fitter.fits);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! Delay is only ever added, so that the packets which say something about the clock are the least delayed ones. The
 //! lowest point of each second keeps them: over a minute and more that costs a hull at most 5 % of what all packets would
 //! give (15 % under Wi-Fi stalls), and bounds memory and work. Minima of five seconds would already cost up to five times.
+//!
+//! In the first minute there are too few seconds for that. So the same is kept of shorter stretches: an eighth of a second
+//! at first, and twice as long ones each time that there are too many.
 
 use std::collections::VecDeque;
 
@@ -11,6 +14,11 @@ use crate::time::{MonoTime, Span};
 /// How many seconds are kept: the widest span that a rate is taken over.
 pub const KEPT: usize = 480;
 const SECOND: i64 = 1_000_000_000;
+/// The shortest stretch of [`Minima::early`], and how many are kept: 15 s at first.
+const SHORTEST: i64 = SECOND / 8;
+const EARLY_KEPT: usize = 120;
+/// Stretches grow no longer than this: from then on whole seconds say as much.
+const LONGEST: i64 = SECOND / 2;
 
 /// A packet that arrived with little delay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,44 +31,102 @@ pub struct Arrival {
     pub at: MonoTime,
 }
 
-/// The lowest arrival of each of the last [`KEPT`] seconds that had any.
+impl Arrival {
+    fn is_below(&self, other: &Arrival, slope: f64) -> bool {
+        ((self.y - other.y) as f64) < slope * (self.x - other.x) as f64
+    }
+}
+
+/// The lowest arrival of each of the last seconds that had any; or of each stretch since a beginning.
 #[derive(Clone, Debug)]
 pub struct Minima {
     closed: VecDeque<Arrival>,
-    /// The lowest of the second that has not ended.
+    /// The lowest of the stretch that has not ended.
     open: Option<Arrival>,
-    /// Which second of arrival time is open; counted from the first arrival, so that a recording gives the same lowest ones as
+    /// The length of a stretch, and how many are kept.
+    stretch: i64,
+    kept: usize,
+    /// Which stretch of arrival time is open; counted from the first arrival, so that a recording gives the same lowest ones as
     /// the live run, by whatever clock.
-    second: i64,
+    number: i64,
     origin: Option<MonoTime>,
 }
 
 impl Minima {
     pub fn new() -> Minima {
-        Minima { closed: VecDeque::with_capacity(KEPT), open: None, second: 0, origin: None }
+        Minima::of(SECOND, KEPT)
     }
 
-    /// Takes an arrival in; true when it ended a second. "Lowest" is after the drift of `slope` (dy/dx) is taken off.
+    /// Those of the first minute since an offset began.
+    pub fn early() -> Minima {
+        Minima::of(SHORTEST, EARLY_KEPT)
+    }
+
+    fn of(stretch: i64, kept: usize) -> Minima {
+        Minima { closed: VecDeque::with_capacity(kept), open: None, stretch, kept, number: 0, origin: None }
+    }
+
+    /// Takes an arrival in; true when it ended a stretch. "Lowest" is after the drift of `slope` (dy/dx) is taken off.
     pub fn push(&mut self, arrival: Arrival, slope: f64) -> bool {
-        let origin = *self.origin.get_or_insert(arrival.at);
-        let second = (arrival.at - origin).as_nanos().div_euclid(SECOND);
+        let number = self.number_of(&arrival);
         let Some(lowest) = self.open else {
-            (self.open, self.second) = (Some(arrival), second);
+            (self.open, self.number) = (Some(arrival), number);
             return false;
         };
-        if second <= self.second {
-            let drifted = slope * (arrival.x - lowest.x) as f64;
-            if ((arrival.y - lowest.y) as f64) < drifted {
+        if number <= self.number {
+            if arrival.is_below(&lowest, slope) {
                 self.open = Some(arrival);
             }
             return false;
         }
-        if self.closed.len() == KEPT {
+        if self.closed.len() == self.kept {
             self.closed.pop_front();
         }
         self.closed.push_back(lowest);
-        (self.open, self.second) = (Some(arrival), second);
+        (self.open, self.number) = (Some(arrival), number);
         true
+    }
+
+    /// The same for the first minute: what would be too many is told by stretches twice as long. Nothing is taken in after it.
+    pub fn push_early(&mut self, arrival: Arrival, slope: f64) {
+        if self.closed.len() == self.kept {
+            if self.stretch >= LONGEST {
+                return;
+            }
+            self.stretch *= 2;
+            self.merge(slope);
+        }
+        self.push(arrival, slope);
+    }
+
+    /// Of those that are in one stretch now, the lowest.
+    fn merge(&mut self, slope: f64) {
+        let mut kept = 0;
+        for i in 0..self.closed.len() {
+            let arrival = self.closed[i];
+            if kept > 0 && self.number_of(&self.closed[kept - 1].clone()) == self.number_of(&arrival) {
+                if arrival.is_below(&self.closed[kept - 1], slope) {
+                    self.closed[kept - 1] = arrival;
+                }
+            } else {
+                self.closed[kept] = arrival;
+                kept += 1;
+            }
+        }
+        self.closed.truncate(kept);
+        if let Some(open) = self.open {
+            self.number = self.number_of(&open);
+        }
+    }
+
+    fn number_of(&mut self, arrival: &Arrival) -> i64 {
+        let origin = *self.origin.get_or_insert(arrival.at);
+        (arrival.at - origin).as_nanos().div_euclid(self.stretch)
+    }
+
+    /// Whether the first minute is over.
+    pub fn is_full(&self) -> bool {
+        self.stretch >= LONGEST && self.closed.len() == self.kept
     }
 
     /// Newest first, ended seconds only.
@@ -93,6 +159,12 @@ impl Minima {
     pub fn clear(&mut self) {
         self.closed.clear();
         self.open = None;
+    }
+
+    /// Another beginning.
+    pub fn begin_early(&mut self) {
+        self.clear();
+        (self.stretch, self.origin) = (SHORTEST, None);
     }
 }
 
@@ -128,6 +200,24 @@ mod tests {
             assert!(minima.push(arrival(1_000, 100_000), slope));
             assert_eq!(minima.newest_first().next(), Some(&lowest));
         }
+    }
+
+    #[test]
+    fn the_first_minute_is_kept_in_stretches_that_double() {
+        let mut early = Minima::early();
+        // The lowest of each second comes 700 ms after its beginning, and is 1 us.
+        let at = |ms: i64| arrival(ms, 1_000 + (ms % 1_000 - 700).abs());
+        for (until, stretches) in [(14_900, 119), (20_000, 79), (31_000, 61), (61_000, 120), (90_000, 120)] {
+            let mut early = Minima::early();
+            (0..until).step_by(25).for_each(|ms| early.push_early(at(ms), 0.0));
+            assert_eq!(early.newest_first().count(), stretches, "{until} ms");
+        }
+        (0..90_000).step_by(25).for_each(|ms| early.push_early(at(ms), 0.0));
+        // Half seconds: the second one of each has that lowest one, the first ends 201 above it.
+        let lowest: Vec<i64> = early.newest_first().map(|m| m.y).collect();
+        assert!(early.is_full() && lowest.chunks(2).all(|two| two == [1_000, 1_225]), "{lowest:?}");
+        early.begin_early();
+        assert!(!early.is_full() && early.all().count() == 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! arrival of each second ([`minima`]) goes into a lower hull ([`hull`]); its middle edge over several spans is believed
 //! where the arrivals stay in contact with it all along ([`fit`]). Where they do not, rate and path cannot be told apart,
 //! and the rate is [`Unknown`]; where they do, [`rate`] says how sure it is, also for a crystal that wanders ([`wander`]).
+//! Lines that are not sharp are told and not followed; those of the first minute come from shorter stretches than seconds.
 //! A constant path delay cannot be seen at all: rates are absolute, offsets are not.
 
 mod fit;
@@ -28,8 +29,9 @@ use wander::Wander;
 
 /// The floor follows no wider span than this: what a rate turns by within a span bends the phase by its square.
 const PHASE_SPAN_S: f64 = 120.0;
-/// How fast the phase of the alignment line may be mended.
+/// How fast the phase of the alignment line may be mended; and before anything is known.
 const MAX_SLEW_PPM: f64 = 50.0;
+const FIRST_SLEW_PPM: f64 = 500.0;
 /// The time in which a phase error would be mended, if the slew allows.
 const SLEW_OVER_S: f64 = 10.0;
 /// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
@@ -41,6 +43,8 @@ const FIRST_RISE_PPM: f64 = 200.0;
 const RISE_BLUR_US: f64 = 200.0;
 /// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
 const LOWERED: Span = Span::from_secs(20);
+/// Within the first seconds no line says that the floor moves.
+const LONG_ENOUGH_S: usize = 20;
 /// Without a believable line for this long, what was known is given up.
 const GIVE_UP: Span = Span::from_secs(300);
 
@@ -67,6 +71,19 @@ impl Envelope {
 #[derive(Clone, Copy, Debug)]
 pub struct Frozen(Envelope);
 
+/// Who sends after an offset was lost; the later, the less of what was known holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Again {
+    /// The same board: a crystal keeps its rate.
+    #[default]
+    TheSame,
+    /// The same address from another port: a board that restarted, or another one behind one address. The rate is told until what
+    /// comes says another.
+    AnotherPort,
+    /// Another address is another board: nothing that was known holds for it.
+    AnotherBoard,
+}
+
 /// The floor that was believed anew stands above earlier arrivals.
 #[derive(Clone, Copy, Debug)]
 pub struct Rise {
@@ -82,6 +99,10 @@ pub struct Rise {
 pub struct ClockModel {
     sample_rate_hz: u32,
     minima: Minima,
+    /// The same of the first minute of the present offset.
+    early: Minima,
+    /// Where that began.
+    beginning: Option<i64>,
     fitter: Fitter,
     wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
@@ -92,6 +113,8 @@ pub struct ClockModel {
     phase: Option<Envelope>,
     /// The newest accepted lines, and when they were; kept on hold.
     known: Option<(Lines, MonoTime)>,
+    /// What is told while nothing is known: lines that are not sharp, or that were known before.
+    told: Option<Lines>,
     /// Found with the newest lines, if nothing was known before them.
     risen: Option<Rise>,
     /// Where the last second ended, on the axis of sample time.
@@ -105,12 +128,15 @@ impl ClockModel {
         ClockModel {
             sample_rate_hz,
             minima: Minima::new(),
+            early: Minima::early(),
+            beginning: None,
             fitter: Fitter::new(),
             wander: Wander::new(),
             floor: None,
             accepted: None,
             phase: None,
             known: None,
+            told: None,
             risen: None,
             refitted: 0,
             rejected: Some(Rejected::TooShort),
@@ -122,6 +148,10 @@ impl ClockModel {
         let x = self.sample_time(pos);
         let arrival = Arrival { x, y: at.as_nanos() - x, at };
         self.lower_to(arrival);
+        self.beginning.get_or_insert(x);
+        if self.known.is_none() {
+            self.early.push_early(arrival, self.slope());
+        }
         if self.minima.push(arrival, self.slope()) {
             self.refit(x, at);
         }
@@ -138,6 +168,12 @@ impl ClockModel {
         self.phase.map(|phase| self.arrival_on(phase, pos))
     }
 
+    /// How far the floor can be off at `now`, at 95 %, but for what the path always takes. `None` until it is known.
+    pub fn floor_95(&self, now: MonoTime) -> Option<Span> {
+        let (lines, _) = self.known.as_ref().filter(|_| self.accepted.is_some())?;
+        Some(Span::from_secs_f64(lines.floor_95(PHASE_SPAN_S, now) * 1e-6))
+    }
+
     /// How much later than the floor a packet arrived; negative: earlier than was thought possible.
     pub fn residual(&self, pos: FramePos, at: MonoTime) -> Option<Span> {
         self.floor_at(pos).map(|floor| at - floor)
@@ -145,7 +181,7 @@ impl ClockModel {
 
     /// The floor as it is believed now, where the rate is known to `ppm` at least: only then does it hold for minutes.
     pub fn freeze(&self, ppm: f64) -> Option<Frozen> {
-        self.rate().ok().filter(|rate| rate.uncertainty_95.0 < ppm)?;
+        self.sharp_rate().filter(|rate| rate.uncertainty_95.0 < ppm)?;
         self.floor.map(Frozen)
     }
 
@@ -167,6 +203,7 @@ impl ClockModel {
     pub fn renumber(&mut self, since: MonoTime, frames: i64) {
         let by = Span::from_nanos(self.sample_time(FramePos(frames)));
         self.minima.renumber(since, by);
+        self.early.renumber(since, by);
         if frames < 0
             && let Some(floor) = self.floor
         {
@@ -194,45 +231,61 @@ impl ClockModel {
         }
     }
 
-    /// The offset is lost (reboot, long silence), the rate is kept.
-    pub fn restart(&mut self) {
+    /// The offset is lost (reboot, long silence); what becomes of the rate depends on who sends.
+    pub fn restart(&mut self, again: Again) {
+        match again {
+            Again::TheSame => {}
+            Again::AnotherPort => self.told = self.known.take().map(|(lines, _)| lines).or(self.told.take()),
+            Again::AnotherBoard => {
+                (self.known, self.told) = (None, None);
+                self.wander = Wander::new();
+                self.rejected = Some(Rejected::TooShort);
+            }
+        }
         self.minima.clear();
+        self.early.begin_early();
+        self.beginning = None;
         self.floor = None;
         self.accepted = None;
         self.phase = None;
     }
 
-    /// The mean rate over the widest span that is believed. While the delay's floor moves, that of the last such span, for
-    /// up to 300 s: `RateEstimate::until` says when it ended.
+    /// Whether anything was heard of it.
+    pub fn is_heard(&self) -> bool {
+        self.floor.is_some() || self.lines().is_ok()
+    }
+
+    /// The mean rate over the widest span that is believed, however wide its interval. While the delay's floor moves, that of
+    /// the last such span: `RateEstimate::until` says when it ended, `RateEstimate::at` what is left of it.
     pub fn rate(&self) -> Result<RateEstimate, Unknown> {
         self.lines().map(Lines::mean)
     }
 
+    /// The same where it is known well enough to be followed.
+    pub fn sharp_rate(&self) -> Option<RateEstimate> {
+        self.known.as_ref().map(|(lines, _)| lines.mean())
+    }
+
     /// The rate at this moment. Unknown while the delay's floor moves.
     pub fn rate_now(&self) -> Result<RateEstimate, Unknown> {
-        let lines = self.lines()?;
-        if self.rejected.is_some() {
-            return Err(self.reason());
-        }
+        let (lines, _) = self.known.as_ref().filter(|_| self.rejected.is_none()).ok_or_else(|| self.reason())?;
         lines.now().map(|(rate, _)| rate).ok_or(Unknown::FloorMoves)
     }
 
     /// The mean rate of this clock minus that of `other`, over a stretch of time over which both are known. What the host's
     /// clock did in that time cancels.
     pub fn rate_against(&self, other: &ClockModel) -> Result<RateEstimate, Unknown> {
-        self.lines()?.against(other.lines()?)
+        Ok(self.lines()?.against(other.lines()?))
     }
 
     fn lines(&self) -> Result<&Lines, Unknown> {
-        self.known.as_ref().map(|(lines, _)| lines).ok_or_else(|| self.reason())
+        self.known.as_ref().map(|(lines, _)| lines).or(self.told.as_ref()).ok_or_else(|| self.reason())
     }
 
+    /// Bent is what the first seconds often are by chance.
     fn reason(&self) -> Unknown {
-        match self.rejected {
-            Some(Rejected::TooShort) => Unknown::TooShort,
-            Some(Rejected::Wide) => Unknown::TooUncertain,
-            Some(Rejected::Bent) | None => Unknown::FloorMoves,
-        }
+        let heard = self.early.is_full() || self.minima.newest_first().count() > LONG_ENOUGH_S;
+        if self.rejected == Some(Rejected::Bent) && heard { Unknown::FloorMoves } else { Unknown::TooShort }
     }
 
     /// Once a second: new lines under what is kept.
@@ -240,14 +293,17 @@ impl ClockModel {
         let floor = self.floor.expect("an arrival was observed before a second ended").moved_to(x);
         let newest = *self.minima.newest_first().next().expect("a second has just ended");
         if self.known.as_ref().is_some_and(|(_, when)| at - *when > GIVE_UP) {
-            self.known = None;
+            self.told = self.known.take().map(|(lines, _)| lines);
         }
+        let beginning = *self.beginning.get_or_insert(x);
         let prior = self.known.as_ref().map(|(lines, when)| Prior {
             slope: lines.fits.last().expect("there are lines").line.slope,
             floor: (floor.at(newest.x) - newest.y) as f64 * 1e-3,
             rise: MAX_RISE_US + RISE_PPM * (at - *when).as_secs_f64(),
         });
-        self.rejected = self.fitter.fit(&self.minima, prior).err();
+        self.rejected = self.fitter.fit(&self.minima, beginning, prior).err();
+        let early =
+            if self.known.is_none() && self.rejected.is_some() { self.tell(newest.at, beginning) } else { None };
         self.wander.record(&self.fitter.fits);
         self.risen = if self.known.is_none() && self.rejected.is_none() { self.rise(newest) } else { None };
         let best = match self.rejected {
@@ -257,6 +313,7 @@ impl ClockModel {
                 let lines = Lines { fits, newest: newest.at, wander: self.wander.per_second() };
                 let best = lines.floor_line(PHASE_SPAN_S);
                 self.known = Some((lines, at));
+                self.told = None;
                 Some(best)
             }
             Some(_) if self.accepted.is_some() => None,
@@ -274,6 +331,7 @@ impl ClockModel {
             }
             (Some(_), Some(accepted)) => self.on_hold(accepted.moved_to(x), at),
             // Whatever crystal it is, the floor climbs by so much at most.
+            (Some(_), None) if early.is_some() => early.map_or(floor, |early| early.moved_to(x)),
             (Some(_), None) => {
                 let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.refitted) as f64) as i64;
                 best.map_or(floor, |best| Envelope { y: best.y.min(highest), ..best })
@@ -282,6 +340,30 @@ impl ClockModel {
         self.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
+    }
+
+    /// While nothing is known: the line that tells most, though it may not be sharp. Returns that of the first minute, where
+    /// nothing else would follow so steep a one.
+    fn tell(&mut self, newest: MonoTime, beginning: i64) -> Option<Envelope> {
+        let wide = self.fitter.wide.map(|fit| (fit, newest));
+        let early = self.early.newest_first().next().copied().filter(|_| !self.early.is_full());
+        let early = early.and_then(|from| Some((self.fitter.fit_early(&self.early, beginning).ok()?, from)));
+        let candidates = early.map(|(fit, from)| (fit, from.at)).into_iter().chain(wide);
+        let best = candidates.min_by(|(a, _), (b, _)| a.deviation.total_cmp(&b.deviation));
+        // So steep a line was a load ramp, if it ends before it was long enough to be known.
+        self.told = self.told.take().filter(|told| !told.fits.iter().all(|fit| fit.is_steep() && best.is_none()));
+        if let Some((fit, newest)) = best {
+            let wander = self.wander.per_second();
+            let told = self.told.get_or_insert_with(|| Lines { fits: Vec::with_capacity(1), newest, wander });
+            if !told.says_more(&fit, newest) {
+                told.fits.clear();
+                told.fits.push(fit);
+                (told.newest, told.wander) = (newest, wander);
+            }
+        }
+        let (fit, from) = early.filter(|(fit, _)| fit.is_steep() && self.accepted.is_none())?;
+        let y = from.y + (fit.line.at_zero * 1e3).round() as i64;
+        Some(Envelope { x: from.x, y, slope: fit.line.slope * 1e-6 })
     }
 
     /// How far the widest line stands above the lowest of what arrived before it was first touched.
@@ -296,11 +378,14 @@ impl ClockModel {
         Some(Rise { by: micros(-above(lowest)), blur: micros(blur) })
     }
 
-    /// The floor as it was accepted, or the lowest that arrived lately, if that is lower.
+    /// The floor as it was accepted, or the lowest that arrived lately, if that is lower. Once it is given up, its slope of long ago is
+    /// no more than a shape, and lies under the lowest of all that is kept.
     fn on_hold(&self, accepted: Envelope, at: MonoTime) -> Envelope {
-        let lately = self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED);
-        let below = lately.map(|arrival| arrival.y - accepted.at(arrival.x)).min().unwrap_or(0);
-        Envelope { y: accepted.y + below.min(0), ..accepted }
+        let above = |arrival: &Arrival| arrival.y - accepted.at(arrival.x);
+        let lately = || self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED).map(above).min();
+        let kept = || self.minima.newest_first().map(above).min();
+        let by = if self.known.is_some() { lately().map(|lowest| lowest.min(0)) } else { kept() };
+        Envelope { y: accepted.y + by.unwrap_or(0), ..accepted }
     }
 
     /// Nothing can arrive before the floor.
@@ -315,18 +400,19 @@ impl ClockModel {
     fn slew(&mut self, x: i64) {
         let floor = self.floor.expect("a floor stands once a second has ended");
         let phase = self.phase.unwrap_or(floor).moved_to(x);
-        let on_hold = self.accepted.is_some() && self.rejected.is_some();
+        let on_hold = self.accepted.is_some() && self.rejected.is_some() && self.known.is_some();
         let error_us = if on_hold { 0.0 } else { (floor.at(x) - phase.y) as f64 * 1e-3 };
-        let mend = (error_us / SLEW_OVER_S).clamp(-MAX_SLEW_PPM, MAX_SLEW_PPM);
+        let most = if self.known.is_some() || self.accepted.is_some() { MAX_SLEW_PPM } else { FIRST_SLEW_PPM };
+        let mend = (error_us / SLEW_OVER_S).clamp(-most, most);
         self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
     }
 
     /// dy/dx as known now.
     fn slope(&self) -> f64 {
-        match (&self.floor, &self.known) {
+        match (&self.floor, self.lines()) {
             (Some(floor), _) => floor.slope,
-            (None, Some((lines, _))) => lines.fits.last().expect("there are lines").line.slope * 1e-6,
-            (None, None) => 0.0,
+            (None, Ok(lines)) => lines.fits.last().expect("there are lines").line.slope * 1e-6,
+            (None, Err(_)) => 0.0,
         }
     }
 
@@ -342,254 +428,4 @@ impl ClockModel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RATE: u32 = 48_000;
-    const FRAMES: i64 = 512;
-
-    /// A microphone that is fast by `ppm`, over a path with exponential delay of mean `mean_us` above a floor of 2 ms.
-    struct Mic {
-        ppm: f64,
-        mean_us: f64,
-        packet: i64,
-        last: f64,
-        seed: u64,
-    }
-
-    impl Mic {
-        fn new(ppm: f64, mean_us: f64, seed: u64) -> Mic {
-            println!("seed {seed}");
-            Mic { ppm, mean_us, packet: 0, last: 0.0, seed }
-        }
-        /// Uniform in (0, 1]: Marsaglia, "Xorshift RNGs".
-        fn uniform(&mut self) -> f64 {
-            self.seed ^= self.seed << 13;
-            self.seed ^= self.seed >> 7;
-            self.seed ^= self.seed << 17;
-            ((self.seed >> 11) + 1) as f64 / (1u64 << 53) as f64
-        }
-        fn floor(&self, pos: FramePos) -> f64 {
-            100.0 + pos.0 as f64 / f64::from(RATE) / (1.0 + self.ppm * 1e-6) + 2e-3
-        }
-        fn next(&mut self) -> (FramePos, MonoTime) {
-            self.packet += 1;
-            let pos = FramePos(self.packet * FRAMES);
-            let delayed = self.floor(pos) - self.mean_us * 1e-6 * self.uniform().ln();
-            self.last = self.last.max(delayed);
-            (pos, MonoTime::from_nanos((self.last * 1e9) as i64))
-        }
-        fn run(&mut self, model: &mut ClockModel, seconds: f64) {
-            for _ in 0..(seconds * 93.75) as i64 {
-                let (pos, at) = self.next();
-                model.observe(pos, at);
-            }
-        }
-        fn floor_error_us(&self, model: &ClockModel) -> f64 {
-            let pos = FramePos(self.packet * FRAMES);
-            model.floor_at(pos).unwrap().as_nanos() as f64 * 1e-3 - self.floor(pos) * 1e6
-        }
-    }
-
-    #[test]
-    fn the_rate_of_a_fast_and_of_a_slow_clock_is_found_within_a_minute() {
-        for (seed, ppm) in [(1, 20.0), (2, -15.0), (3, 0.0), (4, 140.0), (5, -140.0)] {
-            let (mut mic, mut model) = (Mic::new(ppm, 1_000.0, seed), ClockModel::new(RATE));
-            mic.run(&mut model, 61.0);
-            let rate = model.rate().expect("a minute of exp1 is enough");
-            assert!((rate.ppm.0 - ppm).abs() < 0.5, "{rate:?} for {ppm}");
-            assert!((rate.ppm.0 - ppm).abs() < rate.uncertainty_95.0, "{rate:?} for {ppm}");
-            assert!(mic.floor_error_us(&model).abs() < 60.0, "{}", mic.floor_error_us(&model));
-        }
-    }
-
-    #[test]
-    fn before_there_is_enough_the_rate_is_unknown_and_says_why() {
-        let (mut mic, mut model) = (Mic::new(20.0, 1_000.0, 7), ClockModel::new(RATE));
-        assert_eq!(model.floor_at(FramePos(0)), None);
-        mic.run(&mut model, 5.0);
-        assert_eq!(model.rate(), Err(Unknown::TooShort));
-        assert!(mic.floor_error_us(&model).abs() < 300.0);
-    }
-
-    #[test]
-    fn no_packet_is_ever_earlier_than_the_floor_after_it_was_observed() {
-        let (mut mic, mut model) = (Mic::new(-40.0, 2_000.0, 11), ClockModel::new(RATE));
-        for _ in 0..20_000 {
-            let (pos, at) = mic.next();
-            model.observe(pos, at);
-            assert!(model.residual(pos, at).unwrap() >= Span::from_nanos(-1));
-        }
-    }
-
-    #[test]
-    fn a_late_insertion_and_one_taken_back_leave_rate_and_floor_as_they_were() {
-        for frames in [FRAMES, -FRAMES] {
-            let (mut mic, mut model) = (Mic::new(20.0, 1_000.0, 13), ClockModel::new(RATE));
-            mic.run(&mut model, 90.0);
-            let since = mic.next();
-            // For ten seconds the packets are numbered wrongly by a packet.
-            for _ in 0..938 {
-                let (pos, at) = mic.next();
-                model.observe(pos + -frames, at);
-            }
-            model.renumber(since.1, frames);
-            mic.run(&mut model, 2.0);
-            assert!(mic.floor_error_us(&model).abs() < 100.0, "{frames}: {} us", mic.floor_error_us(&model));
-            mic.run(&mut model, 60.0);
-            let rate = model.rate().unwrap();
-            assert!((rate.ppm.0 - 20.0).abs() < 0.3, "{rate:?}");
-        }
-    }
-
-    #[test]
-    fn a_restart_takes_the_offset_anew_and_keeps_the_rate() {
-        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 17), ClockModel::new(RATE));
-        mic.run(&mut model, 120.0);
-        model.restart();
-        assert_eq!(model.floor_at(FramePos(0)), None);
-        let rate = model.rate().unwrap();
-        assert!((rate.ppm.0 - 20.0).abs() < 0.3);
-        // The microphone counts from zero again, at another phase.
-        let mut rebooted = Mic::new(20.0, 500.0, 19);
-        let ahead = |(pos, at): (FramePos, MonoTime)| (pos, at + Span::from_secs(400));
-        for _ in 0..188 {
-            let (pos, at) = ahead(rebooted.next());
-            model.observe(pos, at);
-        }
-        let off = rebooted.floor_error_us(&model) - 400e6;
-        assert!(off.abs() < 100.0, "{off} us after two seconds");
-    }
-
-    #[test]
-    fn the_alignment_line_never_steps_and_never_turns_faster_than_it_may() {
-        let (mut mic, mut model) = (Mic::new(30.0, 1_000.0, 23), ClockModel::new(RATE));
-        let mut before: Option<MonoTime> = None;
-        for k in 0..30_000 {
-            let (pos, at) = mic.next();
-            // The path becomes 0.3 ms shorter after 160 s.
-            let shorter = if k > 15_000 { Span::from_micros(300) } else { Span::ZERO };
-            model.observe(pos, at - shorter);
-            let Some(phase) = model.phase_at(pos) else { continue };
-            if let Some(before) = before
-                && k > 3_000
-            {
-                // A period at 30 ppm fast, and at most 50 ppm and a nanosecond of rounding off that.
-                let turned = (phase - before - Span::from_nanos(10_666_667 - 320)).abs();
-                assert!(turned <= Span::from_nanos(533 + 20), "packet {k}: {turned:?}");
-            }
-            before = Some(phase);
-        }
-        let phase = model.phase_at(FramePos(mic.packet * FRAMES)).unwrap();
-        let off = phase.as_nanos() as f64 * 1e-3 - (mic.floor(FramePos(mic.packet * FRAMES)) * 1e6 - 300.0);
-        assert!(off.abs() < 60.0, "{off} us from the shorter path's floor");
-    }
-
-    #[test]
-    fn losses_that_were_missed_before_anything_was_known_show_in_the_first_lines() {
-        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 47), ClockModel::new(RATE));
-        mic.run(&mut model, 4.0);
-        let mut rise = None;
-        while rise.is_none() {
-            let (pos, at) = mic.next();
-            assert!(pos.0 < 120 * i64::from(RATE), "a minute of a straight floor is enough");
-            model.observe(pos + -2 * FRAMES, at);
-            rise = model.take_rise();
-        }
-        let rise = rise.unwrap();
-        // Two packets of 512 samples.
-        assert!((rise.by - Span::from_nanos(21_333_333)).abs() < rise.blur, "{rise:?}");
-        assert!(rise.blur < Span::from_millis(1), "{rise:?}");
-        model.renumber_risen(2 * FRAMES);
-        mic.run(&mut model, 60.0);
-        assert!(mic.floor_error_us(&model).abs() < 100.0, "{} us", mic.floor_error_us(&model));
-        assert!((model.rate().unwrap().ppm.0 - 20.0).abs() < 0.3 && model.take_rise().is_none());
-    }
-
-    #[test]
-    fn packets_that_were_numbered_too_high_for_a_while_leave_no_trace() {
-        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 43), ClockModel::new(RATE));
-        mic.run(&mut model, 120.0);
-        // A load ramp comes down under a false insertion: 5 ms early within 10 s, and right again.
-        for k in 0..938 {
-            let (pos, at) = mic.next();
-            model.observe(pos, at - Span::from_nanos(k * 5_330));
-        }
-        assert!(mic.floor_error_us(&model) < -4_000.0, "nothing can arrive before the floor");
-        mic.run(&mut model, 22.0);
-        assert!(mic.floor_error_us(&model).abs() < 100.0, "{}", mic.floor_error_us(&model));
-        let pos = FramePos(mic.packet * FRAMES);
-        let phase = model.phase_at(pos).unwrap().as_nanos() as f64 * 1e-3 - mic.floor(pos) * 1e6;
-        assert!(phase.abs() < 50.0, "{phase} us");
-    }
-
-    #[test]
-    fn a_path_that_becomes_longer_for_good_is_adopted_after_five_minutes_and_changes_no_rate() {
-        let (mut mic, mut model) = (Mic::new(20.0, 500.0, 29), ClockModel::new(RATE));
-        let longer = Span::from_millis(16);
-        let mut floor_error = Vec::new();
-        for k in 0..(93.75 * 700.0) as i64 {
-            let (pos, at) = mic.next();
-            model.observe(pos, if k > 93 * 120 { at + longer } else { at });
-            if k % 938 == 0 && k > 93 * 130 {
-                floor_error.push(mic.floor_error_us(&model));
-                let rate = model.rate().expect("known before, and after").ppm.0;
-                assert!((rate - 20.0).abs() < 0.3, "{rate}");
-            }
-        }
-        let steps: Vec<_> = floor_error.windows(2).filter(|w| (w[1] - w[0]).abs() > 1_000.0).collect();
-        assert_eq!(steps.len(), 1, "{floor_error:?}");
-        assert!((floor_error[floor_error.len() - 1] - 16_000.0).abs() < 60.0, "{floor_error:?}");
-    }
-
-    #[test]
-    fn while_the_floor_moves_the_rate_now_is_unknown_and_the_mean_says_until_when() {
-        let (mut mic, mut model) = (Mic::new(20.0, 300.0, 31), ClockModel::new(RATE));
-        mic.run(&mut model, 120.0);
-        let before = model.rate().unwrap();
-        assert!((model.rate_now().unwrap().ppm.0 - 20.0).abs() < 0.3);
-        // The floor climbs by 15 ms in 30 s.
-        for k in 0..2_812 {
-            let (pos, at) = mic.next();
-            model.observe(pos, at + Span::from_micros(k * 5));
-        }
-        assert_eq!(model.rate_now(), Err(Unknown::FloorMoves));
-        let after = model.rate().unwrap();
-        assert!((after.ppm.0 - 20.0).abs() < 0.1);
-        assert!(after.until - before.until < Span::from_secs(10), "{after:?}");
-    }
-
-    #[test]
-    fn the_rate_of_a_pair_is_that_of_the_first_less_that_of_the_second() {
-        let (mut fast, mut slow) = (Mic::new(20.0, 1_000.0, 37), Mic::new(-15.0, 1_000.0, 41));
-        let (mut first, mut second) = (ClockModel::new(RATE), ClockModel::new(RATE));
-        assert_eq!(first.rate_against(&second), Err(Unknown::TooShort));
-        fast.run(&mut first, 120.0);
-        slow.run(&mut second, 120.0);
-        let rate = first.rate_against(&second).unwrap();
-        assert!((rate.ppm.0 - 35.0).abs() <= rate.uncertainty_95.0 && rate.uncertainty_95.0 < 0.5, "{rate:?}");
-        assert_eq!(second.rate_against(&first).unwrap().ppm.0, -rate.ppm.0);
-    }
-
-    #[test]
-    fn the_interval_holds_for_delays_that_seldom_come_near_their_floor() {
-        // Normal delays of 20 us deviation: the sum of twelve uniform numbers (Irwin and Hall).
-        let (mut asked, mut held) = (0, 0);
-        for seed in 100..130 {
-            let (mut mic, mut model) = (Mic::new(20.0, 0.0, seed), ClockModel::new(RATE));
-            for k in 1..=(93.75 * 300.0) as i64 {
-                let (pos, at) = mic.next();
-                let delay: f64 = (0..12).map(|_| mic.uniform()).sum();
-                model.observe(pos, at + Span::from_nanos((20_000.0 * delay) as i64));
-                if k % 2_000 == 0
-                    && let Ok(rate) = model.rate()
-                {
-                    asked += 1;
-                    held += u32::from((rate.ppm.0 - 20.0).abs() <= rate.uncertainty_95.0);
-                }
-            }
-        }
-        println!("{held} of {asked}");
-        assert!(asked > 300 && held * 100 >= asked * 95, "{held} of {asked}");
-    }
-}
+mod tests;

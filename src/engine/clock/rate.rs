@@ -21,6 +21,21 @@ pub struct RateEstimate {
     pub span: Span,
     /// When that stretch ended: now, or where the delay's floor was last seen.
     pub until: MonoTime,
+    /// The variance that the rate gains a second, in ppm^2.
+    pub wander: f64,
+}
+
+impl RateEstimate {
+    /// How long ago its stretch ended.
+    pub fn age(&self, now: MonoTime) -> Span {
+        (now - self.until).max(Span::ZERO)
+    }
+
+    /// What is still known of it `now`: a rate wanders on where nothing is seen of it.
+    pub fn at(self, now: MonoTime) -> RateEstimate {
+        let wandered = NORMAL_95 * self.wander * self.age(now).as_secs_f64();
+        RateEstimate { uncertainty_95: Ppm((self.uncertainty_95.0.powi(2) + wandered).sqrt()), ..self }
+    }
 }
 
 /// Why a rate is not known.
@@ -30,10 +45,6 @@ pub enum Unknown {
     TooShort,
     /// The floor of the delay moves: its movement and the clock's rate look alike.
     FloorMoves,
-    /// Arrivals scatter so much that the rate is not known to 1.5 ppm.
-    TooUncertain,
-    /// Both rates of a pair are known, but not over the same time.
-    NoCommonSpan,
 }
 
 impl fmt::Display for Unknown {
@@ -41,8 +52,6 @@ impl fmt::Display for Unknown {
         f.write_str(match self {
             Unknown::TooShort => "not heard for long enough yet",
             Unknown::FloorMoves => "the least delay is changing, which cannot be told from drift",
-            Unknown::TooUncertain => "delays vary so much that the rate is not known to 1.5 ppm yet",
-            Unknown::NoCommonSpan => "the rates of the two microphones are not known over the same time",
         })
     }
 }
@@ -55,9 +64,16 @@ const DEVIATIONS_95: f64 = 2.5;
 /// The touched stretch is itself not known exactly. Of a random walk by q ppm a root second that leaves
 /// `STRETCH_95 * q^2 * seconds` open (calibrated in simulation, `tests/clock_truth.rs`).
 const STRETCH_95: f64 = 0.005;
+/// The height of a line's lowest points to a 95 % half-width of its own: the lowest of some exponential delays lies above their
+/// floor by more than three times its mean in 5 % of cases, and the mean of the four lowest above it by 1.5 times that; the
+/// rest is calibrated on simulated delays.
+const LEVELS_95: f64 = 3.0;
+/// A random walk of the rate bends a line's end away from it by this share of the cube of its length.
+const BENT: f64 = 0.002;
 /// (1.96)^2: from a variance to the square of a 95 % half-width.
 const NORMAL_95: f64 = 3.84;
-/// Two stretches have this share of the longer one in common, or are not compared: a step may hide in the rest.
+/// Two stretches have this share of the longer one in common, or are compared only if no others have: a step may hide in the
+/// rest.
 const MIN_COMMON_SHARE: f64 = 0.45;
 
 /// The lines of a second in which there were some, and what one needs to read them.
@@ -98,17 +114,52 @@ impl Lines {
 
     /// The line that tells best where the floor is now, of spans up to `widest` seconds (or of the narrowest there is).
     pub fn floor_line(&self, widest: f64) -> Line {
-        let mut narrow = self.fits.iter().filter(|fit| SPANS[fit.span] <= widest);
+        self.floor_fit(widest).line
+    }
+
+    /// How far the height of that line can be off `now`, in microseconds, at 95 %: by what its lowest points leave open where it
+    /// was last seen, and from there on by its slope and what that wanders.
+    pub fn floor_95(&self, widest: f64, now: MonoTime) -> f64 {
+        let fit = self.floor_fit(widest);
+        let since = ((now - self.newest).as_secs_f64() - fit.last).max(0.0);
+        let slope = DEVIATIONS_95 * fit.deviation * since;
+        // A random walk, integrated: over the time since, and what bends the line within its own stretch.
+        let wandered = NORMAL_95 * self.wander * (since.powi(3) / 3.0 + BENT * fit.seconds().powi(3));
+        ((LEVELS_95 * fit.level).powi(2) + slope.powi(2) + wandered).sqrt()
+    }
+
+    fn floor_fit(&self, widest: f64) -> Fit {
+        let mut narrow = self.fits.iter().filter(|fit| SPANS.get(fit.span).is_none_or(|&span| span <= widest));
         let fit = self.best_now(narrow.clone()).map(|(_, fit)| fit).or(narrow.next_back().copied());
-        fit.unwrap_or(self.fits[0]).line
+        fit.unwrap_or(self.fits[0])
+    }
+
+    /// Whether these older ones are still surer than a new one, which may be of the same clock.
+    pub fn says_more(&self, new: &Fit, newest: MonoTime) -> bool {
+        let Some(widest) = self.fits.last() else { return false };
+        let (old, new) = (self.mean_of(widest).at(newest), self.mean_of(new));
+        let (a, b) = (old.uncertainty_95.0, new.uncertainty_95.0);
+        a < b && (old.ppm.0 - new.ppm.0).abs() <= a + b
     }
 
     /// The mean rate of this one's clock minus that of the other's, over the stretch of time that both know best.
-    pub fn against(&self, other: &Lines) -> Result<RateEstimate, Unknown> {
-        let pairs = self.fits.iter().flat_map(|fit| other.fits.iter().map(move |theirs| (fit, theirs)));
-        let compared = pairs.filter_map(|(fit, theirs)| self.compare(fit, other, theirs));
-        let best = compared.min_by(|a, b| a.uncertainty_95.0.total_cmp(&b.uncertainty_95.0));
-        best.ok_or(Unknown::NoCommonSpan)
+    pub fn against(&self, other: &Lines) -> RateEstimate {
+        let pairs = || self.fits.iter().flat_map(|fit| other.fits.iter().map(move |theirs| (fit, theirs)));
+        let least = |a: &RateEstimate, b: &RateEstimate| a.uncertainty_95.0.total_cmp(&b.uncertainty_95.0);
+        let best = pairs().filter_map(|(fit, theirs)| self.compare(fit, other, theirs)).min_by(least);
+        let apart = || pairs().map(|(fit, theirs)| self.compare_apart(fit, other, theirs)).min_by(least);
+        best.or_else(apart).expect("there are lines")
+    }
+
+    /// Over stretches that have little in common: where they differ, both clocks have wandered.
+    fn compare_apart(&self, fit: &Fit, other: &Lines, theirs: &Fit) -> RateEstimate {
+        let (a, b) = (self.mean_of(fit), other.mean_of(theirs));
+        let (until, from) = (a.until.max(b.until), (a.until - a.span).min(b.until - b.span));
+        let wander = a.wander + b.wander;
+        let wandered = NORMAL_95 * wander * (until - from).as_secs_f64();
+        let uncertainty = (a.uncertainty_95.0.powi(2) + b.uncertainty_95.0.powi(2) + wandered).sqrt();
+        let ppm = Ppm(a.ppm.0 - b.ppm.0);
+        RateEstimate { ppm, uncertainty_95: Ppm(uncertainty), span: until - from, until, wander }
     }
 
     fn compare(&self, fit: &Fit, other: &Lines, theirs: &Fit) -> Option<RateEstimate> {
@@ -125,7 +176,8 @@ impl Lines {
         };
         let moved = moved(&a, self.wander) + moved(&b, other.wander);
         let uncertainty = (a.uncertainty_95.0.powi(2) + b.uncertainty_95.0.powi(2) + moved).sqrt();
-        Some(RateEstimate { ppm: Ppm(a.ppm.0 - b.ppm.0), uncertainty_95: Ppm(uncertainty), span, until })
+        let (ppm, wander) = (Ppm(a.ppm.0 - b.ppm.0), a.wander + b.wander);
+        Some(RateEstimate { ppm, uncertainty_95: Ppm(uncertainty), span, until, wander })
     }
 
     fn mean_of(&self, fit: &Fit) -> RateEstimate {
@@ -137,6 +189,7 @@ impl Lines {
             uncertainty_95: Ppm((arrivals.powi(2) + STRETCH_95 * self.wander * fit.seconds()).sqrt()),
             span: on_host(fit.seconds()),
             until: self.newest + on_host(fit.last),
+            wander: self.wander,
         }
     }
 }
@@ -156,6 +209,7 @@ mod tests {
             line: Line { at_zero: 0.0, slope },
             half_width: 6.0 / (last - first),
             deviation: 1.0 / (last - first),
+            level: 2.0,
             first,
             last,
             touches_now: last > -5.0,
@@ -174,7 +228,7 @@ mod tests {
     fn a_pair_is_compared_over_the_stretch_that_both_know_best() {
         let first = lines(1_000, 0.0, &[(0, -20.0, -30.0, 0.0), (1, -21.0, -60.0, 0.0)]);
         let mut second = lines(1_000, 0.0, &[(0, 5.0, -30.0, 0.0), (1, 6.0, -60.0, -2.0), (2, 7.0, -120.0, 0.0)]);
-        let rate = first.against(&second).unwrap();
+        let rate = first.against(&second);
         assert!((rate.ppm.0 - 28.0).abs() < 0.001);
         // By the first one's clock, which is 21 ppm fast, 60 s; by the host's, 1.26 ms less.
         assert_eq!(rate.span, Span::from_nanos(59_998_740_000));
@@ -184,19 +238,32 @@ mod tests {
             (rate.uncertainty_95.0 - DEVIATIONS_95 * ((1.0f64 / 60.0).powi(2) + (1.0f64 / 120.0).powi(2)).sqrt()).abs()
                 < 1e-9
         );
-        assert!((second.against(&first).unwrap().ppm.0 + 28.0).abs() < 0.001);
+        assert!((second.against(&first).ppm.0 + 28.0).abs() < 0.001);
         // If the second one wanders, its last two minutes say little about the last one.
         second.wander = 0.01;
-        let rate = first.against(&second).unwrap();
+        let rate = first.against(&second);
         assert!((rate.ppm.0 - 27.0).abs() < 0.001);
         assert_eq!(rate.until, MonoTime::from_nanos(997_999_988_000));
     }
 
     #[test]
-    fn stretches_with_little_in_common_are_not_compared() {
-        let first = lines(1_000, 0.0, &[(1, -20.0, -60.0, 0.0)]);
+    fn stretches_with_little_in_common_are_compared_by_what_they_may_have_wandered() {
+        let first = lines(1_000, 0.01, &[(1, -20.0, -60.0, 0.0)]);
         let second = lines(945, 0.0, &[(1, 5.0, -60.0, 0.0)]);
-        assert_eq!(first.against(&second), Err(Unknown::NoCommonSpan));
+        let rate = first.against(&second);
+        assert!((rate.ppm.0 - 25.0).abs() < 0.001);
+        // 115 s at (0.1 ppm)^2 a second are (1.07 ppm)^2.
+        assert!((1.96 * 1.07..1.96 * 1.08).contains(&rate.uncertainty_95.0), "{rate:?}");
+    }
+
+    #[test]
+    fn a_rate_that_is_not_seen_any_more_is_less_and_less_sure() {
+        let rate = lines(1_000, 0.01, &[(1, -20.0, -60.0, 0.0)]).mean();
+        let now = rate.until + Span::from_secs(100);
+        assert_eq!(rate.age(now), Span::from_secs(100));
+        // (0.1 ppm)^2 a second for 100 s: 1 ppm.
+        assert!((1.95..2.0).contains(&rate.at(now).uncertainty_95.0), "{rate:?}");
+        assert_eq!(rate.at(rate.until), rate);
     }
 
     #[test]

@@ -138,7 +138,16 @@ mod tests {
                 let slope = (phase[second + 1] - phase[from]) / length as f64 + noise * normal(&mut seed);
                 let line = Line { at_zero: 0.0, slope };
                 let first = -(length as f64);
-                Some(Fit { span, line, half_width: 5.6 * noise, deviation: noise, first, last: 0.0, touches_now: true })
+                Some(Fit {
+                    span,
+                    line,
+                    half_width: 5.6 * noise,
+                    deviation: noise,
+                    level: 0.0,
+                    first,
+                    last: 0.0,
+                    touches_now: true,
+                })
             };
             let fits: Vec<Fit> = (0..SPANS.len()).map_while(fit).collect();
             wander.record(&fits);

@@ -3,9 +3,9 @@
 // 94 events a second go into the model as they come; nothing is drawn for an event. One animation frame, at most 30 times a
 // second, draws what is in view; words and tables follow 4 times a second, on a timer. When the server goes away, everything tries again.
 
-import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm } from "./format.js";
+import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm, samples } from "./format.js";
 import { Model, POLL_MS } from "./model.js";
-import { Picture, drawDrift, drawHistogram, drawJitter, drawMeter, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
+import { Picture, drawHistogram, drawJitter, drawMeter, drawPairs, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
 import { Calm, news } from "./verdict.js";
 import * as view from "./view.js";
@@ -94,8 +94,9 @@ const quick = cards.flatMap(({ wave, meter }) => [wave, meter]);
 const slow = [
   ...cards.map(({ strip }) => strip),
   new Picture($("skew"), (picture, shown) => drawSkew(picture, colours, shown.skew, shown.diagnostics?.server.hold_us ?? 0)),
+  new Picture($("alignment"), (picture, shown) => drawPairs(picture, colours, shown.alignment, alignmentReason(shown), samples)),
   new Picture($("jitter"), (picture, shown) => drawJitter(picture, colours, shown.jitter)),
-  new Picture($("drift"), (picture, shown) => drawDrift(picture, colours, shown.drift, driftReason(shown))),
+  new Picture($("drift"), (picture, shown) => drawPairs(picture, colours, shown.drift, driftReason(shown), ppm)),
   new Picture($("delay"), (picture, shown) => drawHistogram(picture, colours, shown.histogram("micring_loop_delay_seconds"), colours.mics)),
   new Picture($("loopskew"), (picture, shown) => drawHistogram(picture, colours, shown.histogram("micring_loop_skew_seconds"), [colours.muted])),
 ];
@@ -104,6 +105,7 @@ const legend = (name, items) => new view.Legend(document.querySelector(`.legend[
 const legends = {
   pairs: legend("pairs", view.SKEW_LEGEND),
   mics: legend("mics", view.MIC_LEGEND),
+  alignment: legend("alignment", view.DRIFT_LEGEND),
   drifts: legend("drifts", view.DRIFT_LEGEND),
   delays: legend("delays", view.DELAY_LEGEND),
   loopskew: legend("loopskew", [{ name: "all", classes: "block" }]),
@@ -117,6 +119,11 @@ let close = false;
 function driftReason(shown) {
   const drift = shown.diagnostics?.clock_drift_ppm;
   return drift?.mic0_vs_mic1.reason ?? drift?.mic0_vs_mic2.reason ?? "no figures yet";
+}
+
+function alignmentReason(shown) {
+  const alignment = shown.diagnostics?.alignment;
+  return alignment?.mic0_vs_mic1.reason ?? alignment?.mic0_vs_mic2.reason ?? "no figures yet";
 }
 
 // ---- Out: words
@@ -166,6 +173,7 @@ function showWords(now) {
   tiles.show(facts, d);
   legends.pairs.show(PAIR_KEYS.map((key, pair) => view.skewText(d, key, model.skew.median(0, 10, pair))));
   legends.mics.show(PAIR_MICS.map((key) => duration(d.jitter_us[key])));
+  legends.alignment.show(PAIR_KEYS.map((key) => samples(d.alignment[key].offset_samples, d.alignment[key].uncertainty_samples)));
   legends.drifts.show(PAIR_KEYS.map((key) => ppm(d.clock_drift_ppm[key].ppm, d.clock_drift_ppm[key].uncertainty_ppm)));
   legends.delays.show(PAIR_MICS.map((key) => twoPercentiles(d.window.loop_delay_us[key])));
   legends.loopskew.show([twoPercentiles(d.window.loop_skew_us)]);
@@ -195,8 +203,9 @@ function labelPictures(facts) {
     label(meter, `Level of mic ${mic}: ${view.levelText(model.levels[mic])}`);
     label(strip, `Packets of mic ${mic}: ${view.fateText(facts, mic)}`);
   });
-  const [skew, jitter, drift, delay, loopskew] = slow.slice(MICS);
+  const [skew, alignment, jitter, drift, delay, loopskew] = slow.slice(MICS);
   label(skew, `Pair skew over two minutes. Now: ${words("pairs")}`);
+  label(alignment, `Alignment of the channels over an hour. Now: ${words("alignment")}`);
   label(jitter, `Jitter over two minutes. Now: ${words("mics")}`);
   label(drift, `Clock drift over an hour. Now: ${words("drifts")}`);
   label(delay, `Histogram of the loop delay: ${words("delays")}`);

@@ -30,6 +30,12 @@ export function ppm(value, uncertainty) {
   return uncertainty === undefined || uncertainty === null ? `${text} ppm` : `${text} ± ${uncertainty.toFixed(digits)} ppm`;
 }
 
+/** An offset between channels in samples, with the half-width of its 95 % interval. */
+export function samples(value, uncertainty) {
+  if (value === null || value === undefined) return UNKNOWN_TEXT;
+  return `${signed(Math.abs(value).toFixed(2), value, true)} ± ${uncertainty.toFixed(2)} samples`;
+}
+
 /** Decibels below full scale. */
 export function decibels(db) {
   if (db === null || db === undefined) return UNKNOWN_TEXT;

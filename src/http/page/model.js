@@ -14,7 +14,7 @@ const SKEW_STEPS = 1200;
 /** Steps of what is polled: jitter, loss; two minutes. */
 export const POLL_MS = 250;
 const POLL_STEPS = 480;
-/** Steps of the drift's picture: an hour of 5 s. Drift takes minutes to know. */
+/** Steps of the drift's and the alignment's pictures: an hour of 5 s. Drift takes minutes to know. */
 const DRIFT_STEP_MS = 5000;
 const DRIFT_STEPS = 720;
 /** 5 s of envelope, 5.3 ms a column; the newest 43 ms whole. */
@@ -52,6 +52,7 @@ export class Model {
     this.bad = new Buckets(POLL_MS, POLL_STEPS, BAD_INPUT.length);
     this.missed = new Buckets(POLL_MS, POLL_STEPS, 1);
     this.drift = new Buckets(DRIFT_STEP_MS, DRIFT_STEPS, PAIRS.length * 2);
+    this.alignment = new Buckets(DRIFT_STEP_MS, DRIFT_STEPS, PAIRS.length * 2);
     this.wave = new Wave(MICS, WAVE_COLUMNS, WAVE_COLUMN_FRAMES, RAW_FRAMES);
     this.levels = Array.from({ length: MICS }, () => new Level());
     this.diagnostics = null;
@@ -152,10 +153,15 @@ export class Model {
     this.missed.advance(now);
     this.skew.advance(now);
     PAIR_KEYS.forEach((key, pair) => {
+      const add = (series, value, uncertainty) => {
+        if (value === null) return;
+        series.add(now, pair * 2, value);
+        series.add(now, pair * 2 + 1, uncertainty);
+      };
       const { ppm, uncertainty_ppm } = diagnostics.clock_drift_ppm[key];
-      if (ppm === null) return;
-      this.drift.add(now, pair * 2, ppm);
-      this.drift.add(now, pair * 2 + 1, uncertainty_ppm);
+      add(this.drift, ppm, uncertainty_ppm);
+      const { offset_samples, uncertainty_samples } = diagnostics.alignment[key];
+      add(this.alignment, offset_samples, uncertainty_samples);
     });
   }
 
@@ -174,7 +180,7 @@ export class Model {
   #restart() {
     this.own.restarts += 1;
     this.#histograms = [];
-    for (const series of [this.fates, this.bad, this.missed, this.drift]) series.clear();
+    for (const series of [this.fates, this.bad, this.missed, this.drift, this.alignment]) series.clear();
   }
 
   /**
@@ -230,6 +236,11 @@ export class Model {
       pieces,
       lost10,
       lostPieces10,
+      // Why it cannot be told what a microphone lost; null where it can.
+      lossUnknown: perMic((mic) => {
+        const { lost, reason } = d.loss[`mic${mic}`];
+        return lost === null ? (reason ?? "unknown") : null;
+      }),
       // Of which something came.
       chunks10: perMic((mic) => Math.round((received10[mic] + lostPieces10[mic]) / pieces[mic])),
       losing: perMic((mic) => justLost("lost", mic) || justLost("lost_pieces", mic)),
@@ -244,12 +255,20 @@ export class Model {
         const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key];
         return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
       }),
+      apartSamples: this.#apart(),
       faults: perMic((mic) => {
         const own = d.health?.[`mic${mic}`];
         return Array.isArray(own) ? own : [];
       }),
       loopP99Us: loopDelays.every((us) => us === null) ? null : Math.max(...loopDelays.filter((us) => us !== null)),
     };
+  }
+
+  /** Channels are apart by no more than this, in samples, at 95 %; null while that is not known of every pair. */
+  #apart() {
+    const pairs = PAIR_KEYS.map((key) => this.diagnostics.alignment?.[key]);
+    if (pairs.some((pair) => !pair || pair.offset_samples === null)) return null;
+    return Math.max(...pairs.map((pair) => Math.abs(pair.offset_samples) + pair.uncertainty_samples));
   }
 
   /** The microphone that stands apart, by how much, and whether that goes on growing. */
@@ -300,7 +319,7 @@ export class Model {
   copy() {
     const copy = new Model();
     Object.assign(copy, this);
-    for (const key of ["skew", "jitter", "fates", "bad", "missed", "drift", "wave"]) copy[key] = this[key].copy();
+    for (const key of ["skew", "jitter", "fates", "bad", "missed", "drift", "alignment", "wave"]) copy[key] = this[key].copy();
     copy.levels = this.levels.map((level) => level.copy());
     copy.own = { ...this.own };
     copy.#histograms = [...this.#histograms];
@@ -353,6 +372,8 @@ export class Model {
       jitter_us: series(this.jitter, [0, 1, 2], micNames),
       drift_ppm: series(this.drift, [0, 2, 4], PAIR_KEYS),
       drift_uncertainty_ppm: series(this.drift, [1, 3, 5], PAIR_KEYS),
+      alignment_samples: series(this.alignment, [0, 2, 4], PAIR_KEYS),
+      alignment_uncertainty_samples: series(this.alignment, [1, 3, 5], PAIR_KEYS),
       packets_age_s_and_count: strips,
       loop_delay_10s: this.histogram("micring_loop_delay_seconds").map(plain),
       loop_skew_10s: this.histogram("micring_loop_skew_seconds").map(plain),

@@ -368,19 +368,19 @@ export function drawJitter(picture, colours, jitter) {
   readAt(picture, colours, box, jitter, steps, (age) => Array.from({ length: MICS }, (_, mic) => `mic ${mic}: ${duration(jitter.mean(age, mic) ?? jitter.mean(age + 1, mic))}`));
 }
 
-/** Drift of the pairs over up to an hour, each with its 95 % band. */
-export function drawDrift(picture, colours, drift, reason) {
+/** A figure of the pairs over up to an hour, each with its 95 % band; `words` says one. */
+export function drawPairs(picture, colours, series, reason, words) {
   const { ctx } = picture;
   const box = frame(picture);
-  const steps = drift.span([1 / 12, 0.25, 1]);
+  const steps = series.span([1 / 12, 0.25, 1]);
   // What is known at first is so uncertain that its band would flatten all the rest: the scale follows the values, and twice the newest bands.
   let [low, high] = [Infinity, -Infinity];
   for (let pair = 0; pair < PAIRS.length; pair++) {
     let newest = true;
     for (let age = 0; age < steps; age++) {
-      const value = drift.mean(age, pair * 2);
+      const value = series.mean(age, pair * 2);
       if (value === null) continue;
-      const room = newest ? 2 * drift.mean(age, pair * 2 + 1) : 0;
+      const room = newest ? 2 * series.mean(age, pair * 2 + 1) : 0;
       newest = false;
       low = Math.min(low, value - room);
       high = Math.max(high, value + room);
@@ -402,7 +402,7 @@ export function drawDrift(picture, colours, drift, reason) {
     ctx.textBaseline = "middle";
     wrapped(ctx, `unknown: ${reason}`, box.left + box.wide / 2, box.top + box.high * 0.3, box.wide - 20);
   }
-  const edge = (sign) => (age, lane) => (drift.at(age, lane) < 0 ? null : drift.mean(age, lane) + sign * drift.mean(age, lane + 1));
+  const edge = (sign) => (age, lane) => (series.at(age, lane) < 0 ? null : series.mean(age, lane) + sign * series.mean(age, lane + 1));
   PAIRS.forEach((_, pair) => {
     ctx.globalAlpha = 0.18;
     ctx.fillStyle = colours.pairs[pair];
@@ -411,12 +411,12 @@ export function drawDrift(picture, colours, drift, reason) {
     ctx.strokeStyle = colours.pairs[pair];
     ctx.lineWidth = 1.6;
     ctx.setLineDash(DASHES[pair]);
-    trace(ctx, box, steps, pair * 2, y, (age, lane) => drift.mean(age, lane));
+    trace(ctx, box, steps, pair * 2, y, (age, lane) => series.mean(age, lane));
   });
   ctx.setLineDash([]);
-  timeAxis(picture, colours, box, (steps * drift.stepMs) / 1000);
-  readAt(picture, colours, box, drift, steps, (age) =>
-    PAIRS.map(([a, b], pair) => `mic ${a} \u2212 mic ${b}: ${ppm(drift.mean(age, pair * 2), drift.mean(age, pair * 2 + 1))}`),
+  timeAxis(picture, colours, box, (steps * series.stepMs) / 1000);
+  readAt(picture, colours, box, series, steps, (age) =>
+    PAIRS.map(([a, b], pair) => `mic ${a} \u2212 mic ${b}: ${words(series.mean(age, pair * 2), series.mean(age, pair * 2 + 1))}`),
   );
 }
 

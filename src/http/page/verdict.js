@@ -58,14 +58,17 @@ export class Calm {
   }
 }
 
-function healthy({ spreadUs, expected10, clock }) {
+function healthy({ spreadUs, expected10, clock, apartSamples = null, lossUnknown = [] }) {
+  const unknown = lossUnknown.findIndex((reason) => reason !== null);
+  const lost = unknown < 0 ? `None of ${count(expected10)} packets was lost in the last 10 s.` : `What mic ${unknown} loses is unknown: ${lossUnknown[unknown]}.`;
   const free = clock === "independent";
+  const aligned = !free || apartSamples === null ? "" : `Aligned within ${apartSamples.toFixed(1)} samples. `;
   const within = spreadUs === null ? "" : `Packets of a cycle arrive within ${duration(spreadUs)} of each other${free ? ", steadily" : ""}. `;
   return {
     level: "good",
     kind: "healthy",
     headline: "Healthy",
-    figure: `${within}None of ${count(expected10)} packets was lost in the last 10 s.`,
+    figure: `${aligned}${within}${lost}`,
     normal: free ? "Normal: steady (boards of their own send at any moment of a period), and nothing lost." : "Normal: within 1 ms for one board, and nothing lost.",
     others: [],
   };

@@ -29,6 +29,7 @@ const TILES = [
     name: "Lost, last 10 s",
     normal: "normal: 0",
     of: ({ facts }) => {
+      if (facts.lossUnknown?.some((reason) => reason !== null)) return [UNKNOWN_TEXT, null, 0];
       const sum = (list) => list.reduce((a, b) => a + b, 0);
       const [lost, pieces] = [sum(facts.lost10), sum(facts.lostPieces10)];
       const text = pieces > 0 ? lostWords(lost, pieces, true) : `${count(lost)} of ${count(lost + sum(facts.chunks10))}`;

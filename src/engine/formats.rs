@@ -1,0 +1,138 @@
+//! What each source sends, and what the engine remembers of it.
+//!
+//! A source is read as declared; one that declared nothing is `raw` until its datagrams prove another format, and the choice stands
+//! for that sender. The first datagrams that may be another format's wait (two at most) until the next ones tell.
+
+use std::net::SocketAddr;
+
+use super::inference::Beside;
+use crate::time::{KernelTime, MonoTime, Span};
+use crate::wire::detect::{Detector, Seen, until_proven};
+use crate::wire::known::Known;
+use crate::wire::{Bad, Coding, Format, Parsed, Unit};
+
+/// One line that a datagram does not fit in so long a time.
+const SAY_EVERY: Span = Span::from_secs(1);
+
+/// A datagram that waits until it is known what its source sends.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub stamp: KernelTime,
+    pub bytes: Vec<u8>,
+}
+
+/// What one source sends.
+#[derive(Debug)]
+pub(super) struct Wire {
+    declared: Format,
+    format: Format,
+    detector: Detector,
+    held: Vec<Held>,
+    /// Whose datagrams tell the format.
+    of: Option<SocketAddr>,
+    /// Its numbers, where it has any.
+    numbers: Option<Box<Numbers>>,
+    said: Option<MonoTime>,
+}
+
+/// Of a numbered source.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub known: Known,
+    pub beside: Beside,
+}
+
+impl Default for Wire {
+    fn default() -> Wire {
+        Wire::new(Format::Auto)
+    }
+}
+
+impl Wire {
+    pub fn new(declared: Format) -> Wire {
+        let format = if declared == Format::Auto { until_proven() } else { declared.clone() };
+        Wire { declared, format, detector: Detector::default(), held: Vec::new(), of: None, numbers: None, said: None }
+    }
+
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// Samples and nothing else, as they leave: there is nothing to decode.
+    pub fn is_plain(&self) -> bool {
+        matches!(&self.format, Format::Raw(raw) if raw.coding == Coding::S32le && raw.skip == 0)
+    }
+
+    /// Another sender takes the place of the one before.
+    pub fn on_new_sender(&mut self) {
+        *self = Wire::new(std::mem::take(&mut self.declared));
+    }
+
+    /// Whether what was seen so far is of another sender than this one, that may take its place after a silence.
+    pub fn looks_elsewhere(&self, sender: SocketAddr, replaces: bool) -> bool {
+        self.of.is_some_and(|of| if replaces { of != sender } else { of.ip() != sender.ip() })
+    }
+
+    pub fn look_at(&mut self, sender: SocketAddr) {
+        self.of = Some(sender);
+    }
+
+    /// Looks at a datagram of a source that declared nothing.
+    pub fn look(&mut self, datagram: &[u8]) -> Seen {
+        if self.declared != Format::Auto {
+            return Seen::Raw;
+        }
+        let seen = self.detector.look(datagram);
+        if let Seen::Is(format) = &seen {
+            self.format = format.clone();
+        }
+        seen
+    }
+
+    pub fn hold(&mut self, stamp: KernelTime, datagram: &[u8]) {
+        self.held.push(Held { stamp, bytes: datagram.to_vec() });
+    }
+
+    /// How many datagrams wait.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    pub fn take_held(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Reads a datagram; `channels` and `rate` are those of the array.
+    pub fn parse<'a>(&self, datagram: &'a [u8], channels: usize, rate: u32) -> Result<Parsed<'a>, Bad> {
+        let parsed = crate::wire::parse(&self.format, datagram)?;
+        if let Parsed::Unit(unit) = &parsed {
+            fits(unit, channels, rate)?;
+        }
+        Ok(parsed)
+    }
+
+    /// Whether it is time to say again that something does not fit.
+    pub fn may_say(&mut self, at: MonoTime) -> bool {
+        let due = self.said.is_none_or(|said| at - said >= SAY_EVERY);
+        if due {
+            self.said = Some(at);
+        }
+        due
+    }
+
+    /// Made when the first number comes.
+    pub fn numbers_mut(&mut self, sample_rate: u32) -> &mut Numbers {
+        let new = || Box::new(Numbers { known: Known::new(sample_rate), beside: Beside::new(sample_rate) });
+        self.numbers.get_or_insert_with(new)
+    }
+}
+
+fn fits(unit: &Unit<'_>, channels: usize, rate: u32) -> Result<(), Bad> {
+    if usize::from(unit.channels) != channels {
+        return Err(Bad::Channels { need: channels as u8, got: unit.channels.into() });
+    }
+    match unit.rate.filter(|&got| got != rate) {
+        Some(got) => Err(Bad::Rate { need: rate, got }),
+        None => Ok(()),
+    }
+}
