@@ -10,8 +10,9 @@ fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "time" | "array" | "wire" => &[],
         "cycle" => &["array", "time"],
-        "engine" | "sim" => &["array", "time", "cycle", "wire"],
-        "capture" | "stats" | "sys" => &["array", "time", "cycle"],
+        "engine" => &["array", "time", "cycle", "wire", "sound"],
+        "sim" => &["array", "time", "cycle", "wire"],
+        "sound" | "capture" | "stats" | "sys" => &["array", "time", "cycle"],
         "report" => &["array", "time", "cycle", "engine"],
         "http" => &["array", "time", "cycle", "report"],
         "cli" => &["array", "time", "engine", "http", "sim", "wire"],

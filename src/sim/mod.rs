@@ -28,12 +28,14 @@
 //! Time runs from [`START`] on CLOCK_MONOTONIC_RAW, which is true time here; [`HostClock`] says what CLOCK_REALTIME makes of it.
 
 mod board;
+mod defect;
 mod delay;
 pub mod encode;
 mod host;
 mod loss;
 mod oscillator;
 mod rng;
+pub mod room;
 mod scenario;
 mod sending;
 mod signal;
@@ -43,6 +45,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use self::defect::{Defect, Wrong};
 pub use self::delay::{Delay, HoldBack};
 pub use self::host::{HostClock, HostEvent};
 pub use self::loss::Loss;
@@ -53,6 +56,7 @@ pub use self::signal::{Signal, index_bits, index_of, index_sample, index_sample_
 pub use self::truth::{MicTruth, Truth, Why, Withheld};
 
 use self::board::Board;
+use self::room::Heard;
 use crate::cycle::Clocks;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -95,6 +99,8 @@ pub struct Packet {
 pub struct Sim {
     seed: u64,
     signal: Signal,
+    heard: Option<Heard>,
+    defects: Vec<Defect>,
     rate_hz: u32,
     channels: usize,
     host: HostClock,
@@ -141,6 +147,14 @@ impl Sim {
         Sim {
             seed: scenario.seed,
             signal: scenario.signal,
+            heard: match scenario.signal {
+                Signal::Room(sounds) => {
+                    let channels = scenario.layout().channels();
+                    Some(Heard::new(sounds, scenario.seed, channels, scenario.boards == Boards::Three))
+                }
+                _ => None,
+            },
+            defects: scenario.defects.clone(),
             rate_hz: scenario.sample_rate,
             host: scenario.host.clone(),
             channels: scenario.layout().channels(),
@@ -153,7 +167,14 @@ impl Sim {
 
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
-        signal::fill(self.signal, self.seed, packet, self.rate_hz, self.channels, payload);
+        let since = packet.captured - START;
+        let defect = self.defects.iter().find(|d| d.mic == packet.mic && since >= d.from && since < d.to);
+        let heard_by = defect.map_or(packet.mic, |defect| defect.wrong.heard_by(packet.mic));
+        let heard = Packet { mic: heard_by, ..*packet };
+        signal::fill(self.signal, self.heard.as_ref(), self.seed, &heard, self.rate_hz, self.channels, payload);
+        if let Some(defect) = defect {
+            defect.wrong.apply(payload, packet.piece.offset / 4, packet.cycle);
+        }
     }
 
     /// The sender of `packet`: an address a board, a new port with each of its starts.
