@@ -12,6 +12,7 @@ mod gzip;
 mod look;
 mod merge;
 mod reader;
+mod statistics;
 mod tunnel;
 mod writer;
 
@@ -24,7 +25,8 @@ pub use fragments::{Payload, Reassembler};
 pub use frames::{IpPacket, NotUdp, Place, decode};
 pub use gzip::Unpacked;
 pub use merge::{Merge, Next, Source};
-pub use reader::{Frame, Reader, Record, Statistics};
+pub use reader::{Frame, Reader, Record};
+pub use statistics::Statistics;
 pub use writer::{Interface, Writer};
 
 use crate::MICS;

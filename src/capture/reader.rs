@@ -12,6 +12,7 @@ use std::io::Read;
 
 use super::fields::{Order, Ticks, options};
 use super::look::look;
+use super::statistics::Statistics;
 use super::writer::FORMAT_COMMENT;
 use super::{CaptureError, Fault};
 use crate::time::KernelTime;
@@ -63,18 +64,6 @@ pub enum Record<'a> {
     Statistics(Statistics<'a>),
     /// A new section: interfaces are numbered anew.
     Section,
-}
-
-/// An interface statistics block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Statistics<'a> {
-    /// The microphone whose socket it tells of, where the recording is ours.
-    pub mic: Option<usize>,
-    pub stamp: KernelTime,
-    pub received: Option<u64>,
-    /// Dropped for want of room, by the interface and by the operating system together.
-    pub dropped: Option<u64>,
-    pub comment: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,15 @@
 //! Datagrams of other formats than plain samples: decoded, told apart, and placed by their numbers where they have any.
 
 use super::align::{Arrival, Placed};
+use super::boards::Boards;
 use super::chunks::{Chunk, Heard};
 use super::clock::Again;
 use super::formats::Wire;
+use super::intake::Admitted;
 use super::packet::{BadPayload, Packet, SAMPLE_BYTES};
 use super::stream::Numbered;
 use super::tail::Sink;
-use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health};
+use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health, resampling};
 use crate::time::{MonoTime, Span};
 use crate::wire::detect::Seen;
 use crate::wire::known::{self, Place};
@@ -245,5 +247,58 @@ impl Engine {
         if matches!(self.aligner, Aligner::Shared(_)) {
             self.set_free(d, at, true);
         }
+    }
+
+    /// Whose packet it is, and what it means that it is that one's.
+    pub(super) fn admit<'a>(
+        &mut self,
+        d: &Datagram<'_>,
+        parsed: Result<Packet<'a>, BadPayload>,
+        at: MonoTime,
+    ) -> Result<Admitted<'a>, Reason> {
+        let counters = &mut self.counters.mics[d.mic];
+        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                if reason == Reason::Foreign && parsed.is_ok() {
+                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
+                }
+                return Err(reason);
+            }
+        };
+        if self.mics[d.mic].follow.begins_to_hop() {
+            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
+            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
+        }
+        if let Some(old) = admitted.replaced {
+            let mic = self.config.layout.name_of(d.mic);
+            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
+            self.meter.on_restart(d.mic);
+            let lacking = self.chunks.on_new_sender(d.mic);
+            self.note_lacking(d.mic, lacking);
+            self.health.restart(d.mic);
+        }
+        Ok(admitted)
+    }
+
+    /// Each source gets an axis of its own; what has begun to go out goes out.
+    pub(super) fn set_free(&mut self, d: &Datagram<'_>, at: MonoTime, one_clock: bool) {
+        if let Aligner::Shared(shared) = &mut self.aligner {
+            let mut sink = Sink {
+                history: &mut self.history,
+                counters: &mut self.counters,
+                outputs: &mut self.outputs,
+                meter: &mut self.meter,
+                wall: self.clocks.map_or(d.stamp, |c| c.wall),
+            };
+            shared.finish(at, &mut sink);
+        }
+        let (layout, rate) = (&self.config.layout, self.config.sample_rate);
+        let resampling = resampling(self.kernel.as_ref(), layout, rate);
+        let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
+        boards.set_one_clock(one_clock);
+        self.aligner = Aligner::Independent(Box::new(boards));
+        // Each counts its positions from 0 again.
+        (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));
     }
 }

@@ -38,6 +38,7 @@ mod spread;
 mod stream;
 mod tail;
 mod tally;
+mod told;
 mod trend;
 pub mod window;
 
@@ -45,20 +46,19 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::array::{Layout, pairs};
+use crate::array::Layout;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
-use figures::{Alignment, Counters, Known};
+use figures::Counters;
 use formats::Wire;
 use health::Health;
 use history::History;
 use hostclock::HostClock;
-use intake::{Admitted, Follow};
-use late::Unnumbered;
+use intake::Follow;
 use packet::{BadPayload, Packet};
 use resample::Resampling;
 use sinc::Kernel;
@@ -359,38 +359,6 @@ impl Engine {
         Verdict::Accepted(Accepted { mic: d.mic, samples: packet.samples(), arrival: at, late })
     }
 
-    /// Whose packet it is, and what it means that it is that one's.
-    fn admit<'a>(
-        &mut self,
-        d: &Datagram<'_>,
-        parsed: Result<Packet<'a>, BadPayload>,
-        at: MonoTime,
-    ) -> Result<Admitted<'a>, Reason> {
-        let counters = &mut self.counters.mics[d.mic];
-        let admitted = match self.mics[d.mic].follow.admit(d.sender, parsed, at, counters) {
-            Ok(admitted) => admitted,
-            Err(reason) => {
-                if reason == Reason::Foreign && parsed.is_ok() {
-                    self.health.refused(d.mic, at, d.stamp, d.sender, &mut self.outputs);
-                }
-                return Err(reason);
-            }
-        };
-        if self.mics[d.mic].follow.begins_to_hop() {
-            let (mic, ip) = (self.config.layout.name_of(d.mic), d.sender.ip());
-            self.say(format!("{mic}: {ip} sends each packet from another port: its address is followed"));
-        }
-        if let Some(old) = admitted.replaced {
-            let mic = self.config.layout.name_of(d.mic);
-            self.say(format!("{mic}: now follows {} (was {old}, silent for 500 ms)", d.sender));
-            self.meter.on_restart(d.mic);
-            let lacking = self.chunks.on_new_sender(d.mic);
-            self.note_lacking(d.mic, lacking);
-            self.health.restart(d.mic);
-        }
-        Ok(admitted)
-    }
-
     /// What waited until it was known how its source cuts its chunks, and need not any longer.
     fn place_waiting(&mut self) {
         self.note_learnt();
@@ -613,46 +581,6 @@ impl Engine {
         }
     }
 
-    /// Why it cannot be told of a microphone what it lost; `None` where it can.
-    pub fn unnumbered(&self, mic: usize) -> Option<String> {
-        let unnumbered = match &self.aligner {
-            Aligner::Shared(shared) => shared.unnumbered(),
-            Aligner::Independent(boards) => boards.unnumbered(mic),
-        };
-        unnumbered.map(|Unnumbered { period, jitter }| {
-            format!(
-                "its packets follow one another by {:.2} ms, and come {:.2} ms late in the mean: arrivals cannot number them",
-                period.as_secs_f64() * 1e3,
-                jitter.as_secs_f64() * 1e3,
-            )
-        })
-    }
-
-    /// How a source cuts its chunks; `None` while that is being learnt.
-    pub fn cut(&self, mic: usize) -> Option<Cut> {
-        self.chunks.cut(mic)
-    }
-
-    fn tell_unnumbered(&mut self, mic: usize) {
-        let unnumbered = self.unnumbered(mic);
-        let told = std::mem::replace(&mut self.mics[mic].told_unnumbered, unnumbered.is_some());
-        if let Some(reason) = unnumbered.filter(|_| !told) {
-            let name = self.config.layout.name_of(mic);
-            self.say(format!("{name}: what it loses is unknown: {reason}"));
-        }
-    }
-
-    /// Samples of a source's chunk (of each channel), and of each of its pieces; `None` while they are being learnt.
-    pub fn chunk(&self, mic: usize) -> Option<(u32, Vec<f64>)> {
-        match self.chunks.cut(mic)? {
-            Cut::Whole => {
-                let samples = (self.chunks.usual_bytes(mic) / self.history.frame_bytes(mic)) as u32;
-                (samples > 0).then(|| (samples, vec![f64::from(samples)]))
-            }
-            Cut::Pieces(pattern) => Some((pattern.samples(), pattern.piece_samples().collect())),
-        }
-    }
-
     /// Whether the microphones are taken to share one sample clock.
     pub fn is_shared(&self) -> bool {
         match &self.aligner {
@@ -664,23 +592,6 @@ impl Engine {
     /// Whether the order of arrival tells which packets belong together.
     fn is_ordered(&self) -> bool {
         matches!(self.aligner, Aligner::Shared(_))
-    }
-
-    /// How far the channels of each pair are apart as they are placed.
-    pub fn alignment(&self, now: MonoTime) -> Vec<Known<Alignment>> {
-        let of = |(first, second): (usize, usize)| match &self.aligner {
-            Aligner::Independent(boards) => boards.alignment(first, second, now),
-            Aligner::Shared(_) if self.mics[first].latest.is_none() || self.mics[second].latest.is_none() => {
-                Err("a microphone was never heard")
-            }
-            Aligner::Shared(_) => Ok(Alignment {
-                offset: Span::ZERO,
-                uncertainty: Span::ZERO,
-                leaves_out: None,
-                reason: Some("one board sends in order: the order places the samples"),
-            }),
-        };
-        pairs(self.mics.len()).map(of).collect()
     }
 
     /// The longest wait for a missing packet at present.
@@ -735,27 +646,6 @@ impl Engine {
             Aligner::Shared(_) => self.set_free(d, at, false),
             Aligner::Independent(boards) => boards.set_one_clock(false),
         }
-    }
-
-    /// Each source gets an axis of its own; what has begun to go out goes out.
-    fn set_free(&mut self, d: &Datagram<'_>, at: MonoTime, one_clock: bool) {
-        if let Aligner::Shared(shared) = &mut self.aligner {
-            let mut sink = Sink {
-                history: &mut self.history,
-                counters: &mut self.counters,
-                outputs: &mut self.outputs,
-                meter: &mut self.meter,
-                wall: self.clocks.map_or(d.stamp, |c| c.wall),
-            };
-            shared.finish(at, &mut sink);
-        }
-        let (layout, rate) = (&self.config.layout, self.config.sample_rate);
-        let resampling = resampling(self.kernel.as_ref(), layout, rate);
-        let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
-        boards.set_one_clock(one_clock);
-        self.aligner = Aligner::Independent(Box::new(boards));
-        // Each counts its positions from 0 again.
-        (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));
     }
 }
 

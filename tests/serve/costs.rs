@@ -35,6 +35,8 @@ fn in_the_steady_state_the_loop_enters_the_ring_and_calls_nothing_else() {
     // debug assertions asks fcntl whether the descriptor is open), and what strace itself causes.
     let allowed = [
         "io_uring_enter",
+        // Ten times a second the counters are copied for the window, and the heap's end may move by it.
+        "brk",
         "restart_syscall",
         "getpeername",
         "getsockopt",
@@ -53,10 +55,11 @@ fn in_the_steady_state_the_loop_enters_the_ring_and_calls_nothing_else() {
     let counted = |key: &str| after[key].as_u64().unwrap() - before[key].as_u64().unwrap();
     let (enters, completions, cycles) = (counted("enters"), counted("completions"), got.len() as u64);
     println!("{enters} enters, {} turns, {completions} completions in {cycles} cycles", counted("turns"));
-    // Three packets and the event's completion a cycle, each a wake at most; timers come a few times a second.
+    // Three packets and the event's completion a cycle, each a wake at most; timers come a few times a second. The mark behind which
+    // nothing older can come is a completion of each wake that read packets.
     assert!(enters <= completions + 100, "no enter without something to do: {enters} for {completions} completions");
     assert!(
-        completions <= 5 * cycles + 50,
-        "nothing completes but packets and events: {completions} in {cycles} cycles"
+        completions <= 8 * cycles + 50,
+        "nothing completes but packets, marks and events: {completions} in {cycles} cycles"
     );
 }
