@@ -168,12 +168,17 @@ impl Sim {
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
         let since = packet.captured - START;
-        let defect = self.defects.iter().find(|d| d.mic == packet.mic && since >= d.from && since < d.to);
-        let heard_by = defect.map_or(packet.mic, |defect| defect.wrong.heard_by(packet.mic));
+        let wrong_of = |mic: usize| {
+            let defect = self.defects.iter().find(|d| d.mic == mic && since >= d.from && since < d.to);
+            defect.map(|defect| defect.wrong)
+        };
+        let own = wrong_of(packet.mic);
+        let heard_by = own.map_or(packet.mic, |wrong| wrong.heard_by(packet.mic));
         let heard = Packet { mic: heard_by, ..*packet };
         signal::fill(self.signal, self.heard.as_ref(), self.seed, &heard, self.rate_hz, self.channels, payload);
-        if let Some(defect) = defect {
-            defect.wrong.apply(payload, packet.piece.offset / 4, packet.cycle);
+        // A copy is one of what the other sends, with what is wrong there.
+        for wrong in wrong_of(heard_by).into_iter().chain(own.filter(|_| heard_by != packet.mic)) {
+            wrong.apply(payload, packet.piece.offset / 4, packet.cycle);
         }
     }
 
@@ -262,6 +267,28 @@ mod tests {
         let run = |seed| Sim::new(&rough(seed)).collect::<Vec<Packet>>();
         assert_eq!(run(11), run(11));
         assert_ne!(run(11), run(12));
+    }
+
+    #[test]
+    fn a_copy_is_what_the_other_sends_with_what_is_wrong_there() {
+        let defect = |mic, wrong| Defect { mic, wrong, from: Span::ZERO, to: Span::MAX };
+        let scenario = Scenario {
+            signal: Signal::Tone,
+            defects: vec![defect(0, Wrong::Swapped), defect(1, Wrong::Copy)],
+            ..Scenario::one_board(Span::from_secs(1))
+        };
+        let mut sim = Sim::new(&scenario);
+        let mut sent = [const { Vec::new() }; 3];
+        while let Some(packet) = sim.next() {
+            let mut payload = Vec::new();
+            sim.payload(&packet, &mut payload);
+            sent[packet.mic].push(payload);
+        }
+        assert_eq!(sent[0], sent[1]);
+        let swapped =
+            |payload: &Vec<u8>| payload.as_chunks::<4>().0.iter().flat_map(|w| [w[3], w[2], w[1], w[0]]).collect();
+        let right: Vec<Vec<u8>> = sent[0].iter().map(swapped).collect();
+        assert_eq!(right, sent[2]);
     }
 
     /// What the first release of the simulator made of these scenarios, as a hash: seeds that somebody wrote down bring the

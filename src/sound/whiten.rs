@@ -1,7 +1,8 @@
 //! A microphone's samples at an eighth of their rate, with what is predictable taken out.
 //!
 //! What is left of a sound when it is whitened is sharp in time: two microphones' whitened sounds correlate at the paths between
-//! them and hardly anywhere else. Each block counts about the same, however loud, but what is not above the quietest blocks
+//! them and hardly anywhere else. A voice repeats itself a pitch period later, longer than the prediction looks back: that is taken out
+//! too. Without that, in a dry room, the pitch shows beside the peak nearly as high as it. Each block counts about the same, however loud, but what is not above the quietest blocks
 //! counts little.
 
 use super::predict::longer;
@@ -17,7 +18,13 @@ const TAPS: usize = 96;
 const PASS: f64 = 0.9;
 /// A prediction looks back on so many of the low rate's samples, and is learnt from three blocks.
 const ORDER: usize = 10;
-const WINDOW: usize = 3 * BLOCK;
+/// Before them stands one that a voice's pitch may repeat.
+const WINDOW: usize = LEARNT + BLOCK;
+const LEARNT: usize = 3 * BLOCK;
+/// Pitches of voices and strings, as periods of the low rate: 300 to 60 Hz.
+const PERIODS: std::ops::RangeInclusive<usize> = 20..=100;
+/// The share of a block's energy that a repeat must explain to be one.
+const REPEATS: f32 = 0.25;
 /// Blocks that say how loud the quietest are: one in [`EVERY`] of the last ones, and which part of them.
 const REMEMBERED: usize = 64;
 const EVERY: u32 = 12;
@@ -29,10 +36,10 @@ const ABOVE_QUIET: f64 = 10.0;
 #[derive(Debug)]
 pub struct Whitener {
     taps: [f32; TAPS],
-    hann: [f32; WINDOW],
+    hann: [f32; LEARNT],
     /// The last samples as they came, as far as the filter looks back.
     before: [f32; TAPS],
-    /// The last three blocks at the low rate.
+    /// The last blocks at the low rate.
     window: [f32; WINDOW],
     /// Energies of remembered blocks.
     energies: [f32; REMEMBERED],
@@ -53,7 +60,7 @@ impl Whitener {
             let turn = std::f64::consts::PI * x;
             (window * if x.abs() < 1e-9 { 1.0 } else { turn.sin() / turn }) as f32
         };
-        let hann = |k: usize| (0.5 - 0.5 * (std::f64::consts::TAU * (k as f64 + 0.5) / WINDOW as f64).cos()) as f32;
+        let hann = |k: usize| (0.5 - 0.5 * (std::f64::consts::TAU * (k as f64 + 0.5) / LEARNT as f64).cos()) as f32;
         Whitener {
             taps: std::array::from_fn(tap),
             hann: std::array::from_fn(hann),
@@ -70,7 +77,7 @@ impl Whitener {
         let mut line = [0.0; TAPS + FULL_BLOCK];
         line[..TAPS].copy_from_slice(&self.before);
         line[TAPS..].iter_mut().zip(samples).for_each(|(x, &sample)| *x = sample as f32);
-        for (i, low) in self.window[2 * BLOCK..].iter_mut().enumerate() {
+        for (i, low) in self.window[3 * BLOCK..].iter_mut().enumerate() {
             let from = (i + 1) * DECIMATION;
             *low = dot(&self.taps, &line[from..from + TAPS]);
         }
@@ -78,13 +85,13 @@ impl Whitener {
         self.whiten()
     }
 
-    /// The middle block of the window.
+    /// The block before the newest.
     fn whiten(&mut self) -> [f32; BLOCK] {
-        let mut faded = [0.0; WINDOW];
-        faded.iter_mut().zip(self.window.iter().zip(&self.hann)).for_each(|(out, (x, w))| *out = x * w);
+        let mut faded = [0.0; LEARNT];
+        faded.iter_mut().zip(self.window[BLOCK..].iter().zip(&self.hann)).for_each(|(out, (x, w))| *out = x * w);
         let mut correlation = [0.0; ORDER + 1];
         for (lag, sum) in correlation.iter_mut().enumerate() {
-            *sum = f64::from(dot(&faded[lag..], &faded[..WINDOW - lag]));
+            *sum = f64::from(dot(&faded[lag..], &faded[..LEARNT - lag]));
         }
         // As if there was white noise 50 dB below: no filter is sharper than that.
         correlation[0] *= 1.0 + 1e-5;
@@ -101,13 +108,12 @@ impl Whitener {
             }
         }
         let filter = filter.map(|x| x as f32);
-        let mut residual = [0.0; BLOCK];
-        let mut energy = 0.0;
-        for (i, out) in residual.iter_mut().enumerate() {
-            let at = BLOCK + i;
+        let mut flat = [0.0; 3 * BLOCK];
+        for (at, out) in flat.iter_mut().enumerate().skip(ORDER) {
             *out = filter.iter().enumerate().map(|(k, c)| c * self.window[at - k]).sum();
-            energy += *out * *out;
         }
+        let mut residual = without_pitch(&flat);
+        let energy = dot(&residual, &residual);
         let scale = 1.0 / (energy + self.quiet(energy)).sqrt();
         if !scale.is_finite() {
             return [0.0; BLOCK];
@@ -127,6 +133,27 @@ impl Whitener {
         let (_, quietest, _) = energies[..known].select_nth_unstable_by(known / QUIETEST, f32::total_cmp);
         ABOVE_QUIET as f32 * *quietest
     }
+}
+
+/// The last block, less what repeats from so many samples before: a voice's pitch would show in a correlation beside its peak.
+fn without_pitch(residual: &[f32; 3 * BLOCK]) -> [f32; BLOCK] {
+    let newest = &residual[2 * BLOCK..];
+    let energy = dot(newest, newest);
+    let mut best = (0.0, 0.0, 0);
+    for period in PERIODS {
+        let before = &residual[2 * BLOCK - period..3 * BLOCK - period];
+        let (product, square) = (dot(newest, before), dot(before, before));
+        if product > 0.0 && product * product > best.0 * square {
+            best = (product * product / square, product / square, period);
+        }
+    }
+    let (explained, gain, period) = best;
+    let mut block: [f32; BLOCK] = std::array::from_fn(|i| newest[i]);
+    if explained > REPEATS * energy {
+        let before = &residual[2 * BLOCK - period..3 * BLOCK - period];
+        block.iter_mut().zip(before).for_each(|(x, before)| *x -= gain.min(1.0) * before);
+    }
+    block
 }
 
 /// Eight sums side by side, so that the compiler may use the machine's wide registers.

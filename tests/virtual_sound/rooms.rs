@@ -49,15 +49,20 @@ pub fn recordings() -> Vec<(&'static str, Sound)> {
     let desktop = "/usr/share/sounds/freedesktop/stereo";
     let voices = ["Front_Center", "Front_Left", "Rear_Right", "Side_Left"].map(|name| format!("{alsa}/{name}.wav"));
     let sounds = ["phone-incoming-call", "alarm-clock-elapsed", "complete"].map(|name| format!("{desktop}/{name}.oga"));
+    let read = "/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb";
+    let lines = ["0870", "0880", "0890", "0920", "0930"].map(|line| format!("{read}-{line}.wav"));
     let all = [
+        ("reading (pocketsphinx)", decoded(&lines)),
         ("voice (alsa-utils)", decoded(&voices)),
         ("noise (alsa-utils)", decoded(&[format!("{alsa}/Noise.wav")])),
         ("rings (freedesktop)", decoded(&sounds)),
     ];
+    let wanted = all.len();
     let found: Vec<_> = all.into_iter().filter(|(_, samples)| !samples.is_empty()).collect();
-    if found.len() < 3 {
+    if found.len() < wanted {
         eprintln!(
-            "SKIP  REAL RECORDINGS: install alsa-utils, sound-theme-freedesktop and ffmpeg; {} of 3 found",
+            "SKIP  REAL RECORDINGS: install alsa-utils, sound-theme-freedesktop, pocketsphinx-testdata and ffmpeg; {} of \
+             {wanted} found",
             found.len()
         );
         assert!(std::env::var("CI").is_err(), "in CI everything has to run");

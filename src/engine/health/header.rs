@@ -15,7 +15,7 @@ const LONGEST_OF: Span = Span::from_secs(2);
 /// Batches that must agree.
 const AGREE: u32 = 2;
 /// Words at the front that may be a header, and words further in that are none: where, in words.
-pub(super) const FRONT: usize = 3;
+const FRONT: usize = 3;
 const INSIDE: [usize; 4] = [5, 11, 18, 27];
 const WORDS: usize = FRONT + INSIDE.len();
 /// A step is so long at most: microseconds of a long packet.

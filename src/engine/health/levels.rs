@@ -31,8 +31,9 @@ const OFFSET: f64 = 0.01;
 const OFFSET_OF_SOUND: f64 = 0.25;
 /// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
 const MOVES: i64 = 1 << 16;
-/// A header may stand in front, which is a fault of its own: the first words say nothing of the others.
-const NOT_LOOKED_AT: usize = super::header::FRONT;
+/// A header may stand in front, which is a fault of its own: the first words say nothing of the others. The longest that is known,
+/// VBAN's, has seven.
+const NOT_LOOKED_AT: usize = 8;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
 pub(super) const COMPARED: usize = 16;
 const HEADS: usize = 8;
@@ -291,6 +292,17 @@ mod tests {
             }
         }
         meter.level().expect("a second has passed")
+    }
+
+    #[test]
+    fn a_header_as_long_as_vbans_in_front_shows_no_stuck_bits() {
+        let noise = |i: i64| (((i * i * 7_919) % 2_003 - 1_001) << 8) as i32;
+        // The low bytes of its words move (a name, a counter), those of the samples do not.
+        let word = |i: i64| if i % 480 < 7 { 0x4d69_6331 + (i / 480) as i32 } else { noise(i) };
+        let stuck = |level: Level| level.words.expect("a second of them").stuck;
+        assert_eq!(stuck(level(word)), None);
+        assert_eq!(stuck(level(noise)), None);
+        assert!(stuck(level(|i| noise(i) | 1 << 13)).is_some());
     }
 
     fn sine(amplitude: f64, offset: f64) -> impl Fn(i64) -> i32 {
