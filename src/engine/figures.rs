@@ -69,6 +69,15 @@ impl Inference {
     }
 }
 
+impl Counters {
+    /// Becomes these, in the room that it has.
+    pub fn copy(&mut self, newest: &Counters) {
+        let Counters { mics, cycles, clock_steps } = newest;
+        Vec::clone_from(&mut self.mics, mics);
+        (self.cycles, self.clock_steps) = (*cycles, *clock_steps);
+    }
+}
+
 impl MicCounters {
     /// So many packets were not lost after all. Never below none: fuzzing found cycles, split in two by a loss that was believed, of
     /// which less had been counted than was taken back.

@@ -1,12 +1,12 @@
 //! What each source sends, and what the engine remembers of it.
 //!
 //! A source is read as declared; one that declared nothing is `raw` until its datagrams prove another format, and the choice stands
-//! for that sender. The first datagrams that may be another format's wait (two at most) until the next ones tell.
+//! for that sender. The first datagrams that may be another format's wait until the next ones tell ([`undecided`](super::undecided)).
 
 use std::net::SocketAddr;
 
 use super::inference::Beside;
-use crate::time::{KernelTime, MonoTime, Span};
+use crate::time::{MonoTime, Span};
 use crate::wire::detect::{Detector, Seen, until_proven};
 use crate::wire::known::Known;
 use crate::wire::{Bad, Coding, Format, Parsed, Unit};
@@ -14,20 +14,14 @@ use crate::wire::{Bad, Coding, Format, Parsed, Unit};
 /// One line that a datagram does not fit in so long a time.
 const SAY_EVERY: Span = Span::from_secs(1);
 
-/// A datagram that waits until it is known what its source sends.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub stamp: KernelTime,
-    pub bytes: Vec<u8>,
-}
-
 /// What one source sends.
 #[derive(Debug)]
 pub(super) struct Wire {
     declared: Format,
     format: Format,
     detector: Detector,
-    held: Vec<Held>,
+    /// Its newest datagram may be another format's: the next ones tell.
+    is_open: bool,
     /// Whose datagrams tell the format.
     of: Option<SocketAddr>,
     /// Its numbers, where it has any.
@@ -51,7 +45,7 @@ impl Default for Wire {
 impl Wire {
     pub fn new(declared: Format) -> Wire {
         let format = if declared == Format::Auto { until_proven() } else { declared.clone() };
-        Wire { declared, format, detector: Detector::default(), held: Vec::new(), of: None, numbers: None, said: None }
+        Wire { declared, format, detector: Detector::default(), is_open: false, of: None, numbers: None, said: None }
     }
 
     pub fn format(&self) -> &Format {
@@ -83,23 +77,23 @@ impl Wire {
             return Seen::Raw;
         }
         let seen = self.detector.look(datagram);
+        self.is_open = seen == Seen::Perhaps;
         if let Seen::Is(format) = &seen {
             self.format = format.clone();
         }
         seen
     }
 
-    pub fn hold(&mut self, stamp: KernelTime, datagram: &[u8]) {
-        self.held.push(Held { stamp, bytes: datagram.to_vec() });
+    /// Whether its newest datagram may be another format's: the next ones tell.
+    pub fn is_open(&self) -> bool {
+        self.is_open
     }
 
-    /// How many datagrams wait.
-    pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
-    pub fn take_held(&mut self) -> Vec<Held> {
-        std::mem::take(&mut self.held)
+    /// Nothing can wait any longer: what is still open is raw.
+    pub fn end_looking(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            self.detector.end();
+        }
     }
 
     /// Reads a datagram; `channels` and `rate` are those of the array.

@@ -9,6 +9,7 @@ use super::intake::Admitted;
 use super::packet::{BadPayload, Packet, SAMPLE_BYTES};
 use super::stream::Numbered;
 use super::tail::Sink;
+use super::undecided::Held;
 use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health, resampling};
 use crate::time::{MonoTime, Span};
 use crate::wire::detect::Seen;
@@ -39,7 +40,7 @@ impl Engine {
 
     /// Datagrams of a source that wait until its format is known; they are counted then.
     pub fn undecided(&self, source: usize) -> usize {
-        self.mics[source].wire.held()
+        self.undecided.of(source)
     }
 
     /// The samples of a datagram of this source, s32le, as they are placed; none where it does not fit its format. `buffer` is used
@@ -51,7 +52,8 @@ impl Engine {
         }
     }
 
-    /// What a source that declared nothing sends, as far as this datagram tells. False where it waits for the next.
+    /// What a source that declared nothing sends, as far as this datagram tells. False where it waits: for the next one of its source,
+    /// or behind one that does.
     pub(super) fn choose_format(&mut self, d: &Datagram<'_>, at: MonoTime) -> bool {
         let mic = &mut self.mics[d.mic];
         let replaces = mic.follow.would_replace(d.sender, at);
@@ -60,26 +62,37 @@ impl Engine {
         }
         if mic.wire.looks_elsewhere(d.sender, replaces) {
             // Too few came of the sender before to know what it sent.
-            self.counters.mics[d.mic].foreign += mic.wire.held() as u64;
+            self.counters.mics[d.mic].foreign += self.undecided.drop_of(d.mic) as u64;
             mic.wire.on_new_sender();
         }
         mic.wire.look_at(d.sender);
-        match mic.wire.look(d.bytes) {
-            Seen::Perhaps => {
-                mic.wire.hold(d.stamp, d.bytes);
-                return false;
-            }
-            Seen::Raw => {}
-            Seen::Is(format) => {
-                let name = self.config.layout.name_of(d.mic);
-                self.say(format!("{name}: {} sends {format}", d.sender));
-            }
+        if let Seen::Is(format) = mic.wire.look(d.bytes) {
+            let name = self.config.layout.name_of(d.mic);
+            self.say(format!("{name}: {} sends {format}", d.sender));
         }
-        for held in self.mics[d.mic].wire.take_held() {
-            let len = held.bytes.len();
-            self.handle_known_format(&Datagram { stamp: held.stamp, bytes: &held.bytes, len, ..*d });
+        self.place_undecided();
+        if self.undecided.is_empty() && !self.mics[d.mic].wire.is_open() {
+            return true;
         }
-        true
+        self.undecided.hold(Held { mic: d.mic, sender: d.sender, stamp: d.stamp, at, bytes: d.bytes.to_vec() });
+        if self.undecided.is_full() {
+            self.end_looking();
+        }
+        false
+    }
+
+    /// What is still open is raw.
+    pub(super) fn end_looking(&mut self) {
+        self.mics.iter_mut().for_each(|mic| mic.wire.end_looking());
+        self.place_undecided();
+    }
+
+    /// What need not wait any longer.
+    fn place_undecided(&mut self) {
+        while let Some(held) = self.undecided.next(|mic| self.mics[mic].wire.is_open()) {
+            let Held { mic, sender, stamp, bytes, .. } = &held;
+            self.handle_known_format(&Datagram { mic: *mic, stamp: *stamp, sender: *sender, bytes, len: bytes.len() });
+        }
     }
 
     /// A datagram of a format that is no plain samples.

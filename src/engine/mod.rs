@@ -40,6 +40,7 @@ mod tail;
 mod tally;
 mod told;
 mod trend;
+mod undecided;
 pub mod window;
 
 use std::collections::VecDeque;
@@ -64,6 +65,7 @@ use resample::Resampling;
 use sinc::Kernel;
 use skew::SkewMeter;
 use tail::Sink;
+use undecided::Undecided;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -215,6 +217,7 @@ pub struct Engine {
     counters: Counters,
     mics: Vec<Mic>,
     chunks: Chunks,
+    undecided: Undecided,
     aligner: Aligner,
     fixed_hold: Option<Span>,
     /// Made at the start: it takes milliseconds.
@@ -268,6 +271,7 @@ impl Engine {
             counters: Counters::new(sources),
             mics: (0..sources).map(|_| Mic::default()).collect(),
             chunks: Chunks::new(&layout, rate),
+            undecided: Undecided::new(layout.sources()),
             outputs: VecDeque::with_capacity(64),
         }
     }
@@ -490,6 +494,10 @@ impl Engine {
     }
 
     fn time_passed(&mut self, now: MonoTime, clocks: Clocks) {
+        if self.undecided.deadline().is_some_and(|end| now >= end) {
+            self.end_looking();
+        }
+        let now = self.undecided.oldest().map_or(now, |oldest| oldest.min(now));
         if self.chunks.deadline().is_some_and(|end| now >= end) {
             self.chunks.handle_timeout(now);
             self.place_waiting();
@@ -509,6 +517,9 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] has work to do, if nothing arrives before.
     pub fn next_timeout(&self) -> Option<MonoTime> {
+        if let Some(deadline) = self.undecided.deadline() {
+            return Some(deadline);
+        }
         let aligner = match &self.aligner {
             Aligner::Shared(shared) => shared.next_timeout(),
             Aligner::Independent(boards) => boards.next_timeout(),

@@ -196,35 +196,45 @@ impl Recent {
     }
 }
 
+/// Copies that are kept at most: those of a window, one that is older, and the newest.
+const COPIES: usize = SLICES as usize + 2;
+
 /// Old copies of counters, so that what happened in the window is now minus then.
 #[derive(Debug)]
 pub struct Past<T> {
     /// Slice in which the copy was taken; oldest first.
     copies: VecDeque<(i64, T)>,
+    /// Copies that are out of use: their memory is used again, so that after the first copy none is asked for.
+    spare: Vec<T>,
 }
 
 impl<T> Default for Past<T> {
     fn default() -> Past<T> {
-        Past { copies: VecDeque::with_capacity(SLICES as usize + 2) }
+        Past { copies: VecDeque::with_capacity(COPIES), spare: Vec::new() }
     }
 }
 
-impl<T> Past<T> {
+impl<T: Clone + Default> Past<T> {
     pub fn new() -> Past<T> {
         Past::default()
     }
 
-    /// Call once a turn, before anything is counted in it: keeps one copy a slice.
-    pub fn observe(&mut self, now: MonoTime, counters: impl FnOnce() -> T) {
+    /// Call once a turn, before anything is counted in it: keeps one copy a slice. `copy` writes the counters over an old copy.
+    pub fn observe(&mut self, now: MonoTime, copy: impl FnOnce(&mut T)) {
         let slice = slice_of(now);
         if self.copies.back().is_some_and(|(newest, _)| *newest >= slice) {
             return;
         }
         // The newest copy at least a window old stays: it is what `then` answers.
         while self.copies.get(1).is_some_and(|(second, _)| *second <= slice - SLICES) {
-            self.copies.pop_front();
+            self.spare.extend(self.copies.pop_front().map(|(_, old)| old));
         }
-        self.copies.push_back((slice, counters()));
+        let mut counters = self.spare.pop().unwrap_or_default();
+        copy(&mut counters);
+        if self.copies.is_empty() && self.spare.is_empty() {
+            self.spare = vec![counters.clone(); COPIES - 1];
+        }
+        self.copies.push_back((slice, counters));
     }
 
     /// The counters as they were ten seconds before `now`, or at the first call of `observe` when that was later.
@@ -330,14 +340,14 @@ mod tests {
         assert_eq!(past.then(at_ms(0)), None);
         // One more every 10 ms; a turn every 10 ms.
         for turn in 0..6_000i64 {
-            past.observe(at_ms(turn * 10), || turn);
+            past.observe(at_ms(turn * 10), |copy| *copy = turn);
         }
         assert_eq!(past.then(at_ms(59_990)), Some(&4_990), "9.9 to 10.0 s are 990 to 1000 turns");
-        assert!(past.copies.len() <= SLICES as usize + 2);
+        assert!(past.copies.len() <= COPIES);
         let mut young = Past::new();
-        young.observe(at_ms(5_000), || 7);
+        young.observe(at_ms(5_000), |copy| *copy = 7);
         assert_eq!(young.then(at_ms(8_000)), Some(&7), "a run younger than the window counts from its start");
-        young.observe(at_ms(100_000), || 9);
+        young.observe(at_ms(100_000), |copy| *copy = 9);
         assert_eq!(young.then(at_ms(105_000)), Some(&7), "between two turns nothing was counted");
     }
 }

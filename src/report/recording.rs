@@ -29,13 +29,14 @@ impl RecordingFigures {
         RecordingFigures { recorded: vec![0; sources], not_recorded: vec![0; sources], ..Default::default() }
     }
 
-    /// Those of these sources alone; what is no source's is as it is.
-    pub fn of(&self, sources: impl Iterator<Item = usize> + Clone) -> RecordingFigures {
-        RecordingFigures {
-            recorded: sources.clone().map(|source| self.recorded[source]).collect(),
-            not_recorded: sources.map(|source| self.not_recorded[source]).collect(),
-            ..*self
-        }
+    /// Becomes those of these sources alone, in the room that it has; what is no source's is as it is.
+    pub fn copy_of(&mut self, all: &RecordingFigures, sources: impl Iterator<Item = usize> + Clone) {
+        let RecordingFigures { mut recorded, mut not_recorded, .. } = std::mem::take(self);
+        recorded.clear();
+        recorded.extend(sources.clone().map(|source| all.recorded[source]));
+        not_recorded.clear();
+        not_recorded.extend(sources.map(|source| all.not_recorded[source]));
+        *self = RecordingFigures { recorded, not_recorded, ..*all };
     }
 
     /// Becomes these, in the room that it has: for what is called each turn of a loop.

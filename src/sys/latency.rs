@@ -1,4 +1,5 @@
-//! What a host can be asked for so that a packet is read sooner: `--low-latency`, in three parts that each may be refused.
+//! What a host can be asked for so that a packet is read sooner: `--low-latency`, in three parts that each may be refused; and what the
+//! allocator is always asked for.
 //!
 //! An idle core sleeps, and waking it costs (100 us of a packet's delay on the machine of docs/measured.md): the kernel's PM QoS
 //! interface keeps it out of the deep states while a descriptor is open. Another program on the same core costs more
@@ -59,6 +60,24 @@ pub fn lock_memory() -> io::Result<Locked> {
         if raised { (libc::MCL_CURRENT | libc::MCL_FUTURE, Locked::All) } else { (libc::MCL_CURRENT, Locked::Present) };
     // SAFETY: mlockall takes flags and moves nothing.
     if unsafe { libc::mlockall(flags) } < 0 { Err(io::Error::last_os_error()) } else { Ok(locked) }
+}
+
+/// Freed memory stays with the process, up to some MiB: a body's is asked for again soon, and each time that the heap's end moves costs the
+/// loop a system call, and page faults behind it. Without glibc there is nothing to ask.
+pub fn keep_freed_memory() {
+    /// Above what a burst of bodies takes, below what anybody would miss.
+    #[cfg(target_env = "gnu")]
+    const KEPT: libc::c_int = 8 << 20;
+    /// As glibc would choose itself after the first download of a history (mallopt(3), M_MMAP_THRESHOLD): a given trim threshold turns
+    /// that choice off.
+    #[cfg(target_env = "gnu")]
+    const MAPPED: libc::c_int = 4 << 20;
+    // SAFETY: mallopt takes two numbers and changes nothing that was handed out; a number that it does not know is refused.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
+    }
 }
 
 /// What [`lock_memory`] could lock.

@@ -76,8 +76,13 @@ impl Detector {
             // What is still open at the end stays raw.
             return if self.looked_at >= LOOKED_AT { Seen::Raw } else { Seen::Perhaps };
         }
-        self.looked_at = LOOKED_AT;
+        self.end();
         Seen::Is(like.format())
+    }
+
+    /// Nothing is looked at any more.
+    pub fn end(&mut self) {
+        self.looked_at = LOOKED_AT;
     }
 }
 

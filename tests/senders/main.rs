@@ -15,7 +15,7 @@ use std::time::Duration;
 use serve::Serve;
 
 /// What each sender has to send.
-const SECONDS: usize = 3;
+const SECONDS: usize = 4;
 const RATE: usize = 48_000;
 
 /// A route from a sender to the server: it loses every 41st datagram, but not the first ten.
@@ -191,8 +191,8 @@ fn every_sample_is_right_and_every_loss_is_told() {
                 assert_eq!(told[key], 0, "{name}: {key}: {told}");
             }
             let there = check(name, &frames, channels, bytes);
-            // The first second goes by until the sources stand on one axis, and a busy machine starts them late.
-            assert!(there > RATE / 2, "{name}: {there} frames");
+            // The first second goes by until the sources stand on one axis.
+            assert!(there > RATE, "{name}: {there} frames");
         }
     }
     std::fs::remove_dir_all(&folder).expect("what was made can be removed");

@@ -73,7 +73,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
             Some((file, Seen::Statistics(statistics))) => run.statistics(file, &statistics),
             Some((_, Seen::Nothing)) => {}
         }
-        past.observe(run.now(), || totals(&run));
+        past.observe(run.now(), |copy| *copy = totals(&run));
         if records.is_multiple_of(RECORDS_A_LOOK) {
             progress.look(recording.position());
         }

@@ -78,9 +78,9 @@ impl Array {
     }
 
     /// Something came, or was due, in this turn: the window gets its copy.
-    pub fn observe(&mut self, now: MonoTime, fed: bool, totals: impl FnOnce(&Engine) -> Totals) {
+    pub fn observe(&mut self, now: MonoTime, fed: bool, copy: impl FnOnce(&mut Totals, &Engine)) {
         let engine = &self.engine;
-        self.past.observe(now, || totals(engine));
+        self.past.observe(now, |totals| copy(totals, engine));
         match self.afterwards {
             Some(at) if at > now => {}
             // One look without anything new is the last.

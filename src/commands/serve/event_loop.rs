@@ -261,7 +261,7 @@ impl Loop {
         self.order.entered(quiet, marked);
         let mut listed = std::mem::take(&mut self.listed);
         listed.retain(|&inlet| self.settle(inlet, clocks));
-        if !quiet && !listed.is_empty() && self.order.set_mark() {
+        if !quiet && !listed.is_empty() && self.order.wants_mark() && self.order.set_mark() {
             self.ring.mark();
         }
         self.listed = listed;
@@ -455,7 +455,9 @@ impl Loop {
         let array = self.plant.arrays.of_mut(id);
         let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
         let (shared, ring, server) = (&self.plant.shared, &self.ring, &self.server);
-        array.observe(clocks.mono, fed, |engine| shared.totals(engine, inlet, ring.counters(), &server.figures(id)));
+        array.observe(clocks.mono, fed, |copy, engine| {
+            shared.copy_totals(copy, engine, inlet, ring.counters(), &server.figures(id));
+        });
         let due = array.next_timeout();
         if array.timer != due {
             let before = std::mem::replace(&mut array.timer, due);

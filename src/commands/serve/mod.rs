@@ -36,6 +36,7 @@ use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::ClockChoice;
 use crate::http::Server;
 use crate::sys::host::{self, Signals};
+use crate::sys::latency;
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
@@ -63,6 +64,7 @@ pub struct Addresses {
 /// # Errors
 /// What could not be set up, with its cause and what to do; or the ring's own failure later.
 pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failure>) -> Result<(), Failure> {
+    latency::keep_freed_memory();
     let token = token(&args.web)?;
     let core = choose_core(args.core)?;
     if let Some(core) = core {

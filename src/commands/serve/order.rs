@@ -6,6 +6,9 @@
 //! ([`Ring::mark`](crate::sys::ring::Ring::mark)), has come back. Both hold for all arrays at once: one mark is out at a time, and its
 //! cost does not grow with them.
 
+/// As a rule the next enter carries out all that was noted, and costs less than a mark, which is two operations: so many are tried.
+const PLAIN_ROUNDS: u32 = 1;
+
 /// Rounds (enter, reap) counted from 1, and up to which of them all that was noted has been carried out since.
 #[derive(Debug, Default)]
 pub struct Order {
@@ -13,6 +16,8 @@ pub struct Order {
     certain: u64,
     /// The round at whose end the mark was set that is out.
     mark: Option<u64>,
+    /// Rounds in a row after which something was noted.
+    unquiet: u32,
 }
 
 impl Order {
@@ -22,9 +27,15 @@ impl Order {
         if marked && let Some(set) = self.mark.take() {
             self.certain = set;
         }
+        self.unquiet += 1;
         if quiet {
-            self.certain = self.round;
+            (self.certain, self.unquiet) = (self.round, 0);
         }
+    }
+
+    /// Whether plain enters have been tried long enough.
+    pub fn wants_mark(&self) -> bool {
+        self.unquiet > PLAIN_ROUNDS
     }
 
     /// At the end of a round after which something waits: whether a mark is to be set now.
@@ -47,5 +58,22 @@ impl Order {
     /// At the end of which round the mark was set that is out.
     pub fn mark(&self) -> Option<u64> {
         self.mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_enter_is_tried_before_a_mark() {
+        let mut order = Order::default();
+        order.entered(false, false);
+        assert!(!order.wants_mark());
+        order.entered(false, false);
+        assert!(order.wants_mark());
+        order.entered(true, false);
+        order.entered(false, false);
+        assert!(!order.wants_mark(), "it begins anew after a quiet round");
     }
 }

@@ -112,29 +112,46 @@ impl Shared {
 
     /// Everything that counts up of an array, its sockets and what it shares with the others.
     pub fn totals(&self, engine: &Engine, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
-        let mut engine = engine.counters().clone();
-        for (mic, port) in engine.mics.iter_mut().zip(&inlet.ports) {
+        let mut totals = Totals::default();
+        self.copy_totals(&mut totals, engine, inlet, counters, stream);
+        totals
+    }
+
+    /// The same, over an old copy and in its room.
+    pub fn copy_totals(
+        &self,
+        copy: &mut Totals,
+        engine: &Engine,
+        inlet: &Inlet,
+        counters: RingCounters,
+        stream: &StreamFigures,
+    ) {
+        copy.engine.copy(engine.counters());
+        for (mic, port) in copy.engine.mics.iter_mut().zip(&inlet.ports) {
             mic.kernel_dropped = port.drops.total();
         }
-        Totals {
-            engine,
-            stream: *stream,
-            ring: RingFigures {
-                turns: self.turns,
-                enters: counters.enters,
-                completions: counters.completions,
-                rearms_enobufs: counters.ended_no_buffers,
-                rearms_cq_overflow: counters.ended_completions_full,
-                rearms_empty_datagram: counters.ended_empty_datagram,
-                rearms_emfile: counters.ended_no_descriptors,
-                rearms_error: counters.ended_error,
-                cq_overflows: counters.cq_overflows,
-                stale: counters.stale,
-                sq_full: counters.sq_full,
-                control_truncated: self.control_cut,
-                log_lines_dropped: self.log_dropped,
-            },
-            recording: self.recording.as_ref().map(|all| all.of(inlet.ports.iter().map(|port| port.socket))),
+        copy.stream = *stream;
+        copy.ring = RingFigures {
+            turns: self.turns,
+            enters: counters.enters,
+            completions: counters.completions,
+            rearms_enobufs: counters.ended_no_buffers,
+            rearms_cq_overflow: counters.ended_completions_full,
+            rearms_empty_datagram: counters.ended_empty_datagram,
+            rearms_emfile: counters.ended_no_descriptors,
+            rearms_error: counters.ended_error,
+            cq_overflows: counters.cq_overflows,
+            stale: counters.stale,
+            sq_full: counters.sq_full,
+            control_truncated: self.control_cut,
+            log_lines_dropped: self.log_dropped,
+        };
+        match &self.recording {
+            None => copy.recording = None,
+            Some(all) => {
+                let sockets = inlet.ports.iter().map(|port| port.socket);
+                copy.recording.get_or_insert_default().copy_of(all, sockets);
+            }
         }
     }
 }

@@ -383,7 +383,9 @@ impl Source {
             return Some((next, false));
         }
         let overtaken = (0..open.last).find(|index| of_size(index) && free(index));
-        let soon = at - open.newest_at < self.period(pattern).mul_ratio(1, OVERTAKES);
+        let period = self.period(pattern);
+        // Not so long behind the chunk's first that the next chunk's is due: that may come right behind an end that was delayed.
+        let soon = at - open.newest_at < period.mul_ratio(1, OVERTAKES) && at - open.first.at < period.mul_ratio(3, 4);
         let sets = if self.turns >= TURNS { 1 } else { 2 };
         match overtaken.filter(|_| soon && open.rested && !is_interrupted(open, around, sets)) {
             Some(index) => Some((index, false)),

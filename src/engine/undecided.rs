@@ -1,0 +1,80 @@
+//! Datagrams that wait, in the order in which they came, until it is known what their sources send.
+//!
+//! The first datagrams of a source that declared nothing may look like another format's by chance. While one waits, all that come
+//! behind it wait too, whoever sends them: on one board their order tells which belong together.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::time::{KernelTime, MonoTime, Span};
+
+/// What waits is decided after so long, whatever is known then: a second, within which contract section 7 wants a source known.
+const LONGEST: Span = Span::from_secs(1);
+/// Datagrams that wait at most: two of each source that is looked at, beside others that send four times as fast.
+const ROOM_EACH: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub mic: usize,
+    pub sender: SocketAddr,
+    pub stamp: KernelTime,
+    pub at: MonoTime,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Undecided {
+    sources: usize,
+    held: VecDeque<Held>,
+    since: Option<MonoTime>,
+}
+
+impl Undecided {
+    pub fn new(sources: usize) -> Undecided {
+        Undecided { sources, held: VecDeque::new(), since: None }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// How many datagrams of a source wait.
+    pub fn of(&self, mic: usize) -> usize {
+        self.held.iter().filter(|held| held.mic == mic).count()
+    }
+
+    pub fn hold(&mut self, held: Held) {
+        self.since.get_or_insert(held.at);
+        self.held.push_back(held);
+    }
+
+    /// The oldest, unless it is still open what its source sends.
+    pub fn next(&mut self, is_open: impl FnOnce(usize) -> bool) -> Option<Held> {
+        let next = if is_open(self.held.front()?.mic) { None } else { self.held.pop_front() };
+        if self.held.is_empty() {
+            self.since = None;
+        }
+        next
+    }
+
+    /// Another sender took this source's place: what waits of the one before is not followed. Returns how many that were.
+    pub fn drop_of(&mut self, mic: usize) -> usize {
+        let before = self.held.len();
+        self.held.retain(|held| held.mic != mic);
+        before - self.held.len()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= ROOM_EACH * self.sources
+    }
+
+    /// When the oldest came: for what is placed, no time has passed since.
+    pub fn oldest(&self) -> Option<MonoTime> {
+        self.held.front().map(|held| held.at)
+    }
+
+    /// When nothing may wait any longer.
+    pub fn deadline(&self) -> Option<MonoTime> {
+        self.since.map(|since| since + LONGEST)
+    }
+}
