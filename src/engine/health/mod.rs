@@ -315,6 +315,20 @@ impl Health {
         Some(format!("the rate disagrees: {}", self.evidence(channel, FaultKind::WrongRate)))
     }
 
+    /// As what format a channel's source should be read, where words stand in front of its samples.
+    pub fn format_with_header(&self, channel: usize) -> Option<String> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.faults[FaultKind::HeaderInAudio.slot()]?;
+        source.header.found().map(|header| header.format())
+    }
+
+    /// The rate that a channel's source is set to, in hertz, where it is not the nominal one and is known well.
+    pub fn likely_rate(&self, channel: usize) -> Option<u32> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.faults[FaultKind::WrongRate.slot()]?;
+        (source.wrong_hz > 0.0).then_some(source.wrong_hz as u32)
+    }
+
     /// What is wrong at this time, the worst first.
     pub fn faults(&self, channel: usize, now: MonoTime) -> Vec<Fault> {
         let source = &self.sources[self.layout.source_of(channel)];
@@ -336,7 +350,11 @@ impl Health {
     fn judge_rate(&mut self, source: usize, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
         let channel = self.layout.first_of(source);
         let Ok(rate) = self.rate(channel) else { return };
-        let off = (rate.hz - self.nominal_hz).abs() - rate.uncertainty_hz;
+        let Ok(counted) = self.sources[source].rate.window() else { return };
+        let nominal_hz = self.nominal_hz;
+        let off = |rate: &Rate| (rate.hz - nominal_hz).abs() - rate.uncertainty_hz;
+        // A header may stand in front of the samples or in place of some: a rate that fits one way is not called wrong.
+        let off = off(&rate).min(off(&counted));
         let wrong = off > WRONG_RATE * self.nominal_hz;
         let own = &mut self.sources[source];
         if wrong {
@@ -459,11 +477,8 @@ impl Health {
             FaultKind::WrongRate if own.wrong_hz == 0.0 => "ask the board for its rate, and set --sample-rate".to_owned(),
             FaultKind::WrongRate => format!("--sample-rate {:.0}", own.wrong_hz),
             FaultKind::Refused => "stop the sender that is not the microphone".to_owned(),
-            FaultKind::HeaderInAudio => own.header.found().map_or(String::new(), |header| {
-                format!(
-                    "a header? It is heard as a click in each packet. Send the samples alone; as a format it would be {}, which this version cannot be told",
-                    header.format()
-                )
+            FaultKind::HeaderInAudio => self.format_with_header(channel).map_or(String::new(), |format| {
+                format!("a header? try --format {format}; taken as samples it is a click in each packet")
             }),
             FaultKind::Dead => "check its wiring, its power, and which slot (L/R) it is set to".to_owned(),
             FaultKind::SameAs(other) => {
