@@ -10,8 +10,8 @@ use super::config;
 use super::{Cli, Core, PortList, parse_core, parse_port_list, parse_span};
 use crate::array::MOST_CHANNELS;
 use crate::sim::{
-    Boards, Change, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
-    Scenario, Sending, Signal,
+    Boards, Change, Defect, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot,
+    Reorder, Scenario, Sending, Signal,
 };
 use crate::time::Span;
 use crate::wire::Format;
@@ -85,7 +85,8 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
     pub sample_rate: u32,
     /// index: sample = (mic + 1) << 28 | position mod 2^28; tone: 440 Hz; noise; source: a moving source with true delays.
-    #[arg(long, value_name = "index|tone|noise|source", default_value = "index")]
+    /// Sounds of a room with reverberation, its own noise and that of the microphones: speech, music, fan, claps, hum, quiet.
+    #[arg(long, value_name = "SIGNAL", default_value = "index")]
     pub signal: Signal,
     /// One board with one sample clock, or as many as there are ports with their own (3, or each); by default 1, but each where --ppm gives
     /// them different rates.
@@ -106,6 +107,10 @@ pub struct SimulateArgs {
     /// A microphone is dead for a while; TO may be left out; repeatable.
     #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
     pub mute: Vec<Mute>,
+    /// A microphone's samples are wrong for a while, as one of: dead, stuck_bits, offset, clipping, half_empty, shifted_words,
+    /// swapped_bytes, header_in_audio, copy (1=offset@5s..8s); TO may be left out; repeatable.
+    #[arg(long, value_name = "MIC=WHAT@FROM..TO", value_parser = parse_defect)]
+    pub defect: Vec<Defect>,
 
     /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix, sleep (modem
     /// sleep: all leaves in one burst every 102.4 ms; sleep50 every 50 ms).
@@ -226,6 +231,7 @@ impl SimulateArgs {
             then,
             drop_cycles: self.drop_cycles.clone(),
             mutes: self.mute.clone(),
+            defects: self.defect.clone(),
             lags: self.lag.clone(),
             reboots: self.reboot.clone(),
             changes: self.change.iter().map(|&(at, samples, pieces)| self.changed(at, samples, pieces)).collect(),
@@ -380,6 +386,14 @@ fn parse_mute(text: &str) -> Result<Mute, String> {
     Ok(Mute { mic: parse_mic(mic)?, from, to })
 }
 
+fn parse_defect(text: &str) -> Result<Defect, String> {
+    let example = "needs a microphone, what is wrong and its times, like 1=offset@5s..8s";
+    let (mic, rest) = text.split_once('=').ok_or(example)?;
+    let (wrong, times) = rest.split_once('@').ok_or(example)?;
+    let (from, to) = parse_times(times)?;
+    Ok(Defect { mic: parse_mic(mic)?, wrong: wrong.parse()?, from, to })
+}
+
 fn parse_lag(text: &str) -> Result<Lag, String> {
     let example = "needs a microphone, a delay and its times, like 2=16ms@5s..8s";
     let (mic, rest) = text.split_once('=').ok_or(example)?;
@@ -483,6 +497,8 @@ mod tests {
             "--hold-back 2s/1s",
             "--mute 3@1s..2s",
             "--mute 1@2s..1s",
+            "--defect 1=rust@2s..",
+            "--defect 3=offset@2s..",
             "--boards 2",
             "--mic-ports 30001,30002,0",
             "--reboot 1@5s/1s",

@@ -459,6 +459,7 @@ fn parameters(scenario: &Scenario) -> Value {
         "then": format!("{:?}", scenario.then),
         "drop_cycles": format!("{:?}", scenario.drop_cycles),
         "mutes": format!("{:?}", scenario.mutes),
+        "defects": format!("{:?}", scenario.defects),
         "lags": format!("{:?}", scenario.lags),
         "reboots": format!("{:?}", scenario.reboots),
         "changes": format!("{:?}", scenario.changes),

@@ -45,6 +45,8 @@ const BLOCK: Span = Span::from_millis(256);
 /// Steps of the floor remembered, and for how long.
 const STEPS: usize = 64;
 const STEPS_WITHIN: Span = Span::from_secs(600);
+/// So many are no accident.
+const SEVERAL: usize = 4;
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
@@ -456,10 +458,22 @@ impl LateOrLost {
 
     /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
     fn believes_steps(&self, at: MonoTime) -> bool {
+        let (whole, other) = self.recent_steps(at);
+        other == 0 || whole > 2 * other
+    }
+
+    /// Packets are being lost, as several steps of whole periods show.
+    pub fn are_lost(&self, at: MonoTime) -> bool {
+        let (whole, other) = self.recent_steps(at);
+        whole >= SEVERAL && whole > 2 * other
+    }
+
+    /// Lately, of whole periods and of others.
+    fn recent_steps(&self, at: MonoTime) -> (usize, usize) {
         let recent = self.steps.iter().flatten().filter(|(then, _)| at - *then < STEPS_WITHIN);
         let (mut whole, mut other) = (0, 0);
         recent.for_each(|&(_, is_whole)| if is_whole { whole += 1 } else { other += 1 });
-        other == 0 || whole > 2 * other
+        (whole, other)
     }
 
     fn note_step(&mut self, at: MonoTime, whole: bool) {

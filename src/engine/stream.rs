@@ -281,7 +281,7 @@ impl Stream {
                 }
             }
             Judgement::Risen => {
-                self.end_review();
+                self.end_review(at);
                 self.push(a);
                 self.judge_waiting(counters, place);
             }
@@ -346,7 +346,8 @@ impl Stream {
         let mut judged = 0;
         while judged < self.pending.len() {
             judged += 1;
-            match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard().at) {
+            let at = self.pending[judged - 1].heard().at;
+            match self.judge(self.next + self.waiting(judged), at) {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
                     for _ in 0..std::mem::take(&mut judged) {
@@ -355,7 +356,7 @@ impl Stream {
                 }
                 // What opened the doubt stands on the new level, and is certain now.
                 Judgement::Risen => {
-                    self.end_review();
+                    self.end_review(at);
                     judged = 0;
                 }
                 Judgement::Lost(more) => {
@@ -367,8 +368,9 @@ impl Stream {
     }
 
     /// The path takes longer from now on: what comes says nothing of a loss behind which packets were back already.
-    fn end_review(&mut self) {
-        self.review = self.review.filter(|review| !review.is_back());
+    fn end_review(&mut self, at: MonoTime) {
+        let are_lost = self.late.are_lost(at);
+        self.review = self.review.filter(|review| !review.is_back(are_lost));
     }
 
     fn judge(&mut self, end: FramePos, at: MonoTime) -> Judgement {
