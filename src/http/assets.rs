@@ -67,7 +67,7 @@ pub fn load(config: &HttpConfig) -> Vec<Asset> {
 fn with_token(content: &[u8], token: &str) -> Bytes {
     let mut text = String::from_utf8_lossy(content).into_owned();
     let token: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
-    for (path, ..) in FILES.iter().filter(|(path, ..)| *path != "/") {
+    for (path, ..) in FILES {
         text = text.replace(&format!("\".{path}\""), &format!("\".{path}?token={token}\""));
     }
     text.into()
