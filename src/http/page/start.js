@@ -24,6 +24,7 @@ if (all !== null && all.length !== 1 && array === null) {
 } else {
   // One that cannot be reached, or is not there yet, is waited for as if it had the usual three.
   arrange(shown?.channels ?? 3);
-  if (array !== null) document.getElementById("back").hidden = false;
+  document.getElementById("to-all").href = address("/");
+  document.getElementById("back").hidden = array === null;
   await import("./app.js");
 }
