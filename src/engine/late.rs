@@ -312,7 +312,8 @@ impl LateOrLost {
             return Judgement::Doubtful;
         }
         match self.best_guess(period) {
-            Some(0) => self.settle_risen(),
+            // Below the level before: a path that comes down was held up on its way.
+            Some(..=0) => self.settle_risen(),
             Some(lost) if doubt.long => {
                 self.doubt = None;
                 Judgement::Lost(lost)

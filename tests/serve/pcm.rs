@@ -92,7 +92,7 @@ fn a_websocket_of_somebody_elses_hears_the_same() {
 import asyncio, sys, websockets
 async def main(url, wanted):
     got = 0
-    async with websockets.connect(url) as socket:
+    async with websockets.connect(url, close_timeout=None, ping_interval=None) as socket:
         print('open', file=sys.stderr, flush=True)
         pong = await socket.ping()
         await pong
