@@ -602,6 +602,12 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_comes_down_and_is_held_up_has_lost_nothing() {
+        let said = in_a_queue(&[(14_000, 100), (41_000, 27_000), (41_100, 10_667), (41_050, 10_667), (41_000, 10_667)]);
+        assert!(!said.iter().any(|said| matches!(said, Judgement::Lost(_))), "{said:?}");
+    }
+
+    #[test]
     fn no_doubt_lasts_longer_than_a_quarter_of_a_second() {
         // Contract: an independent stream decides within 0.25 s. Whatever packets a period apart show, in 1.3 periods each
         // at most, 2 x 8 of them end it.
