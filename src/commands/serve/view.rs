@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::array::{Array, Arrays};
 use super::inlet::{Inlet, InletId};
+use super::rtp::RtpOut;
 use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
@@ -27,12 +28,14 @@ const SHARED_FOR: Span = Span::from_millis(50);
 pub(super) struct Plant {
     pub arrays: Arrays,
     pub inlets: Vec<Option<Inlet>>,
+    /// Where arrays are sent to: none is ever added or removed once the server is confined.
+    pub rtp: Vec<RtpOut>,
     pub shared: Shared,
 }
 
 impl Plant {
     pub fn new(core: Option<usize>, started: Clocks) -> Plant {
-        Plant { arrays: Arrays::default(), inlets: Vec::new(), shared: Shared::new(core, started) }
+        Plant { arrays: Arrays::default(), inlets: Vec::new(), rtp: Vec::new(), shared: Shared::new(core, started) }
     }
 
     /// # Panics
@@ -299,6 +302,12 @@ impl House for View<'_> {
                     "sample_rate": array.engine.config().sample_rate,
                     "health": { "ok": health.is_ok(), "reason": health.err() },
                     "senders": senders.collect::<Vec<_>>(),
+                    "rtp": array.rtp.map(|place| {
+                        let out = &view.plant.rtp[place];
+                        serde_json::json!({
+                            "to": out.spec.to.to_string(), "format": out.spec.encoding.name(), "sent": out.figures,
+                        })
+                    }),
                 })
             });
             let list: Vec<serde_json::Value> = entries.collect();
@@ -421,6 +430,11 @@ impl Source for View<'_> {
         self.engine().history().ids()
     }
 
+    fn sdp(&self) -> Option<String> {
+        let array = self.own();
+        let (run, rate) = (array.engine.history().first_id(), array.engine.config().sample_rate);
+        self.plant.rtp[array.rtp?].sdp(array.name.as_str(), run, rate, self.channels())
+    }
     fn local_time(&self, wall: KernelTime) -> LocalTime {
         let local = self.plant.shared.local;
         if wall.as_nanos().div_euclid(1_000_000_000) == local.0 {
