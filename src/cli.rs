@@ -21,7 +21,6 @@ pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
 pub use self::rtp::RtpArgs;
 pub use self::simulate::{Pieces, SimulateArgs};
-use crate::MICS;
 use crate::array::ArrayName;
 use crate::time::Span;
 
@@ -61,10 +60,12 @@ pub struct ReplayArgs {
     pub to: String,
     /// UDP ports of mic 0, 1, 2 at that host.
     #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = simulate::parse_targets)]
-    pub mic_ports: MicPorts,
+    pub mic_ports: PortList,
     /// UDP ports of mic 0, 1, 2 in the recording; by default as micring recorded them, or else 30001, 30002, 30003.
-    #[arg(long, value_name = "A,B,C", value_parser = parse_ports)]
-    pub ports: Option<MicPorts>,
+    #[arg(long, value_name = "A,B,C", value_parser = parse_port_list)]
+    pub ports: Option<PortList>,
+    #[command(flatten)]
+    pub one: OneArgs,
     /// So many times faster than recorded.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = simulate::parse_factor)]
     pub speed: f64,
@@ -76,14 +77,30 @@ pub struct ReplayArgs {
     pub core: Core,
 }
 
+/// Which array of a recording that holds many.
+#[derive(Args, Clone, Debug)]
+pub struct OneArgs {
+    /// The array of this name in a recording of `serve --config`; by default the first.
+    #[arg(long, value_name = "NAME")]
+    pub array: Option<String>,
+    /// Only what this address sent: of an array of each-host, one board.
+    #[arg(long, value_name = "ADDR")]
+    pub from: Option<IpAddr>,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct AnalyzeArgs {
     /// Recordings, also gzipped; several are taken for one, in the order of their stamps. `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// UDP ports of mic 0, 1, 2; by default as micring recorded them, or else 30001, 30002, 30003.
-    #[arg(long = "ports", visible_alias = "mic-ports", value_name = "A,B,C", value_parser = parse_ports)]
-    pub mic_ports: Option<MicPorts>,
+    #[arg(long = "ports", visible_alias = "mic-ports", value_name = "A,B,C", value_parser = parse_port_list)]
+    pub mic_ports: Option<PortList>,
+    #[command(flatten)]
+    pub one: OneArgs,
+    /// Channels in all, where a port carries more than one (interleaved); by default as the recording says, or else one a port.
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
     /// Print one object of JSON: the keys of /api/diagnostics_sync, and more.
     #[arg(long)]
     pub json: bool,
@@ -189,10 +206,6 @@ impl ServeArgs {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortList(pub Vec<u16>);
 
-/// UDP ports of the microphones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MicPorts(pub [u16; MICS]);
-
 /// Which core the loop runs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Core {
@@ -211,12 +224,6 @@ fn parse_port_list(text: &str) -> Result<PortList, String> {
         return Err("each microphone needs a port of its own".into());
     }
     Ok(PortList(ports))
-}
-
-fn parse_ports(text: &str) -> Result<MicPorts, String> {
-    let ports: [u16; MICS] =
-        parse_port_list(text)?.0.try_into().map_err(|_| format!("needs {MICS} ports, like 30001,30002,30003"))?;
-    Ok(MicPorts(ports))
 }
 
 fn parse_core(text: &str) -> Result<Core, String> {
@@ -263,11 +270,12 @@ mod tests {
     }
 
     #[test]
-    fn three_different_ports_or_zeros() {
-        assert_eq!(parse_ports("1,2,3"), Ok(MicPorts([1, 2, 3])));
-        assert_eq!(parse_ports("0,0,0"), Ok(MicPorts([0; 3])));
-        for wrong in ["1,2", "1,2,3,4", "1,1,2", "1,2,70000", "a,b,c"] {
-            assert!(parse_ports(wrong).is_err(), "{wrong}");
+    fn any_number_of_different_ports_or_zeros() {
+        assert_eq!(parse_port_list("1,2,3"), Ok(PortList(vec![1, 2, 3])));
+        assert_eq!(parse_port_list("7"), Ok(PortList(vec![7])));
+        assert_eq!(parse_port_list("0,0,0"), Ok(PortList(vec![0; 3])));
+        for wrong in ["", "1,,2", "1,1,2", "1,2,70000", "a,b,c"] {
+            assert!(parse_port_list(wrong).is_err(), "{wrong}");
         }
     }
 

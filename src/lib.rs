@@ -18,7 +18,8 @@
 //!
 //! # Rooms
 //!
-//! All decisions are pure: time and bytes are arguments ([`wire`], [`engine`], [`http`], [`report`], [`sim`], [`capture`], [`stats`]).
+//! All decisions are pure: time and bytes are arguments ([`wire`], [`engine`], [`sound`], [`http`], [`report`], [`sim`], [`capture`],
+//! [`stats`]).
 //! All unsafe and every system call stand in [`sys`]. [`commands`] joins them. Imports point one way; `tests/house.rs` says
 //! which, and fails when one turns round.
 
@@ -33,6 +34,7 @@ pub mod http;
 pub mod out;
 pub mod report;
 pub mod sim;
+pub mod sound;
 pub mod stats;
 pub mod sys;
 pub mod time;

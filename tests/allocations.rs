@@ -9,6 +9,7 @@ use micring::array::{ArrayId, Layout as Array};
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::http::{Action, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
+use micring::report::Metrics;
 use micring::sim::{Rate, Scenario, Sim};
 use micring::time::{FramePos, KernelTime, Span};
 
@@ -55,6 +56,18 @@ impl House for View<'_> {
     fn arrays(&mut self) -> Bytes {
         Bytes::new()
     }
+    fn ids(&self) -> Vec<ArrayId> {
+        vec![ARRAY]
+    }
+    fn entry(&mut self, _: ArrayId) -> Option<String> {
+        None
+    }
+    fn measure(&mut self, _: ArrayId, _: bool, _: &StreamFigures, _: &mut Metrics) -> bool {
+        false
+    }
+    fn families(&mut self, _: Metrics) -> Vec<String> {
+        Vec::new()
+    }
     fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
         Bytes::new()
     }
@@ -74,6 +87,9 @@ impl Source for View<'_> {
         Bytes::new()
     }
     fn latest(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
         Bytes::new()
     }
     fn health(&mut self) -> Result<(), String> {

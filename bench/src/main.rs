@@ -56,6 +56,8 @@ enum Command {
     Fanout,
     /// Cost against subscribers and packet rate, with plots.
     Growth,
+    /// Many arrays on one core.
+    Arrays,
     /// Start-up, memory, size.
     Footprint,
     /// The pieces, and allocations a packet.
@@ -89,6 +91,7 @@ fn chosen(command: &Command) -> Vec<Comparison> {
             comparisons::end_to_end::run,
             comparisons::fanout::run,
             comparisons::growth::run,
+            comparisons::arrays::run,
             comparisons::footprint::run,
             comparisons::micro::run,
         ],
@@ -97,6 +100,7 @@ fn chosen(command: &Command) -> Vec<Comparison> {
         Command::EndToEnd => vec![comparisons::end_to_end::run],
         Command::Fanout => vec![comparisons::fanout::run],
         Command::Growth => vec![comparisons::growth::run],
+        Command::Arrays => vec![comparisons::arrays::run],
         Command::Footprint => vec![comparisons::footprint::run],
         Command::Micro => vec![comparisons::micro::run],
         Command::Peer { .. } => Vec::new(),

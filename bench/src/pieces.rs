@@ -11,6 +11,7 @@ use micring::array::ArrayId;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
+use micring::report::Metrics;
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
 use crate::load::{fill, index_sample};
@@ -130,6 +131,18 @@ impl House for Stage<'_> {
     fn arrays(&mut self) -> Bytes {
         Bytes::from_static(b"{}")
     }
+    fn ids(&self) -> Vec<ArrayId> {
+        vec![ARRAY]
+    }
+    fn entry(&mut self, _: ArrayId) -> Option<String> {
+        None
+    }
+    fn measure(&mut self, _: ArrayId, _: bool, _: &StreamFigures, _: &mut Metrics) -> bool {
+        false
+    }
+    fn families(&mut self, _: Metrics) -> Vec<String> {
+        Vec::new()
+    }
     fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
         Bytes::new()
     }
@@ -153,6 +166,9 @@ impl Source for Stage<'_> {
     }
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{}")
+    }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::new()
     }
     fn health(&mut self) -> Result<(), String> {
         Ok(())

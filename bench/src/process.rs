@@ -23,6 +23,8 @@ pub struct Process {
     out: BufReader<ChildStdout>,
     pub mics: Mics,
     pub http: Option<SocketAddr>,
+    /// What it said when it was ready.
+    pub ready: Value,
     /// From the start of the process to its ready line, in milliseconds.
     pub ready_ms: f64,
 }
@@ -64,7 +66,8 @@ impl Process {
         let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
         let mics = [0, 1, 2].map(|mic: usize| address(&ready["mics"][mic]));
         let [Some(a), Some(b), Some(c)] = mics else { bail!("no microphones in {ready}") };
-        Ok(Process { child, out, mics: [a, b, c], http: address(&ready["http"]), ready_ms })
+        let http = address(&ready["http"]);
+        Ok(Process { child, out, mics: [a, b, c], http, ready, ready_ms })
     }
 
     /// A peer of ours: this very program.
@@ -81,6 +84,14 @@ impl Process {
         command.args(["serve", "--mic-ports", "0,0,0", "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0"]);
         command.args(["--core", &core.to_string(), "--max-connections-per-address", "4096"]);
         command.args(["--max-connections", "4096"]).args(flags).stderr(Stdio::null());
+        Process::start(command)
+    }
+
+    /// `micring serve` with the arrays of a configuration.
+    pub fn configured(core: usize, config: &std::path::Path) -> Result<Process> {
+        let mut command = Command::new(micring_path()?);
+        command.args(["serve", "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0", "--core", &core.to_string()]);
+        command.arg("--config").arg(config).stderr(Stdio::null());
         Process::start(command)
     }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Frame, NotUdp};
-use crate::MICS;
 
 /// Kinds that are told apart.
 const MOST_KINDS: usize = 64;
@@ -142,7 +141,7 @@ impl Census {
     }
 
     /// What to do where none of them is for one of `ports`.
-    pub fn next_step(&self, ports: [u16; MICS]) -> String {
+    pub fn next_step(&self, ports: &[u16]) -> String {
         let encrypted = self.protocols.iter().any(|(protocol, _)| protocol == 50);
         let of_the_air = self.links.iter().any(|(link, _)| [105, 119, 127, 163].contains(&link));
         let step = if self.udp_ports.iter().any(|(port, _)| !ports.contains(&port)) {

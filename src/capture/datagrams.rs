@@ -1,14 +1,13 @@
 //! Datagrams: a capture file -> the UDP datagrams in it, in the order of the file; those inside of tunnels, too.
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::frames::{self, PROTOCOL_GRE, PROTOCOL_UDP};
 use super::{
     CaptureError, Census, Datagram, Fault, IpPacket, NotUdp, Payload, Reader, Reassembler, Record, Statistics,
-    USUAL_PORTS, Unpacked, decode, tunnel,
+    USUAL_PORTS, Unpacked, Wanted, decode, tunnel,
 };
-use crate::MICS;
 use crate::time::KernelTime;
 
 /// Tunnels inside of each other, and the datagram; each may be fragments of its own.
@@ -45,7 +44,10 @@ pub struct Datagrams<R> {
     reader: Reader<Unpacked<R>>,
     /// Of the outermost packets first.
     reassemblers: [Reassembler; DEPTH],
-    ports: [u16; MICS],
+    ports: Vec<u16>,
+    /// The ports say which is which, whatever the recording says.
+    by_port: bool,
+    from: Option<IpAddr>,
     passed_over: PassedOver,
     census: Census,
 }
@@ -58,20 +60,43 @@ impl<R: Read> Datagrams<R> {
         Ok(Datagrams {
             reader: Reader::new(Unpacked::new(input).map_err(unreadable)?)?,
             reassemblers: Default::default(),
-            ports: USUAL_PORTS,
+            ports: USUAL_PORTS.to_vec(),
+            by_port: false,
+            from: None,
             passed_over: PassedOver::default(),
             census: Census::default(),
         })
     }
 
-    /// What is sent to one of these ports is a microphone's, and no tunnel; else the usual ones.
-    pub fn for_ports(self, ports: Option<[u16; MICS]>) -> Datagrams<R> {
-        Datagrams { ports: ports.unwrap_or(USUAL_PORTS), ..self }
+    /// Nothing but that. What is sent to one of its ports is a microphone's, and no tunnel.
+    pub fn wanted(self, wanted: &Wanted) -> Datagrams<R> {
+        Datagrams {
+            reader: self.reader.of_array(wanted.array.as_deref()),
+            ports: wanted.ports.clone().unwrap_or_else(|| USUAL_PORTS.to_vec()),
+            by_port: wanted.ports.is_some(),
+            from: wanted.from,
+            ..self
+        }
+    }
+
+    /// Channels of each source that the interfaces are named after; none, where the recording is not ours.
+    pub fn sources(&self) -> Vec<usize> {
+        self.reader.named().channels()
     }
 
     /// What the microphones were declared to send, as far as a recording of ours has told.
-    pub fn declared(&self) -> &[(usize, String)] {
-        self.reader.declared()
+    pub fn declared(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.reader.named().declared()
+    }
+
+    /// Whether the recording is ours.
+    pub fn is_ours(&self) -> bool {
+        self.reader.named().is_ours()
+    }
+
+    /// The arrays that a recording of ours names; an array without a name is the empty one.
+    pub fn arrays(&self) -> &[String] {
+        self.reader.named().arrays()
     }
 
     /// What the next record came to, or `None` at the end of the file.
@@ -87,12 +112,18 @@ impl<R: Read> Datagrams<R> {
             Some(Record::Section) => return Ok(Some(Seen::Nothing)),
         };
         self.census.frame(&frame);
+        if frame.is_others && !self.by_port {
+            return Ok(Some(Seen::Nothing));
+        }
         // A recording of ours holds what came to a microphone's socket, whatever its port.
-        let ports = if frame.mic.is_some() { None } else { Some(self.ports) };
+        let ports = if frame.mic.is_some() { None } else { Some(&self.ports[..]) };
         let found = decode(&frame).and_then(|packet| open(&mut self.reassemblers, packet, frame.stamp, ports));
         match found {
             Ok(Some(datagram)) => {
                 self.census.datagram(datagram.to.port());
+                if self.from.is_some_and(|from| from != datagram.from.ip().to_canonical()) {
+                    return Ok(Some(Seen::Nothing));
+                }
                 Ok(Some(Seen::Datagram(Datagram { mic: frame.mic, ..datagram })))
             }
             Ok(None) => Ok(Some(Seen::Nothing)),
@@ -139,7 +170,7 @@ fn open<'a>(
     levels: &'a mut [Reassembler],
     packet: IpPacket<'a>,
     stamp: KernelTime,
-    ports: Option<[u16; MICS]>,
+    ports: Option<&[u16]>,
 ) -> Result<Option<Datagram<'a>>, NotUdp> {
     let Some((here, inside)) = levels.split_first_mut() else { return Err(NotUdp::OtherProtocol(packet.protocol)) };
     let payload = match packet.fragment {
@@ -293,7 +324,7 @@ mod tests {
             if let Some(first) = data.first_mut() {
                 *first = start;
             }
-            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, mic: None, len: data.len(), data: &data };
+            let frame = super::super::Frame { stamp: KernelTime::from_nanos(0), link, mic: None, is_others: false, len: data.len(), data: &data };
             if let Ok(packet) = decode(&frame) {
                 prop_assert!(packet.payload.len() <= data.len());
                 let mut levels: [Reassembler; DEPTH] = Default::default();

@@ -210,7 +210,7 @@ pub(super) mod tests {
     use crate::time::KernelTime;
 
     pub(in crate::capture) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
-        Frame { stamp: KernelTime::from_nanos(0), link, mic: None, len: data.len(), data }
+        Frame { stamp: KernelTime::from_nanos(0), link, mic: None, is_others: false, len: data.len(), data }
     }
 
     fn udp_v4(payload: &[u8]) -> Vec<u8> {

@@ -11,13 +11,14 @@ mod frames;
 mod gzip;
 mod look;
 mod merge;
+mod named;
 mod reader;
 mod statistics;
 mod tunnel;
 mod writer;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use census::{Census, Kinds};
 pub use datagrams::{Datagrams, PassedOver, Seen};
@@ -29,7 +30,6 @@ pub use reader::{Frame, Reader, Record};
 pub use statistics::Statistics;
 pub use writer::{Interface, Writer};
 
-use crate::MICS;
 use crate::time::{KernelTime, Span};
 
 /// A UDP datagram out of a capture.
@@ -47,13 +47,24 @@ pub struct Datagram<'a> {
     pub len: usize,
 }
 
+/// What of a capture is of use.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// Ports of the microphones; without them what the recording itself says, or else [`USUAL_PORTS`].
+    pub ports: Option<Vec<u16>>,
+    /// Of a recording of several arrays the one of this name; without it the first.
+    pub array: Option<String>,
+    /// What this address sent, and nothing else.
+    pub from: Option<IpAddr>,
+}
+
 /// Where the contract has microphones listen, unless told otherwise.
-pub const USUAL_PORTS: [u16; MICS] = [30_001, 30_002, 30_003];
+pub const USUAL_PORTS: &[u16] = &[30_001, 30_002, 30_003];
 
 impl Datagram<'_> {
     /// The microphone that it is for: by `ports`, or as the recording itself says, or else by the usual ports.
-    pub fn microphone(&self, ports: Option<[u16; MICS]>) -> Option<usize> {
-        let by_port = |ports: [u16; MICS]| ports.iter().position(|port| *port == self.to.port());
+    pub fn microphone(&self, ports: Option<&[u16]>) -> Option<usize> {
+        let by_port = |ports: &[u16]| ports.iter().position(|port| *port == self.to.port());
         match ports {
             Some(ports) => by_port(ports),
             None => self.mic.or_else(|| by_port(USUAL_PORTS)),

@@ -12,6 +12,7 @@ use std::io::Read;
 
 use super::fields::{Order, Ticks, options};
 use super::look::look;
+use super::named::{Named, Whose};
 use super::statistics::Statistics;
 use super::writer::FORMAT_COMMENT;
 use super::{CaptureError, Fault};
@@ -21,8 +22,6 @@ use crate::time::KernelTime;
 const LONGEST_BLOCK: usize = 1 << 20;
 /// Bytes asked of the file at a time, and the size of the buffer until a longer block comes.
 const CHUNK: usize = 1 << 18;
-/// Formats of a file that are kept: sections may follow each other without end.
-const MOST_DECLARED: usize = 256;
 /// Interfaces in a section; a capture of `any` lists those of a host.
 const MOST_INTERFACES: usize = 4096;
 
@@ -34,12 +33,9 @@ const STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
 const OPT_COMMENT: u16 = 1;
-const ISB_IFRECV: u16 = 4;
-const ISB_IFDROP: u16 = 5;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
-const ISB_OSDROP: u16 = 7;
 
 /// A captured frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +45,8 @@ pub struct Frame<'a> {
     pub link: u16,
     /// The microphone whose socket it came from, where the recording is ours: see [`Writer::begin`](super::Writer::begin).
     pub mic: Option<usize>,
+    /// It came from a socket of another array.
+    pub is_others: bool,
     /// Its length on the wire.
     pub len: usize,
     /// What was captured of it.
@@ -70,7 +68,7 @@ pub enum Record<'a> {
 struct Interface {
     link: u16,
     ticks: Ticks,
-    mic: Option<usize>,
+    whose: Whose,
 }
 
 #[derive(Debug)]
@@ -90,17 +88,26 @@ pub struct Reader<R> {
     /// Where `start` stands in the file.
     offset: u64,
     format: Format,
-    /// What microphones were declared to send, in recordings of ours.
-    declared: Vec<(usize, String)>,
+    named: Named,
 }
 
 impl<R: Read> Reader<R> {
+    /// Of a recording of several arrays, this one, or else the first.
+    pub fn of_array(self, array: Option<&str>) -> Reader<R> {
+        Reader { named: Named::of_array(array), ..self }
+    }
+
+    /// What its interfaces are named after, as far as the file has told.
+    pub(super) fn named(&self) -> &Named {
+        &self.named
+    }
+
     /// Reads the file's header.
     pub fn new(input: R) -> Result<Reader<R>, CaptureError> {
         let little = Order { big: false };
         let format = Format::Ng { order: little, interfaces: Vec::new() };
         let mut reader =
-            Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format, declared: Vec::new() };
+            Reader { input, buffer: vec![0; CHUNK], start: 0, end: 0, offset: 0, format, named: Named::default() };
         if !reader.has(4)? {
             return Err(reader.fault(Fault::NotACapture(look(&reader.buffer[..reader.end]))));
         }
@@ -166,7 +173,7 @@ impl<R: Read> Reader<R> {
         let stamp = KernelTime::from_nanos(i64::from(seconds) * 1_000_000_000 + nanoseconds);
         let at = self.consume(HEADER + captured) + HEADER;
         let data = &self.buffer[at..at + captured];
-        Ok(Some(Record::Frame(Frame { stamp, link, mic: None, len, data })))
+        Ok(Some(Record::Frame(Frame { stamp, link, mic: None, is_others: false, len, data })))
     }
 
     fn next_block(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
@@ -192,18 +199,26 @@ impl<R: Read> Reader<R> {
                     return Ok(Some(Record::Unstamped));
                 }
                 ENHANCED_PACKET | OBSOLETE_PACKET => {
-                    let (stamp, Interface { link, mic, .. }, data) = self.packet(kind, body.clone())?;
+                    let (stamp, Interface { link, whose, .. }, data) = self.packet(kind, body.clone())?;
+                    let mic = self.named.source(whose);
                     let len = self.order().u32(&self.buffer[body.start + 16..]) as usize;
                     self.consume(length);
                     let data = &self.buffer[data];
-                    return Ok(Some(Record::Frame(Frame { stamp, link, mic, len, data })));
+                    return Ok(Some(Record::Frame(Frame {
+                        stamp,
+                        link,
+                        mic,
+                        is_others: whose == Whose::Others,
+                        len,
+                        data,
+                    })));
                 }
                 STATISTICS => {
                     let (mic, stamp) = self.statistics_head(body.clone())?;
                     let options = body.start + 12..body.end;
                     let order = self.order();
                     self.consume(length);
-                    let statistics = statistics(order, mic, stamp, &self.buffer[options]);
+                    let statistics = Statistics::of(order, mic, stamp, &self.buffer[options]);
                     return Ok(Some(Record::Statistics(statistics)));
                 }
                 _ => self.consume_any(length)?,
@@ -250,18 +265,15 @@ impl<R: Read> Reader<R> {
         Ok(Some((kind, length)))
     }
 
-    /// What the microphones were declared to send, as far as the file has told.
-    pub fn declared(&self) -> &[(usize, String)] {
-        &self.declared
-    }
-
     fn interface(&mut self, body: std::ops::Range<usize>) -> Result<Interface, CaptureError> {
         let order = self.order();
         let body = &self.buffer[body];
         if body.len() < 8 {
             return Err(self.corrupt("an interface description that is too short"));
         }
-        let mut interface = Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, mic: None };
+        let mut interface =
+            Interface { link: order.u16(body), ticks: Ticks { resolution: 6, offset_s: 0 }, whose: Whose::Nobodys };
+        let mut name = Vec::new();
         let mut format = None;
         for (code, value) in options(order, &body[8..]) {
             match (code, value) {
@@ -269,10 +281,7 @@ impl<R: Read> Reader<R> {
                     let text = std::str::from_utf8(value).ok().and_then(|text| text.strip_prefix(FORMAT_COMMENT));
                     format = text.map(str::to_owned).or(format);
                 }
-                // `mic0 0.0.0.0:30001`, as our own writer names them.
-                (IF_NAME, [b'm', b'i', b'c', digit @ b'0'..=b'2', b' ', ..]) => {
-                    interface.mic = Some(usize::from(digit - b'0'));
-                }
+                (IF_NAME, value) => name = value.to_vec(),
                 (IF_TSRESOL, [resolution]) => interface.ticks.resolution = *resolution,
                 (IF_TSOFFSET, value) if value.len() == 8 => {
                     interface.ticks.offset_s = order.u64(value).expect("eight bytes") as i64;
@@ -283,9 +292,7 @@ impl<R: Read> Reader<R> {
         if interface.ticks.to_time(0, 0).is_none() {
             return Err(self.corrupt("a timestamp resolution or offset that cannot be"));
         }
-        if let Some((mic, format)) = interface.mic.zip(format).filter(|_| self.declared.len() < MOST_DECLARED) {
-            self.declared.push((mic, format));
-        }
+        interface.whose = self.named.interface(&name, format);
         Ok(interface)
     }
 
@@ -319,7 +326,7 @@ impl<R: Read> Reader<R> {
             return Err(self.corrupt("interface statistics that are too short"));
         }
         let interface = self.interface_of(self.order().u32(bytes))?;
-        Ok((interface.mic, self.stamp(interface, &bytes[4..])?))
+        Ok((self.named.source(interface.whose), self.stamp(interface, &bytes[4..])?))
     }
 
     fn interface_of(&self, number: u32) -> Result<Interface, CaptureError> {
@@ -402,22 +409,6 @@ impl<R: Read> Reader<R> {
     fn corrupt(&self, what: &'static str) -> CaptureError {
         self.fault(Fault::Corrupt(what))
     }
-}
-
-fn statistics(order: Order, mic: Option<usize>, stamp: KernelTime, bytes: &[u8]) -> Statistics<'_> {
-    let mut statistics = Statistics { mic, stamp, received: None, dropped: None, comment: None };
-    for (code, value) in options(order, bytes) {
-        match code {
-            ISB_IFRECV => statistics.received = order.u64(value),
-            ISB_IFDROP | ISB_OSDROP => {
-                let dropped = order.u64(value).map(|new| statistics.dropped.unwrap_or(0).saturating_add(new));
-                statistics.dropped = dropped.or(statistics.dropped);
-            }
-            OPT_COMMENT => statistics.comment = std::str::from_utf8(value).ok(),
-            _ => {}
-        }
-    }
-    statistics
 }
 
 #[cfg(test)]
@@ -540,7 +531,7 @@ mod tests {
             file.extend(b"abc");
             let mut reader = Reader::new(&file[..]).unwrap();
             let stamp = KernelTime::from_nanos(1_795_345_500_000_000_000 + if nanos { 999_999 } else { 999_999_000 });
-            let frame = Frame { stamp, link: 1, mic: None, len: 60, data: b"abc" };
+            let frame = Frame { stamp, link: 1, mic: None, is_others: false, len: 60, data: b"abc" };
             assert_eq!(reader.next_record(), Ok(Some(Record::Frame(frame))));
             assert_eq!(reader.next_record(), Ok(None));
         }

@@ -42,6 +42,8 @@ const HOP_LIMIT: u8 = 64;
 pub struct Interface {
     pub name: String,
     pub address: SocketAddr,
+    /// What it was declared to send: stands in the file, so that who reads it need not be told.
+    pub format: Option<String>,
 }
 
 impl Interface {
@@ -50,7 +52,12 @@ impl Interface {
         let array = array.map(|name| format!("{name} ")).unwrap_or_default();
         let first = channels.start;
         let last = if channels.len() > 1 { format!("-{}", channels.end - 1) } else { String::new() };
-        Interface { name: format!("{array}mic{first}{last}"), address }
+        Interface { name: format!("{array}mic{first}{last}"), address, format: None }
+    }
+
+    #[must_use]
+    pub fn with_format(self, format: String) -> Interface {
+        Interface { format: Some(format), ..self }
     }
 
     /// The sources of the one array that there is, a channel each.
@@ -60,7 +67,7 @@ impl Interface {
 
     /// A place that no source has at present.
     pub fn unused() -> Interface {
-        Interface { name: "unused".into(), address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+        Interface { name: "unused".into(), address: SocketAddr::from(([0, 0, 0, 0], 0)), format: None }
     }
 }
 
@@ -68,20 +75,12 @@ impl Interface {
 #[derive(Clone, Debug)]
 pub struct Writer {
     snap: u32,
-    /// Of each microphone, what it was declared to send.
-    formats: Vec<String>,
 }
 
 impl Writer {
     /// Keeps the first `snap` bytes of each packet, headers included, or all of it.
     pub fn new(snap: Option<u32>) -> Writer {
-        Writer { snap: snap.map_or(u32::MAX, |snap| snap.max(HEADERS)), formats: Vec::new() }
-    }
-
-    /// What the microphones were declared to send stands in the comments of their interfaces, so that who reads the file need not be told.
-    #[must_use]
-    pub fn with_formats(self, formats: Vec<String>) -> Writer {
-        Writer { formats, ..self }
+        Writer { snap: snap.map_or(u32::MAX, |snap| snap.max(HEADERS)) }
     }
 
     /// What a file begins with, of one array whose sources have a channel each: see [`begin_of`](Writer::begin_of).
@@ -100,7 +99,7 @@ impl Writer {
             option(out, SHB_USERAPPL, program.as_bytes());
             option(out, OPT_END, &[]);
         });
-        for (mic, Interface { name, address }) in sources.iter().enumerate() {
+        for Interface { name, address, format } in sources {
             block(out, INTERFACE, |out| {
                 out.extend(LINK_RAW.to_le_bytes());
                 out.extend([0, 0]);
@@ -109,7 +108,7 @@ impl Writer {
                 out.extend(snap.to_le_bytes());
                 option(out, IF_NAME, format!("{name} {address}").as_bytes());
                 option(out, IF_TSRESOL, &[TSRESOL_NANOS]);
-                if let Some(format) = self.formats.get(mic) {
+                if let Some(format) = format {
                     option(out, OPT_COMMENT, format!("{FORMAT_COMMENT}{format}").as_bytes());
                 }
                 option(out, OPT_END, &[]);

@@ -1,9 +1,11 @@
 //! The options that concern the host: what is asked of it, what is given up, and the doctor's.
 
+use std::net::IpAddr;
+
 use clap::Args;
 
 use super::engine::parse_datagram;
-use super::{Core, parse_core};
+use super::{Core, PortList, parse_core, parse_port_list};
 
 #[derive(Args, Clone, Debug)]
 pub struct HostArgs {
@@ -45,6 +47,18 @@ pub struct DoctorArgs {
     /// Bytes of samples in a packet, to be held against the MTU.
     #[arg(long, value_name = "BYTES", default_value_t = 2048, value_parser = parse_datagram)]
     pub packet_bytes: usize,
+    /// Listen on the microphones' ports for so many seconds instead, and say what comes, from whom, and which options it needs.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub listen: Option<u32>,
+    /// UDP ports to listen on; 0 lets the kernel choose.
+    #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_port_list, requires = "listen")]
+    pub mic_ports: PortList,
+    /// Address that they are bound to.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", requires = "listen")]
+    pub udp_bind: IpAddr,
+    /// Nominal sample rate, where the format does not say it.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000), requires = "listen")]
+    pub sample_rate: u32,
     /// One JSON object instead of lines.
     #[arg(long)]
     pub json: bool,

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
-use super::{Cli, Core, MicPorts, parse_core, parse_ports, parse_span};
-use crate::MICS;
+use super::config;
+use super::{Cli, Core, PortList, parse_core, parse_port_list, parse_span};
+use crate::array::MOST_CHANNELS;
 use crate::sim::{
-    Boards, Change, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot, Reorder,
-    Scenario, Sending, Signal,
+    Boards, Change, Defect, Delay, DropCycles, HoldBack, Lag, Length, Loss, Mixed, Mute, Network, Order, Rate, Reboot,
+    Reorder, Scenario, Sending, Signal,
 };
 use crate::time::Span;
 use crate::wire::Format;
@@ -21,11 +22,20 @@ pub struct SimulateArgs {
     /// Host that the packets are sent to.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub to: String,
-    /// UDP ports of mic 0, 1, 2 at that host.
+    /// UDP ports of the microphones at that host, as many as there are.
     #[arg(long, value_name = "A,B,C", default_value = "30001,30002,30003", value_parser = parse_targets)]
-    pub mic_ports: MicPorts,
-    /// Source address of each board (one, or one a board); by default whatever the system chooses, but for three boards on
-    /// loopback 127.0.0.1, 127.0.0.2 and 127.0.0.3.
+    pub mic_ports: PortList,
+    /// Channels in all, where a port carries more than one (interleaved); by default one a port.
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
+    /// So many arrays alike, each with a seed of its own (--seed and up): their ports follow one another, those of --mic-ports are the first's.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000), conflicts_with = "record")]
+    pub arrays: u16,
+    /// All arrays on the same ports, each from an address of its own: 127.1.0.1, 127.1.0.2 and so on.
+    #[arg(long, requires = "arrays", conflicts_with_all = ["from", "record"])]
+    pub each_host: bool,
+    /// Source address of each board (one, or one a board); by default whatever the system chooses, but for several boards on
+    /// loopback 127.0.0.1, 127.0.0.2 and so on.
     #[arg(long, value_name = "A[,B,C]", value_delimiter = ',')]
     pub from: Vec<IpAddr>,
     /// Core that the sender is pinned to: auto (the first one allowed), a number, or none.
@@ -46,7 +56,7 @@ pub struct SimulateArgs {
 
     /// What the microphones send: raw:TYPE,skip=...,seq=..., vban, rtp:L24/RATE/CHANNELS, audiovision (docs/formats.md); of several
     /// channels all go to mic 0's port. By default samples and nothing else.
-    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["pieces", "change"])]
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["pieces", "change", "channels"])]
     pub format: Option<Format>,
     /// Samples a chunk: what the board reads and sends at once. Several make chunks of unequal sizes, one after the other.
     #[arg(long, value_name = "N[,N...]", value_delimiter = ',', default_value = "512", value_parser = clap::value_parser!(u32).range(1..=16_376))]
@@ -75,10 +85,12 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
     pub sample_rate: u32,
     /// index: sample = (mic + 1) << 28 | position mod 2^28; tone: 440 Hz; noise; source: a moving source with true delays.
-    #[arg(long, value_name = "index|tone|noise|source", default_value = "index")]
+    /// Sounds of a room with reverberation, its own noise and that of the microphones: speech, music, fan, claps, hum, quiet.
+    #[arg(long, value_name = "SIGNAL", default_value = "index")]
     pub signal: Signal,
-    /// One board with one sample clock, or three with their own; by default 1, but 3 where --ppm gives them different rates.
-    #[arg(long, value_name = "1|3", value_parser = parse_boards)]
+    /// One board with one sample clock, or as many as there are ports with their own (3, or each); by default 1, but each where --ppm gives
+    /// them different rates.
+    #[arg(long, value_name = "1|each", value_parser = parse_boards)]
     pub boards: Option<Boards>,
     /// Rate error of each microphone's sample clock in ppm, positive is faster; one value serves all.
     #[arg(long, value_name = "A[,B,C]", value_delimiter = ',', allow_hyphen_values = true, value_parser = parse_ppm, default_value = "0")]
@@ -95,6 +107,10 @@ pub struct SimulateArgs {
     /// A microphone is dead for a while; TO may be left out; repeatable.
     #[arg(long, value_name = "MIC@FROM..TO", value_parser = parse_mute)]
     pub mute: Vec<Mute>,
+    /// A microphone's samples are wrong for a while, as one of: dead, stuck_bits, offset, clipping, half_empty, shifted_words,
+    /// swapped_bytes, header_in_audio, copy (1=offset@5s..8s); TO may be left out; repeatable.
+    #[arg(long, value_name = "MIC=WHAT@FROM..TO", value_parser = parse_defect)]
+    pub defect: Vec<Defect>,
 
     /// Delay model: none, exp1, exp2, exp5 (exponential, mean in ms), gamma4, pareto, wifi, ramp, queue, mix, sleep (modem
     /// sleep: all leaves in one burst every 102.4 ms; sleep50 every 50 ms).
@@ -155,9 +171,11 @@ impl SimulateArgs {
     /// # Errors
     /// Options that contradict one another: wrong usage.
     pub fn scenario(&self) -> Result<Scenario, clap::Error> {
-        let ppm: [f64; MICS] = match *self.ppm.as_slice() {
-            [one] => [one; MICS],
-            [a, b, c] => [a, b, c],
+        let sources = self.mic_ports.0.len();
+        config::layout(sources, self.channels.unwrap_or(sources)).map_err(|why| wrong(&why))?;
+        let ppm = match self.ppm.as_slice() {
+            [one] => vec![*one; sources],
+            all if all.len() == sources => all.to_vec(),
             _ => return Err(wrong("--ppm takes one value or one for each microphone")),
         };
         let one_rate = ppm.iter().all(|rate| *rate == ppm[0]);
@@ -165,8 +183,17 @@ impl SimulateArgs {
         if boards == Boards::One && !one_rate {
             return Err(wrong("one board has one sample clock: give --ppm one value, or --boards 3"));
         }
-        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(MICS) {
+        if !self.from.is_empty() && self.from.len() != 1 && self.from.len() != boards.of(sources) {
             return Err(wrong("--from takes one address or one for each board"));
+        }
+        let highest = self.mic_ports.0.iter().max().map_or(0, |port| usize::from(*port));
+        if !self.each_host && highest + (usize::from(self.arrays) - 1) * sources > usize::from(u16::MAX) {
+            return Err(wrong(
+                "the ports of so many --arrays do not fit below 65536; --each-host has all on the same ports",
+            ));
+        }
+        if self.each_host && boards != Boards::One {
+            return Err(wrong("--each-host is for arrays of one board: what comes from one address is one array"));
         }
         if self.samples_random && self.samples.len() == 1 {
             return Err(wrong("--samples-random needs several sizes in --samples"));
@@ -195,14 +222,16 @@ impl SimulateArgs {
                 None => Length::Time(self.duration.unwrap_or(Span::MAX)),
             },
             boards,
+            sources,
             samples: self.samples[0],
             sending: self.sending(),
             sample_rate: self.sample_rate,
-            rates: ppm.map(|ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }).to_vec(),
+            rates: ppm.iter().map(|&ppm| if self.wander { Rate::wander(ppm) } else { Rate::Constant(ppm) }).collect(),
             network,
             then,
             drop_cycles: self.drop_cycles.clone(),
             mutes: self.mute.clone(),
+            defects: self.defect.clone(),
             lags: self.lag.clone(),
             reboots: self.reboot.clone(),
             changes: self.change.iter().map(|&(at, samples, pieces)| self.changed(at, samples, pieces)).collect(),
@@ -227,7 +256,7 @@ impl SimulateArgs {
             order: self.piece_order,
             mixed: (self.samples.len() > 1).then_some(mixed),
             unheard: self.unheard,
-            channels: 1,
+            channels: self.channels.map_or(1, |all| all / self.mic_ports.0.len()) as u32,
         }
     }
 }
@@ -265,9 +294,9 @@ fn wrong(message: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
-pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
-    match parse_ports(text)? {
-        MicPorts(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
+pub(super) fn parse_targets(text: &str) -> Result<PortList, String> {
+    match parse_port_list(text)? {
+        PortList(ports) if ports.contains(&0) => Err("nothing can be sent to port 0".into()),
         ports => Ok(ports),
     }
 }
@@ -275,8 +304,9 @@ pub(super) fn parse_targets(text: &str) -> Result<MicPorts, String> {
 fn parse_boards(text: &str) -> Result<Boards, String> {
     match text {
         "1" => Ok(Boards::One),
-        "3" => Ok(Boards::Three),
-        _ => Err("is neither 1 nor 3".into()),
+        // Of three ports it was always called so.
+        "each" | "3" => Ok(Boards::Three),
+        _ => Err("is neither 1 nor each".into()),
     }
 }
 
@@ -335,7 +365,11 @@ fn parse_drop(text: &str) -> Result<DropCycles, String> {
 }
 
 fn parse_mic(text: &str) -> Result<usize, String> {
-    text.trim().parse().ok().filter(|mic| *mic < MICS).ok_or(format!("`{text}` is not a microphone: 0, 1 or 2"))
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|mic| *mic < MOST_CHANNELS)
+        .ok_or(format!("`{text}` is not a microphone: 0, 1, 2, ..."))
 }
 
 /// `FROM..TO` or `FROM..`.
@@ -350,6 +384,14 @@ fn parse_mute(text: &str) -> Result<Mute, String> {
     let (mic, times) = text.split_once('@').ok_or("needs a microphone and its times, like 1@5s..8s")?;
     let (from, to) = parse_times(times)?;
     Ok(Mute { mic: parse_mic(mic)?, from, to })
+}
+
+fn parse_defect(text: &str) -> Result<Defect, String> {
+    let example = "needs a microphone, what is wrong and its times, like 1=offset@5s..8s";
+    let (mic, rest) = text.split_once('=').ok_or(example)?;
+    let (wrong, times) = rest.split_once('@').ok_or(example)?;
+    let (from, to) = parse_times(times)?;
+    Ok(Defect { mic: parse_mic(mic)?, wrong: wrong.parse()?, from, to })
 }
 
 fn parse_lag(text: &str) -> Result<Lag, String> {
@@ -455,6 +497,8 @@ mod tests {
             "--hold-back 2s/1s",
             "--mute 3@1s..2s",
             "--mute 1@2s..1s",
+            "--defect 1=rust@2s..",
+            "--defect 3=offset@2s..",
             "--boards 2",
             "--mic-ports 30001,30002,0",
             "--reboot 1@5s/1s",

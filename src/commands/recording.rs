@@ -11,14 +11,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::MICS;
+use crate::array::Layout;
 use crate::capture::{
-    CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, clock_offset,
+    CaptureError, Census, Datagrams, Merge, Next, PassedOver, Seen, Source, USUAL_PORTS, Wanted, clock_offset,
 };
+use crate::cli::{OneArgs, PortList};
 use crate::time::KernelTime;
 use crate::wire::Format;
 
 type Input = Box<dyn Read>;
+
+const SAY_WHICH: &str = "say which with --array NAME";
 
 /// What there is to say of a file.
 pub(super) struct FileRead {
@@ -47,16 +50,29 @@ struct Pending {
 
 /// See the top of the file.
 pub(super) struct Recording {
-    ports: Option<[u16; MICS]>,
+    wanted: Wanted,
     /// What each microphone was declared to send, by the first file that says so.
     declared: Vec<(usize, Format)>,
     pending: VecDeque<Pending>,
     merge: Merge<Input>,
     /// In the order that they are read in.
     files: Vec<(usize, FileRead)>,
+    /// Channels of each source, where a recording of ours names them.
+    named: Vec<usize>,
+    /// The arrays that recordings of ours name.
+    arrays: Vec<String>,
     /// Ids of those of `serve` that are open.
     ours: Vec<usize>,
     done: u64,
+}
+
+/// What the command line asks for, with the microphones at these ports.
+pub(super) fn wanted(one: &OneArgs, ports: Option<&PortList>) -> Wanted {
+    Wanted {
+        ports: ports.map(|ports| ports.0.clone()),
+        array: one.array.clone(),
+        from: one.from.map(|from| from.to_canonical()),
+    }
 }
 
 impl Recording {
@@ -64,13 +80,15 @@ impl Recording {
     ///
     /// # Errors
     /// A file that cannot be opened, or is no capture.
-    pub fn open(paths: &[PathBuf], ports: Option<[u16; MICS]>) -> Result<Recording, Failure> {
+    pub fn open(paths: &[PathBuf], wanted: &Wanted) -> Result<Recording, Failure> {
         let mut recording = Recording {
-            ports,
+            wanted: wanted.clone(),
             declared: Vec::new(),
             pending: VecDeque::with_capacity(paths.len()),
             merge: Merge::default(),
             files: Vec::with_capacity(paths.len()),
+            named: Vec::new(),
+            arrays: Vec::new(),
             ours: Vec::new(),
             done: 0,
         };
@@ -80,7 +98,16 @@ impl Recording {
             let place = recording.pending.iter().rposition(|other| !comes_before(&pending, other));
             recording.pending.insert(place.map_or(0, |place| place + 1), pending);
         }
-        Ok(recording)
+        match &wanted.array {
+            Some(array) if !recording.arrays.contains(array) => {
+                let others = recording.arrays.iter().filter(|array| !array.is_empty());
+                let others = others.map(String::as_str).collect::<Vec<_>>().join(", ");
+                let there =
+                    if others.is_empty() { "the files name no array".into() } else { format!("there are {others}") };
+                Err(Failure::new(format_args!("no array is called {array}: {there}")))
+            }
+            _ => Ok(recording),
+        }
     }
 
     /// The next record that is of use, and the number of its file on the command line; `None` at the end.
@@ -102,7 +129,7 @@ impl Recording {
         };
         let seen = self.merge.seen().expect("a record was found");
         if let Seen::Datagram(datagram) = &seen
-            && datagram.microphone(self.ports).is_some()
+            && datagram.microphone(self.wanted.ports.as_deref()).is_some()
             && let Some((_, file)) = self.files.iter_mut().rev().find(|(other, _)| *other == id)
         {
             file.taken += 1;
@@ -110,9 +137,30 @@ impl Recording {
         Ok(Some((id, seen)))
     }
 
+    /// Sources of the array: those of the ports that were given, or that the recording names, or the usual three.
+    pub fn sources(&self) -> usize {
+        match &self.wanted.ports {
+            Some(ports) => ports.len(),
+            None if !self.named.is_empty() => self.named.len(),
+            None => USUAL_PORTS.len(),
+        }
+    }
+
+    /// What the array is made of, where the recording itself says it.
+    pub fn layout(&self) -> Option<Layout> {
+        self.wanted.ports.is_none().then(|| Layout::new(&self.named).ok())?
+    }
+
     /// What a microphone was declared to send when it was recorded.
     pub fn declared(&self, mic: usize) -> Option<&Format> {
         self.declared.iter().find(|(of, _)| *of == mic).map(|(_, format)| format)
+    }
+
+    /// That another array is in the files than the one that is read.
+    pub fn note(&self) -> Option<String> {
+        let (read, others) = self.arrays.split_first()?;
+        let is_open = self.wanted.ports.is_none() && self.wanted.array.is_none() && !others.is_empty();
+        is_open.then(|| format!("{read} is read; there are {} too: {SAY_WHICH}", others.join(", ")))
     }
 
     /// Bytes read so far.
@@ -127,17 +175,31 @@ impl Recording {
 
     fn look(&mut self, id: usize, path: &Path, is_alone: bool) -> Result<Pending, Failure> {
         let source = self.source(path)?;
-        let declared = source.datagrams().declared().iter();
-        self.declared.extend(declared.filter_map(|(mic, format)| Some((*mic, format.parse().ok()?))));
-        let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours: false, offset: None, kept: None };
-        pending.first = source.next_stamp();
-        match source.peek() {
-            Some(Seen::Datagram(datagram)) => pending.is_ours = datagram.mic.is_some(),
-            Some(Seen::Statistics(statistics)) => {
-                pending.is_ours = statistics.mic.is_some();
-                pending.offset = statistics.comment.and_then(clock_offset);
+        let sources = source.datagrams().sources();
+        if sources.len() > self.named.len() {
+            self.named = sources;
+        }
+        let declared = source.datagrams().declared();
+        self.declared.extend(declared.filter_map(|(mic, format)| Some((mic, format.parse().ok()?))));
+        let arrays = source.datagrams().arrays();
+        if let (Some(first), Some(before)) = (arrays.first(), self.arrays.first())
+            && first != before
+            && self.wanted.array.is_none()
+        {
+            return Err(Failure::new(format_args!(
+                "the files begin with the arrays {before} and {first}: {SAY_WHICH}"
+            )));
+        }
+        for array in arrays {
+            if !self.arrays.contains(array) {
+                self.arrays.push(array.clone());
             }
-            _ => {}
+        }
+        let is_ours = source.datagrams().is_ours();
+        let mut pending = Pending { id, path: path.to_owned(), first: None, is_ours, offset: None, kept: None };
+        pending.first = source.next_stamp();
+        if let Some(Seen::Statistics(statistics)) = source.peek() {
+            pending.offset = statistics.comment.and_then(clock_offset);
         }
         if is_alone || !path.is_file() {
             pending.kept = Some(source);
@@ -152,7 +214,7 @@ impl Recording {
         } else {
             Box::new(File::open(path).map_err(|error| broken(&error))?)
         };
-        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.for_ports(self.ports);
+        let datagrams = Datagrams::new(input).map_err(|error| broken(&error))?.wanted(&self.wanted);
         // One that is broken before anything of use tells so when it is read on.
         Source::new(datagrams).or_else(|(source, error)| if error.is_cut() { Ok(source) } else { Err(broken(&error)) })
     }
@@ -223,7 +285,7 @@ fn comes_before(one: &Pending, other: &Pending) -> bool {
 }
 
 /// What to say where no file holds anything for a microphone.
-pub(super) fn nothing_found(files: &[FileRead], ports: Option<[u16; MICS]>) -> Failure {
+pub(super) fn nothing_found(files: &[FileRead], ports: Option<&[u16]>) -> Failure {
     let mut all = Census::default();
     files.iter().for_each(|file| all.absorb(&file.census));
     let name = files.first().map_or("-", |file| &file.name);
@@ -232,14 +294,14 @@ pub(super) fn nothing_found(files: &[FileRead], ports: Option<[u16; MICS]>) -> F
 }
 
 /// The same of a file, or of one microphone in all of them.
-pub(super) fn no_datagram(whom: &str, census: &Census, ports: Option<[u16; MICS]>) -> String {
+pub(super) fn no_datagram(whom: &str, census: &Census, ports: Option<&[u16]>) -> String {
     let ports = ports.unwrap_or(USUAL_PORTS);
-    let list = ports.map(|port| port.to_string()).join(", ");
+    let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
     format!("no datagram for {whom} (ports {list}); {}: {}", census.describe(), census.next_step(ports))
 }
 
 /// What to say of files that hold nothing beside some that do, and of microphones of which there is nothing.
-pub(super) fn notes(files: &[FileRead], received: [u64; MICS], ports: Option<[u16; MICS]>) -> Vec<String> {
+pub(super) fn notes(files: &[FileRead], received: &[u64], ports: Option<&[u16]>) -> Vec<String> {
     let mut notes = Vec::new();
     for file in files {
         if let Some(warning) = &file.warning {

@@ -15,8 +15,7 @@ use serde_json::json;
 use super::Failure;
 use super::recording::{self, Recording};
 use super::simulate::{LEAD, pin, resolve, wait_until};
-use crate::MICS;
-use crate::capture::{Datagram, Seen, clock_step};
+use crate::capture::{Datagram, Seen, Wanted, clock_step};
 use crate::cli::ReplayArgs;
 use crate::sys::host::{self, Signals};
 use crate::time::{KernelTime, MonoTime, Span};
@@ -40,19 +39,19 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
     let to = resolve(&args.to)?;
     let mut replay = Replay {
-        recorded: args.ports.map(|ports| ports.0),
-        targets: args.mic_ports.0.map(|port| SocketAddr::new(to, port)),
+        wanted: recording::wanted(&args.one, args.ports.as_ref()),
+        targets: args.mic_ports.0.iter().map(|port| SocketAddr::new(to, *port)).collect(),
         speed: args.speed,
         senders: VecDeque::new(),
         boards: Vec::new(),
         anchor: None,
         newest: None,
-        sent: [0; MICS],
-        bytes: [0; MICS],
+        sent: vec![0; args.mic_ports.0.len()],
+        bytes: vec![0; args.mic_ports.0.len()],
         filled_up: 0,
         elsewhere: 0,
         send_errors: 0,
-        late: Histogram::new(3).expect("three significant digits are allowed"),
+        late: Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("an hour with three significant digits"),
         payload: Vec::new(),
     };
     let begin = host::mono();
@@ -62,7 +61,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         replay.anchor = None;
         replay.newest = None;
         // A set of many files takes a while to be put in order.
-        let recording = Recording::open(&args.files, replay.recorded)?;
+        let recording = Recording::open(&args.files, &replay.wanted)?;
         let interrupted = replay.play(recording, host::mono() + wait, &signals, rounds == 0)?;
         rounds += 1;
         if interrupted || !args.repeat {
@@ -91,9 +90,8 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 struct Replay {
-    /// Ports of the microphones in the recording, where it does not say itself.
-    recorded: Option<[u16; MICS]>,
-    targets: [SocketAddr; MICS],
+    wanted: Wanted,
+    targets: Vec<SocketAddr>,
     speed: f64,
     /// The one last heard at the back.
     senders: VecDeque<(SocketAddr, UdpSocket)>,
@@ -102,8 +100,8 @@ struct Replay {
     /// A stamp, and when what was stamped then is sent.
     anchor: Option<(KernelTime, MonoTime)>,
     newest: Option<KernelTime>,
-    sent: [u64; MICS],
-    bytes: [u64; MICS],
+    sent: Vec<u64>,
+    bytes: Vec<u64>,
     /// Datagrams of which the recording kept only the head.
     filled_up: u64,
     elsewhere: u64,
@@ -132,7 +130,8 @@ impl Replay {
                     }
                 }
                 Seen::Datagram(datagram) => {
-                    let Some(mic) = datagram.microphone(self.recorded) else {
+                    let mic = datagram.microphone(self.wanted.ports.as_deref()).filter(|mic| *mic < self.targets.len());
+                    let Some(mic) = mic else {
                         self.elsewhere += 1;
                         continue;
                     };
@@ -145,12 +144,14 @@ impl Replay {
                 }
             }
         }
+        let note = recording.note();
         let files = recording.into_files();
         if files.iter().all(|file| file.taken == 0) {
-            return Err(recording::nothing_found(&files, self.recorded));
+            return Err(recording::nothing_found(&files, self.wanted.ports.as_deref()));
         }
         if first {
-            let notes = recording::notes(&files, self.sent, self.recorded);
+            let mut notes = recording::notes(&files, &self.sent, self.wanted.ports.as_deref());
+            notes.extend(note);
             notes.iter().for_each(|note| eprintln!("micring: {note}"));
         }
         Ok(false)
@@ -187,7 +188,7 @@ impl Replay {
                 self.sent[mic] += 1;
                 self.bytes[mic] += self.payload.len() as u64;
             }
-            Err(error) if self.sent == [0; MICS] => {
+            Err(error) if self.sent.iter().all(|sent| *sent == 0) => {
                 return Err(Failure::new(format_args!("cannot send to {target} (mic {mic}): {error}")));
             }
             Err(_) => self.send_errors += 1,

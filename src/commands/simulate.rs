@@ -8,7 +8,8 @@
 mod encoder;
 mod record;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
@@ -18,7 +19,6 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::MICS;
 use crate::cli::{Core, SimulateArgs};
 use crate::engine::packet::SAMPLE_BYTES;
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
@@ -33,6 +33,8 @@ pub(super) const LEAD: Span = Span::from_millis(20);
 const SPIN: Span = Span::from_micros(250);
 /// No sleep is longer, so that a signal ends the run soon.
 const NAP: Span = Span::from_millis(50);
+/// Of --each-host.
+const FIRST_HOST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 /// Withheld packets of a microphone that the result lists unless asked for all.
 const LISTED: usize = 100;
 
@@ -49,9 +51,9 @@ pub fn run(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
 
 fn write(args: &SimulateArgs, scenario: &Scenario, path: &Path) -> Result<(), Failure> {
     let begin = host::mono();
-    let mut recording = Recording::create(path, args.mic_ports.0, args.record_snap, args.format.as_ref())?;
+    let mut recording = Recording::create(path, &args.mic_ports.0, scenario, args.record_snap, args.format.as_ref())?;
     let mut sim = Sim::new(scenario);
-    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
+    let mut tally = Tally::new(scenario.sources, if args.list_withheld { usize::MAX } else { LISTED });
     let mut encoder = Encoder::new(args.format.clone(), scenario.sample_rate);
     while let Some(packet) = sim.next() {
         for datagram in encoder.datagrams(&sim, &packet)? {
@@ -76,30 +78,96 @@ fn send(args: &SimulateArgs, scenario: &Scenario) -> Result<(), Failure> {
     let core = pin(args.core)?;
     let signals = Signals::block().map_err(|error| Failure::new(format_args!("cannot watch signals: {error}")))?;
     let to = resolve(&args.to)?;
-    let mut senders = Senders::open(to, args.mic_ports.0, source_addresses(args, scenario.boards, to))?;
-    let mut sim = Sim::new(scenario);
-    let mut tally = Tally::new(if args.list_withheld { usize::MAX } else { LISTED });
-    let mut encoder = Encoder::new(args.format.clone(), scenario.sample_rate);
-
+    let scenarios: Vec<Scenario> = (0..u64::from(args.arrays))
+        .map(|nth| Scenario { seed: scenario.seed.wrapping_add(nth), ..scenario.clone() })
+        .collect();
+    let voices = scenarios.iter().enumerate().map(|(nth, scenario)| Voice::new(args, scenario, to, nth));
+    let mut voices = voices.collect::<Result<Vec<Voice>, Failure>>()?;
+    // What arrives next of all arrays.
+    let mut next: BinaryHeap<Reverse<(MonoTime, usize)>> = BinaryHeap::with_capacity(voices.len());
+    for (nth, voice) in voices.iter_mut().enumerate() {
+        next.extend(voice.advance().map(|arrival| Reverse((arrival, nth))));
+    }
     let begin = host::mono() + LEAD;
     let mut interrupted = false;
-    while let Some(packet) = sim.next() {
-        let datagrams = encoder.datagrams(&sim, &packet)?;
-        let deadline = begin + Span::from_secs_f64((packet.arrival - START).as_secs_f64() / args.speed);
+    while let Some(Reverse((arrival, nth))) = next.pop() {
+        let deadline = begin + Span::from_secs_f64((arrival - START).as_secs_f64() / args.speed);
         if !wait_until(deadline, &signals) {
             interrupted = true;
             break;
         }
-        for datagram in datagrams {
-            let late = host::mono() - deadline;
-            let result = senders.send(&packet, datagram)?;
-            tally.note(&packet, datagram.len(), late, result)?;
-        }
-        tally.pending.extend(sim.drain_withheld());
+        voices[nth].send(deadline)?;
+        next.extend(voices[nth].advance().map(|arrival| Reverse((arrival, nth))));
     }
-    tally.pending.extend(sim.drain_withheld());
-    tally.finish(interrupted);
-    print(&tally.result(args, scenario, &sim, host::mono() - begin, interrupted, core))
+    let took = host::mono() - begin;
+    let ended = voices.into_iter().zip(&scenarios);
+    let mut results: Vec<Value> =
+        ended.map(|(voice, scenario)| voice.result(args, scenario, took, interrupted, core)).collect();
+    match results.len() {
+        1 => print(&results.remove(0)),
+        _ => print(&json!({ "arrays": results })),
+    }
+}
+
+/// One array while it sends.
+struct Voice {
+    ports: Vec<u16>,
+    sim: Sim,
+    senders: Senders,
+    tally: Tally,
+    encoder: Encoder,
+    packet: Option<Packet>,
+}
+
+impl Voice {
+    fn new(args: &SimulateArgs, scenario: &Scenario, to: IpAddr, nth: usize) -> Result<Voice, Failure> {
+        let step = if args.each_host { 0 } else { nth * scenario.sources } as u16;
+        let ports: Vec<u16> = args.mic_ports.0.iter().map(|port| port + step).collect();
+        let from = match args.each_host {
+            true => vec![Ipv4Addr::from_bits(FIRST_HOST.to_bits() + nth as u32).into(); scenario.board_count()],
+            false => source_addresses(args, scenario, to),
+        };
+        Ok(Voice {
+            senders: Senders::open(to, &ports, from)?,
+            ports,
+            sim: Sim::new(scenario),
+            tally: Tally::new(scenario.sources, if args.list_withheld { usize::MAX } else { LISTED }),
+            encoder: Encoder::new(args.format.clone(), scenario.sample_rate),
+            packet: None,
+        })
+    }
+
+    /// When its next packet arrives.
+    fn advance(&mut self) -> Option<MonoTime> {
+        self.packet = self.sim.next();
+        self.packet.map(|packet| packet.arrival)
+    }
+
+    fn send(&mut self, deadline: MonoTime) -> Result<(), Failure> {
+        let packet = self.packet.take().expect("one that is due is there");
+        for datagram in self.encoder.datagrams(&self.sim, &packet)? {
+            let late = host::mono() - deadline;
+            let result = self.senders.send(&packet, datagram)?;
+            self.tally.note(&packet, datagram.len(), late, result)?;
+        }
+        self.tally.pending.extend(self.sim.drain_withheld());
+        Ok(())
+    }
+
+    fn result(
+        mut self,
+        args: &SimulateArgs,
+        scenario: &Scenario,
+        took: Span,
+        interrupted: bool,
+        core: Option<usize>,
+    ) -> Value {
+        self.tally.pending.extend(self.sim.drain_withheld());
+        self.tally.finish(interrupted);
+        let mut result = self.tally.result(args, scenario, &self.sim, took, interrupted, core);
+        result["mic_ports"] = json!(self.ports);
+        result
+    }
 }
 
 fn print(result: &Value) -> Result<(), Failure> {
@@ -153,16 +221,16 @@ pub(super) fn resolve(host: &str) -> Result<IpAddr, Failure> {
 }
 
 /// The source address of each board.
-fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAddr> {
+fn source_addresses(args: &SimulateArgs, scenario: &Scenario, to: IpAddr) -> Vec<IpAddr> {
     let any = match to {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    (0..boards.of(MICS))
-        .map(|board| match (args.from.as_slice(), boards, to) {
+    (0..scenario.board_count())
+        .map(|board| match (args.from.as_slice(), scenario.boards, to) {
             ([one], _, _) => *one,
             ([_, ..], _, _) => args.from[board],
-            // All of 127.0.0.0/8 is this host: three boards are seen as three.
+            // All of 127.0.0.0/8 is this host: so many boards are seen as so many.
             ([], Boards::Three, IpAddr::V4(to)) if to.is_loopback() => Ipv4Addr::new(127, 0, 0, 1 + board as u8).into(),
             _ => any,
         })
@@ -171,7 +239,7 @@ fn source_addresses(args: &SimulateArgs, boards: Boards, to: IpAddr) -> Vec<IpAd
 
 /// A socket for each board, replaced when the board reboots.
 struct Senders {
-    targets: [SocketAddr; MICS],
+    targets: Vec<SocketAddr>,
     boards: Vec<Sender>,
 }
 
@@ -182,10 +250,10 @@ struct Sender {
 }
 
 impl Senders {
-    fn open(to: IpAddr, ports: [u16; MICS], addresses: Vec<IpAddr>) -> Result<Senders, Failure> {
+    fn open(to: IpAddr, ports: &[u16], addresses: Vec<IpAddr>) -> Result<Senders, Failure> {
         let open = |address| Ok(Sender { address, boot: 0, socket: bind(address)? });
         let boards = addresses.into_iter().map(open).collect::<Result<_, Failure>>()?;
-        Ok(Senders { targets: ports.map(|port| SocketAddr::new(to, port)), boards })
+        Ok(Senders { targets: ports.iter().map(|port| SocketAddr::new(to, *port)).collect(), boards })
     }
 
     /// The outer error is that of a new port; the inner one of the packet.
@@ -207,7 +275,7 @@ fn bind(address: IpAddr) -> Result<UdpSocket, Failure> {
 
 /// What was sent and what was withheld, so far.
 struct Tally {
-    mics: [MicTally; MICS],
+    mics: Vec<MicTally>,
     /// Microseconds.
     late: Histogram<u64>,
     /// Withheld, but among packets that are not sent yet.
@@ -236,10 +304,10 @@ struct MicTally {
 }
 
 impl Tally {
-    fn new(list: usize) -> Tally {
+    fn new(sources: usize, list: usize) -> Tally {
         Tally {
-            mics: Default::default(),
-            late: Histogram::new(3).expect("three significant digits are allowed"),
+            mics: (0..sources).map(|_| MicTally::default()).collect(),
+            late: Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("an hour with three significant digits"),
             pending: VecDeque::new(),
             newest: None,
             list,
@@ -345,7 +413,7 @@ impl Tally {
                     "duplicated": mic.duplicated,
                     "reordered": mic.reordered,
                     "send_errors": mic.send_errors,
-                    "samples": mic.bytes / SAMPLE_BYTES as u64,
+                    "samples": mic.bytes / (SAMPLE_BYTES as u64 * u64::from(scenario.sending.channels)),
                     "bytes": mic.bytes,
                     "first_position": mic.first.map(|packet| packet.position.0),
                     "last_position": mic.last.map(|packet| packet.position.0),
@@ -385,16 +453,31 @@ fn parameters(scenario: &Scenario) -> Value {
     };
     json!({
         "length": length,
-        "rates": format!("{:?}", &scenario.rates[..scenario.board_count()]),
+        "rates": format!("{:?}", scenario.rates.iter().take(scenario.board_count()).collect::<Vec<_>>()),
         "sending": format!("{:?}", scenario.sending),
         "network": format!("{:?}", scenario.network),
         "then": format!("{:?}", scenario.then),
         "drop_cycles": format!("{:?}", scenario.drop_cycles),
         "mutes": format!("{:?}", scenario.mutes),
+        "defects": format!("{:?}", scenario.defects),
         "lags": format!("{:?}", scenario.lags),
         "reboots": format!("{:?}", scenario.reboots),
         "changes": format!("{:?}", scenario.changes),
         "clean_cycles": scenario.clean_cycles,
         "signal": format!("{:?}", scenario.signal),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_told_whole_however_late() {
+        let packet = Sim::new(&Scenario::default()).next().expect("a scenario sends");
+        let mut tally = Tally::new(3, 0);
+        tally.note(&packet, 2048, Span::from_secs(5), Ok(())).expect("it was sent");
+        // Three significant digits.
+        assert!((4_995_000..=5_005_000).contains(&tally.late.value_at_quantile(1.0)));
+    }
 }

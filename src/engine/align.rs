@@ -243,7 +243,7 @@ impl SharedAligner {
         // What joins a doubtful cycle moves with it.
         let doubtful = match judgement {
             Judgement::Certain => matches!(place, Place::Join(_)) && self.tail.get(i).is_doubtful(),
-            Judgement::Delayed => false,
+            Judgement::Delayed | Judgement::Risen => false,
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
         let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
@@ -259,7 +259,8 @@ impl SharedAligner {
                     }
                 }
             }
-            Judgement::Delayed => {
+            // What was lost while a queue came shows by the order of the microphones.
+            Judgement::Delayed | Judgement::Risen => {
                 if doubt_is_long {
                     self.restart_clocks(sink);
                 }
@@ -289,7 +290,8 @@ impl SharedAligner {
 
     /// Holds that have run out.
     pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
-        if self.withholds() && self.late.doubt_since().is_some_and(|since| now - since >= self.hold) {
+        // What stood behind a loss may be in doubt again, for as long.
+        while self.withholds() && self.late.doubt_since().is_some_and(|since| now - since >= self.hold) {
             self.release(sink);
         }
         self.emit_ready(now, sink);
@@ -368,7 +370,7 @@ impl SharedAligner {
             let since = self.late.doubt_since().unwrap_or(at);
             match r.map_or(Judgement::Certain, |r| self.late.judge(r, at, self.period(), false)) {
                 Judgement::Doubtful => {}
-                Judgement::Certain | Judgement::Delayed => {
+                Judgement::Certain | Judgement::Delayed | Judgement::Risen => {
                     pending[settled..next].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
                     settled = next;
                     self.learn(mic, own_end, at, r, sink);

@@ -7,6 +7,8 @@
 //! added and is first in, first out: a backlog arrives in a burst, and its last packet is back near the floor. After a
 //! loss, every packet stays a whole number of periods above it. So as soon as one r falls below a period, nothing was
 //! lost; and when the lowest of several packets at their normal spacing lies on a whole period, so many were lost.
+//! Where a queue stands, its level is the floor. What was lost just as it came or went shows once that is understood: what waited
+//! is judged anew, and a path that comes down from a queue is looked at until it is known whether it came down all the way.
 
 use crate::time::{MonoTime, Span};
 
@@ -23,6 +25,8 @@ const SPACED: (u32, u32) = (3, 8);
 const LONGEST: Span = Span::from_micros(85_333);
 /// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
 const JITTER: i64 = 6;
+/// How well a floor is known at best.
+const KNOWN_TO: Span = Span::from_micros(100);
 /// e^-30: a delay that improbable is not believed.
 const INCREDIBLE: i64 = 30;
 /// e^-13, two in a million: less likely than that some cycle was lost.
@@ -41,6 +45,8 @@ const BLOCK: Span = Span::from_millis(256);
 /// Steps of the floor remembered, and for how long.
 const STEPS: usize = 64;
 const STEPS_WITHIN: Span = Span::from_secs(600);
+/// So many are no accident.
+const SEVERAL: usize = 4;
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]
@@ -132,6 +138,31 @@ struct Doubt {
     long: bool,
     /// It began inside a cycle, where a queue hardly ever does.
     inside: bool,
+    fall: Fall,
+}
+
+/// Whether a path that takes longer comes back to its floor while it is in doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fall {
+    No,
+    /// A burst brought packets back to where they were before: it may go on.
+    Perhaps,
+    /// With so many cycles behind the burst.
+    Yes(u32),
+}
+
+impl Fall {
+    /// After another packet: `falls` below the level that it had, or is `back` there. `None`: what brought packets back was a backlog, and
+    /// is over.
+    fn after(self, falls: bool, back: bool, in_burst: bool) -> Option<Fall> {
+        match self {
+            Fall::Yes(cycles) => Some(Fall::Yes(cycles + u32::from(!in_burst))),
+            _ if falls => Some(Fall::Yes(0)),
+            Fall::Perhaps if !back => None,
+            _ if back && in_burst => Some(Fall::Perhaps),
+            _ => Some(Fall::No),
+        }
+    }
 }
 
 /// What the packet just judged says.
@@ -143,6 +174,9 @@ pub enum Judgement {
     Doubtful,
     /// What was in doubt, and this packet, was delayed: nothing is inserted.
     Delayed,
+    /// The path takes longer from the packet on that opened the doubt: what waits is judged anew from there, for some of it may have
+    /// been lost since.
+    Risen,
     /// So many whole periods were lost before the packet that opened the doubt.
     Lost(i64),
 }
@@ -229,8 +263,11 @@ impl LateOrLost {
         }
         let base = self.base();
         let whole = r >= base + period - self.tolerance();
+        let raised = base > period.mul_ratio(1, 2);
+        // A queue's end: a loss shows there as a rest of whole periods.
+        let falls = raised && r < base && r >= period - self.tolerance();
         let Some(doubt) = &mut self.doubt else {
-            if !whole && !long {
+            if !whole && !long && !falls {
                 self.commit(r, at, period);
                 return Judgement::Certain;
             }
@@ -243,6 +280,7 @@ impl LateOrLost {
                 spaced: 0,
                 long,
                 inside: false,
+                fall: if falls { Fall::Yes(0) } else { Fall::No },
             });
             return Judgement::Doubtful;
         };
@@ -256,7 +294,15 @@ impl LateOrLost {
             doubt.cycles[0] = r;
         }
         doubt.cycles[0] = doubt.cycles[0].min(r);
+        let Some(fall) = doubt.fall.after(falls, raised && !whole, in_burst) else {
+            self.doubt = None;
+            return Judgement::Delayed;
+        };
+        doubt.fall = fall;
         if !whole && !doubt.long {
+            if let Some(judgement) = self.judge_fall(at, period) {
+                return judgement;
+            }
             self.doubt = None;
             self.commit(r, at, period);
             return Judgement::Delayed;
@@ -266,7 +312,7 @@ impl LateOrLost {
             return Judgement::Doubtful;
         }
         match self.best_guess(period) {
-            Some(0) => self.settle_delayed(),
+            Some(0) => self.settle_risen(),
             Some(lost) if doubt.long => {
                 self.doubt = None;
                 Judgement::Lost(lost)
@@ -275,24 +321,47 @@ impl LateOrLost {
                 let believed = doubt.inside && lost == 1 || self.believes_steps(at);
                 self.note_step(at, true);
                 if !believed {
-                    return self.settle_delayed();
+                    return self.settle_risen();
                 }
                 self.doubt = None;
                 Judgement::Lost(lost)
             }
             None if doubt.spaced >= 2 * most(period) => {
                 self.note_step(at, false);
-                self.settle_delayed()
+                self.settle_risen()
             }
             None => Judgement::Doubtful,
         }
+    }
+
+    /// A queue came to its end, in a burst: what comes behind that says whether something was lost in it. After a loss packets stay
+    /// whole periods above the floor. `None`: nothing was, or the path does not come down.
+    fn judge_fall(&mut self, at: MonoTime, period: Span) -> Option<Judgement> {
+        let doubt = self.doubt?;
+        let cycles = match doubt.fall {
+            Fall::No => return None,
+            Fall::Perhaps => return Some(Judgement::Doubtful),
+            Fall::Yes(cycles) => cycles,
+        };
+        let lost = (doubt.lowest + self.tolerance()).as_nanos().div_euclid(period.as_nanos().max(1));
+        let rest = doubt.lowest - period.mul_ratio(lost, 1);
+        let near = at_most(KNOWN_TO, period, 16) + self.mean.mul_ratio(JITTER, i64::from(cycles.max(1)));
+        if lost < 1 || cycles > 0 && rest > near || !self.believes_steps(at) {
+            return None;
+        }
+        if cycles < SPACED.0 {
+            return Some(Judgement::Doubtful);
+        }
+        self.note_step(at, true);
+        self.doubt = None;
+        Some(Judgement::Lost(lost))
     }
 
     /// Whole periods lost, as far as the doubt's packets say: `None` where their level is no whole number of periods.
     pub fn best_guess(&self, period: Span) -> Option<i64> {
         let doubt = self.doubt?;
         let (base, tolerance) = (self.base(), self.tolerance());
-        let known_to = at_most(Span::from_micros(100), period, 16);
+        let known_to = at_most(KNOWN_TO, period, 16);
         let period = period.as_nanos().max(1);
         let level = (doubt.lowest - base).as_nanos();
         if doubt.long {
@@ -346,6 +415,12 @@ impl LateOrLost {
         Judgement::Delayed
     }
 
+    /// The same, told by packets at their normal spacing.
+    fn settle_risen(&mut self) -> Judgement {
+        self.settle_delayed();
+        Judgement::Risen
+    }
+
     /// A loss that was believed was a delay: the floor has risen to `level`, by no whole number of periods.
     pub fn rises(&mut self, since: MonoTime, level: Span, at: MonoTime) {
         self.note_step(at, false);
@@ -383,10 +458,22 @@ impl LateOrLost {
 
     /// Where floors move by themselves, a step that happens to be whole periods proves nothing.
     fn believes_steps(&self, at: MonoTime) -> bool {
+        let (whole, other) = self.recent_steps(at);
+        other == 0 || whole > 2 * other
+    }
+
+    /// Packets are being lost, as several steps of whole periods show.
+    pub fn are_lost(&self, at: MonoTime) -> bool {
+        let (whole, other) = self.recent_steps(at);
+        whole >= SEVERAL && whole > 2 * other
+    }
+
+    /// Lately, of whole periods and of others.
+    fn recent_steps(&self, at: MonoTime) -> (usize, usize) {
         let recent = self.steps.iter().flatten().filter(|(then, _)| at - *then < STEPS_WITHIN);
         let (mut whole, mut other) = (0, 0);
         recent.for_each(|&(_, is_whole)| if is_whole { whole += 1 } else { other += 1 });
-        other == 0 || whole > 2 * other
+        (whole, other)
     }
 
     fn note_step(&mut self, at: MonoTime, whole: bool) {
@@ -469,8 +556,48 @@ mod tests {
         let r = Span::from_millis(16);
         let said = (0..40).map(|k| l.judge(r, at(k * 10_667), P, false)).collect::<Vec<_>>();
         assert_eq!(said[39], Judgement::Certain);
-        assert_eq!(said.iter().filter(|&&j| j == Judgement::Delayed).count(), 1);
-        assert!(!said.iter().any(|j| matches!(j, Judgement::Lost(_))));
+        assert_eq!(said.iter().filter(|&&j| j == Judgement::Risen).count(), 1);
+        assert!(!said.iter().any(|j| matches!(j, Judgement::Delayed | Judgement::Lost(_))));
+    }
+
+    /// What is said of packets at (residual in us, time since the one before in us), after three losses and when a queue of 30 ms has become
+    /// the base.
+    fn in_a_queue(packets: &[(i64, i64)]) -> Vec<Judgement> {
+        let mut l = LateOrLost::default();
+        let mut t = 0;
+        let mut judge = |r: i64, after: i64| {
+            t += after;
+            l.judge(Span::from_micros(r), at(t), P, false)
+        };
+        for _ in 0..3 {
+            (0..4).for_each(|k| assert_eq!(judge(10_700, 10_667) == Judgement::Lost(1), k == 3));
+            (0..4).for_each(|_| assert_eq!(judge(50, 10_667), Judgement::Certain));
+        }
+        for k in 0..60 {
+            judge(30_000 + k * 37 % 300, 10_667);
+        }
+        packets.iter().map(|&(r, after)| judge(r, after)).collect()
+    }
+
+    #[test]
+    fn a_loss_in_the_pause_before_a_queue_ends_is_found_behind_the_burst() {
+        // 30 ms, one lost, 30 ms again, which is a period more as it is numbered, and then the queue empties at 0.1 ms a packet.
+        let lost =
+            [(40_700, 21_333), (30_100, 100), (19_600, 100), (10_900, 2_000), (10_750, 10_667), (10_800, 10_667)];
+        let said = in_a_queue(&lost);
+        assert_eq!(said[..5], [Judgement::Doubtful; 5], "{said:?}");
+        assert_eq!(said[5], Judgement::Lost(1));
+        let all_there = [(40_700, 21_333), (30_100, 100), (19_600, 100), (9_100, 100), (200, 1_800)];
+        let said = in_a_queue(&all_there);
+        assert!(!said.iter().any(|said| matches!(said, Judgement::Lost(_))), "{said:?}");
+        assert_eq!(said[3], Judgement::Delayed, "below a period nothing can be lost");
+    }
+
+    #[test]
+    fn a_queue_that_becomes_shorter_by_no_whole_period_has_lost_nothing() {
+        let said = in_a_queue(&[(14_000, 100), (14_300, 10_667), (14_100, 10_667), (14_000, 10_667), (14_200, 10_667)]);
+        assert!(!said.iter().any(|said| matches!(said, Judgement::Lost(_))), "{said:?}");
+        assert_eq!(said[4], Judgement::Certain);
     }
 
     #[test]

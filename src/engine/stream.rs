@@ -280,6 +280,11 @@ impl Stream {
                     self.place_pending(place);
                 }
             }
+            Judgement::Risen => {
+                self.end_review(at);
+                self.push(a);
+                self.judge_waiting(counters, place);
+            }
             Judgement::Lost(lost) => {
                 self.push(a);
                 self.settle_lost(lost, counters, place);
@@ -341,12 +346,18 @@ impl Stream {
         let mut judged = 0;
         while judged < self.pending.len() {
             judged += 1;
-            match self.judge(self.next + self.waiting(judged), self.pending[judged - 1].heard().at) {
+            let at = self.pending[judged - 1].heard().at;
+            match self.judge(self.next + self.waiting(judged), at) {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
                     for _ in 0..std::mem::take(&mut judged) {
                         self.place_first(counters, place);
                     }
+                }
+                // What opened the doubt stands on the new level, and is certain now.
+                Judgement::Risen => {
+                    self.end_review(at);
+                    judged = 0;
                 }
                 Judgement::Lost(more) => {
                     self.insert_before_waiting(more, counters);
@@ -354,6 +365,12 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// The path takes longer from now on: what comes says nothing of a loss behind which packets were back already.
+    fn end_review(&mut self, at: MonoTime) {
+        let are_lost = self.late.are_lost(at);
+        self.review = self.review.filter(|review| !review.is_back(are_lost));
     }
 
     fn judge(&mut self, end: FramePos, at: MonoTime) -> Judgement {

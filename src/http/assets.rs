@@ -21,6 +21,11 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/series.js", SCRIPT, include_bytes!("page/series.js")),
     ("/verdict.js", SCRIPT, include_bytes!("page/verdict.js")),
     ("/view.js", SCRIPT, include_bytes!("page/view.js")),
+    ("/overview.js", SCRIPT, include_bytes!("page/overview.js")),
+    ("/place.js", SCRIPT, include_bytes!("page/place.js")),
+    ("/ranking.js", SCRIPT, include_bytes!("page/ranking.js")),
+    ("/start.js", SCRIPT, include_bytes!("page/start.js")),
+    ("/theme.js", SCRIPT, include_bytes!("page/theme.js")),
 ];
 
 /// Content-Security-Policy of the page: nothing from elsewhere, nothing inline.

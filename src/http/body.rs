@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::House;
 use super::csv::CsvDownload;
 use super::event::{BINARY_HEARTBEAT, RECORD_HEARTBEAT, SSE_HEARTBEAT};
+use super::listing::Listing;
 use super::pcm::LivePcm;
 use super::stream::{Hubs, Subscription, Topic};
 use super::wav::WavDownload;
@@ -19,6 +20,7 @@ pub enum Body {
     Csv(CsvDownload),
     Events(Subscription),
     LivePcm(LivePcm),
+    Listing(Listing),
 }
 
 /// What a body has to say next.
@@ -40,9 +42,12 @@ impl Body {
         if let Body::Whole(bytes) = self {
             return if bytes.is_empty() { Next::End } else { Next::Piece(std::mem::take(bytes)) };
         }
+        if let Body::Listing(listing) = self {
+            return listing.next(hubs, house).map_or(Next::End, Next::Piece);
+        }
         let (hub, source) = (hubs.of(array), &*house.array(array));
         let download = match self {
-            Body::Whole(_) => unreachable!("handled above"),
+            Body::Whole(_) | Body::Listing(_) => unreachable!("handled above"),
             Body::Events(subscription) => {
                 return hub.next(subscription, source).map_or(Next::Wait, |(bytes, count)| Next::Events(bytes, count));
             }
@@ -70,7 +75,7 @@ impl Body {
         match self {
             Body::Events(subscription) => Some(subscription.topic),
             Body::LivePcm(_) => Some(Topic::Pcm),
-            Body::Whole(_) | Body::Wav(_) | Body::Csv(_) => None,
+            Body::Whole(_) | Body::Listing(_) | Body::Wav(_) | Body::Csv(_) => None,
         }
     }
 

@@ -292,7 +292,7 @@ impl Conn {
             self.reader.clear();
         }
         match &mut framed.body {
-            None | Some(Body::Whole(_)) => {}
+            None | Some(Body::Whole(_) | Body::Listing(_)) => {}
             Some(body @ (Body::Events(_) | Body::LivePcm(_))) => context.hubs.of(self.array).join(body, self.slot),
             // A download begins where the history is overwritten next: take the first piece while it is there.
             Some(body @ (Body::Wav(_) | Body::Csv(_))) => {
@@ -385,7 +385,7 @@ impl Conn {
         }
         let Phase::Responding { body: body @ Some(_), .. } = &mut self.phase else { return };
         match body {
-            Some(Body::Whole(_)) | None => {}
+            Some(Body::Whole(_) | Body::Listing(_)) | None => {}
             Some(Body::Wav(_) | Body::Csv(_)) => self.cut(hubs),
             Some(live @ (Body::Events(_) | Body::LivePcm(_))) => {
                 hubs.leave(array, live, self.slot);

@@ -36,8 +36,10 @@ use crate::time::KernelTime;
 /// A received packet, for `/api/stream`.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketEvent<'a> {
+    /// The first channel of its source.
     pub mic: usize,
-    /// Signed 32-bit little-endian, mono; whole samples.
+    pub channels: usize,
+    /// Signed 32-bit little-endian, the channels interleaved; whole samples.
     pub samples: &'a [u8],
     /// Root mean square, in sample units: 0 to 2147483648.
     pub rms: f64,
@@ -135,7 +137,9 @@ pub fn packet_json(packet: &PacketEvent<'_>, now: KernelTime, source: &dyn Sourc
     let mut out = Text(Vec::with_capacity(json_room(source) + packet.samples.len().div_ceil(3) * 4));
     out.text("data: {\"device_id\": \"udp-mic").integer(packet.mic as u64);
     out.text("\", \"sample_rate\": ").integer(source.sample_rate());
-    out.text(", \"channels\": 1, \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
+    out.text(", \"channels\": ")
+        .integer(packet.channels)
+        .text(", \"bits\": 32, \"format\": \"s32le\", \"timestamp\": \"");
     out.bytes(&source.local_time(now).0).text("\", \"data\": \"");
     out.base64(packet.samples);
     out.text("\", \"rms\": ").float(packet.rms);

@@ -14,6 +14,7 @@ mod config;
 mod conn;
 mod csv;
 mod event;
+mod listing;
 mod pcm;
 mod range;
 mod request;

@@ -6,6 +6,7 @@ use super::access;
 use super::assets::{Asset, CONTENT_SECURITY_POLICY};
 use super::body::Body;
 use super::csv::CsvDownload;
+use super::listing::{AT_ONCE, Listing};
 use super::pcm::{LivePcm, PcmFormat};
 use super::range::{Asked, Tag};
 use super::request::{Bad, Method, Request, Upgrade};
@@ -64,8 +65,11 @@ enum Part {
     Latest,
     Download,
     DownloadText,
+    Metrics,
     Health,
 }
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const ROUTES: &[(&str, Route)] = &[
     ("/api/stream_3ch", Route::Of(Part::Cycles)),
@@ -98,6 +102,7 @@ const PARTS: &[(&str, Part)] = &[
     ("latest", Part::Latest),
     ("download", Part::Download),
     ("download.csv", Part::DownloadText),
+    ("metrics", Part::Metrics),
     ("health", Part::Health),
 ];
 
@@ -186,13 +191,27 @@ fn serve(route: Route, request: &Request, context: &mut Context<'_>) -> Result<R
         Err(reason) => Response::error(503, &reason),
     };
     Ok(match route {
-        Route::Arrays => fresh(JSON, Content::Whole(context.house.arrays())),
-        Route::Metrics => fresh("text/plain; version=0.0.4; charset=utf-8", Content::Whole(metrics(context))),
+        Route::Arrays | Route::Metrics => {
+            let ids = context.house.ids();
+            let (of_arrays, few) = (matches!(route, Route::Arrays), ids.len() <= AT_ONCE);
+            let content = match (of_arrays, few) {
+                (true, true) => Content::Whole(context.house.arrays()),
+                (false, true) => Content::Whole(metrics(context)),
+                (true, false) => listed(Listing::entries(ids, request.http11), request),
+                (false, false) => listed(Listing::metrics(ids, request.http11), request),
+            };
+            fresh(if of_arrays { JSON } else { PROMETHEUS }, content)
+        }
         Route::Health => health(context.house.health()),
         Route::Page(index) => page(&context.assets[index], request, context.config),
         Route::Of(Part::Health) => health(context.source().health()),
         Route::Of(part) => serve_part(part, request, context)?,
     })
+}
+
+fn listed(body: Listing, request: &Request) -> Content {
+    let length = if request.http11 { Length::Chunked } else { Length::UntilClose };
+    Content::Pieces { length, preamble: Vec::new(), body: Body::Listing(body) }
 }
 
 fn metrics(context: &mut Context<'_>) -> Bytes {
@@ -230,6 +249,7 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
             attachment(200, "text/csv; charset=utf-8; header=present", "csv", content, context)
                 .field("Accept-Ranges", "none")
         }
+        Part::Metrics => fresh(PROMETHEUS, Content::Whole(context.source().metrics(&stream))),
         Part::Health => unreachable!("answered by `serve`"),
     })
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::StreamFigures;
 use crate::array::ArrayId;
 use crate::cycle::Cycle;
+use crate::report::Metrics;
 use crate::time::{FramePos, KernelTime};
 
 /// The server's local time to the second, `2026-11-22 11:05:00`. Time zones are the system's business: `sys` makes it.
@@ -26,6 +27,14 @@ pub trait House {
     fn arrays(&mut self) -> Bytes;
     /// Body of `/metrics`, Prometheus text 0.0.4. `stream`: what HTTP counts, for an array.
     fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes;
+    /// All arrays, as they are listed.
+    fn ids(&self) -> Vec<ArrayId>;
+    /// An array's entry in the body of `/api/arrays`, JSON; `None` where it is gone.
+    fn entry(&mut self, id: ArrayId) -> Option<String>;
+    /// Adds an array to the body of `/metrics`, `first`: as the first of all; whether it is there.
+    fn measure(&mut self, id: ArrayId, first: bool, stream: &StreamFigures, metrics: &mut Metrics) -> bool;
+    /// The families of that body, in order, with what is of the whole program.
+    fn families(&mut self, metrics: Metrics) -> Vec<String>;
     /// Of the worst array; `Err` says in one sentence what is wrong.
     fn health(&mut self) -> Result<(), String>;
 }
@@ -39,6 +48,8 @@ pub trait Source {
     fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes;
     /// Body of `/api/latest`, JSON.
     fn latest(&mut self) -> Bytes;
+    /// Body of `/metrics` with this array alone.
+    fn metrics(&mut self, stream: &StreamFigures) -> Bytes;
     /// `Err` says in one sentence what is wrong.
     fn health(&mut self) -> Result<(), String>;
     /// Samples of a frame.

@@ -217,11 +217,12 @@ impl Hub {
     }
 
     /// A place in `topic`: live, or after the event `last`. An id of an earlier run, one from the future or no number at all
-    /// starts live; an old one of this run with the oldest cycle still held.
+    /// starts live; an old one of this run, and the one before its first, with the oldest cycle still held.
     pub fn subscribe(&self, topic: Topic, last: Option<&str>, source: &dyn Source) -> Subscription {
         let next = self.logs[topic as usize].next();
         let numbered = Topic::NUMBERED.contains(&topic);
-        let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|id| numbered && (self.run..next).contains(id));
+        let known = self.run.saturating_sub(1)..next;
+        let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|id| numbered && known.contains(id));
         let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start).min(next));
         Subscription { topic, cursor, resuming: last.is_some() }
     }

@@ -120,7 +120,7 @@ const OF_ALL: [&str; 22] = [
 ];
 
 /// The body of `/metrics` while arrays are added to it: family by family, the samples of all arrays together.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Metrics(Text);
 
 impl Metrics {
@@ -138,12 +138,15 @@ impl Metrics {
         exporter.write(&mut self.0, snapshot, histograms);
     }
 
-    pub fn finish(mut self, process: &ProcessFigures) -> String {
+    pub fn finish(self, process: &ProcessFigures) -> String {
+        self.families(process).concat()
+    }
+
+    /// The same, family by family.
+    pub fn families(mut self, process: &ProcessFigures) -> Vec<String> {
         self.0.label = None;
         process_figures(&mut self.0, process);
-        let mut body = String::with_capacity(self.0.families.iter().map(|(_, text)| text.len()).sum());
-        self.0.families.iter().for_each(|(_, text)| body.push_str(text));
-        body
+        self.0.families.into_iter().map(|(_, text)| text).collect()
     }
 }
 
@@ -334,6 +337,11 @@ fn process_figures(text: &mut Text, process: &ProcessFigures) {
     text.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
     text.gauge("process_max_fds", "Limit of open file descriptors.", process.max_fds);
     text.gauge("process_start_time_seconds", "Start, since the Unix epoch.", process.start_time_seconds);
+    text.counter(
+        "micring_strange_datagrams_total",
+        "Datagrams of addresses that no array is made for (max_arrays).",
+        process.strange_datagrams,
+    );
 }
 
 /// A label's value: backslash, quote and line feed are escaped.
@@ -342,7 +350,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// A body while it is written: families by name, in the order in which they came first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Text {
     families: Vec<(String, String)>,
     /// The family that is written.
@@ -517,6 +525,7 @@ mod tests {
                 open_fds: Some(12),
                 max_fds: Some(1024),
                 start_time_seconds: Some(1_795_345_500.25),
+                strange_datagrams: 0,
             };
             let body = rendered(&mut Exporter::default(), &snapshot, &process);
             assert!(body.ends_with('\n'));

@@ -104,6 +104,8 @@ pub struct ProcessFigures {
     pub max_fds: Option<u64>,
     /// Seconds since the Unix epoch.
     pub start_time_seconds: Option<f64>,
+    /// Datagrams of addresses that no array is made for.
+    pub strange_datagrams: u64,
 }
 
 /// Everything that counts up, in one copy: keep old copies in a [`Past`](crate::engine::window::Past) for the window.

@@ -28,12 +28,14 @@
 //! Time runs from [`START`] on CLOCK_MONOTONIC_RAW, which is true time here; [`HostClock`] says what CLOCK_REALTIME makes of it.
 
 mod board;
+mod defect;
 mod delay;
 pub mod encode;
 mod host;
 mod loss;
 mod oscillator;
 mod rng;
+pub mod room;
 mod scenario;
 mod sending;
 mod signal;
@@ -43,6 +45,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use self::defect::{Defect, Wrong};
 pub use self::delay::{Delay, HoldBack};
 pub use self::host::{HostClock, HostEvent};
 pub use self::loss::Loss;
@@ -53,6 +56,7 @@ pub use self::signal::{Signal, index_bits, index_of, index_sample, index_sample_
 pub use self::truth::{MicTruth, Truth, Why, Withheld};
 
 use self::board::Board;
+use self::room::Heard;
 use crate::cycle::Clocks;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -95,6 +99,8 @@ pub struct Packet {
 pub struct Sim {
     seed: u64,
     signal: Signal,
+    heard: Option<Heard>,
+    defects: Vec<Defect>,
     rate_hz: u32,
     channels: usize,
     host: HostClock,
@@ -141,6 +147,14 @@ impl Sim {
         Sim {
             seed: scenario.seed,
             signal: scenario.signal,
+            heard: match scenario.signal {
+                Signal::Room(sounds) => {
+                    let channels = scenario.layout().channels();
+                    Some(Heard::new(sounds, scenario.seed, channels, scenario.boards == Boards::Three))
+                }
+                _ => None,
+            },
+            defects: scenario.defects.clone(),
             rate_hz: scenario.sample_rate,
             host: scenario.host.clone(),
             channels: scenario.layout().channels(),
@@ -153,7 +167,19 @@ impl Sim {
 
     /// Writes the samples of `packet` into `payload` (its old content is replaced): s32le.
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {
-        signal::fill(self.signal, self.seed, packet, self.rate_hz, self.channels, payload);
+        let since = packet.captured - START;
+        let wrong_of = |mic: usize| {
+            let defect = self.defects.iter().find(|d| d.mic == mic && since >= d.from && since < d.to);
+            defect.map(|defect| defect.wrong)
+        };
+        let own = wrong_of(packet.mic);
+        let heard_by = own.map_or(packet.mic, |wrong| wrong.heard_by(packet.mic));
+        let heard = Packet { mic: heard_by, ..*packet };
+        signal::fill(self.signal, self.heard.as_ref(), self.seed, &heard, self.rate_hz, self.channels, payload);
+        // A copy is one of what the other sends, with what is wrong there.
+        for wrong in wrong_of(heard_by).into_iter().chain(own.filter(|_| heard_by != packet.mic)) {
+            wrong.apply(payload, packet.piece.offset / 4, packet.cycle);
+        }
     }
 
     /// The sender of `packet`: an address a board, a new port with each of its starts.
@@ -241,6 +267,28 @@ mod tests {
         let run = |seed| Sim::new(&rough(seed)).collect::<Vec<Packet>>();
         assert_eq!(run(11), run(11));
         assert_ne!(run(11), run(12));
+    }
+
+    #[test]
+    fn a_copy_is_what_the_other_sends_with_what_is_wrong_there() {
+        let defect = |mic, wrong| Defect { mic, wrong, from: Span::ZERO, to: Span::MAX };
+        let scenario = Scenario {
+            signal: Signal::Tone,
+            defects: vec![defect(0, Wrong::Swapped), defect(1, Wrong::Copy)],
+            ..Scenario::one_board(Span::from_secs(1))
+        };
+        let mut sim = Sim::new(&scenario);
+        let mut sent = [const { Vec::new() }; 3];
+        while let Some(packet) = sim.next() {
+            let mut payload = Vec::new();
+            sim.payload(&packet, &mut payload);
+            sent[packet.mic].push(payload);
+        }
+        assert_eq!(sent[0], sent[1]);
+        let swapped =
+            |payload: &Vec<u8>| payload.as_chunks::<4>().0.iter().flat_map(|w| [w[3], w[2], w[1], w[0]]).collect();
+        let right: Vec<Vec<u8>> = sent[0].iter().map(swapped).collect();
+        assert_eq!(right, sent[2]);
     }
 
     /// What the first release of the simulator made of these scenarios, as a hash: seeds that somebody wrote down bring the

@@ -26,6 +26,7 @@ pub(super) enum Purpose {
     Duplicates,
     Reordering,
     Sizes,
+    Room,
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What a simulation consists of. All times count from the start of the run.
 
+use super::defect::Defect;
 use super::delay::{Delay, HoldBack};
 use super::host::HostClock;
 use super::loss::Loss;
@@ -32,6 +33,7 @@ pub struct Scenario {
     pub then: Vec<(Span, Network)>,
     pub drop_cycles: Vec<DropCycles>,
     pub mutes: Vec<Mute>,
+    pub defects: Vec<Defect>,
     pub lags: Vec<Lag>,
     pub reboots: Vec<Reboot>,
     pub changes: Vec<Change>,
@@ -59,6 +61,7 @@ impl Default for Scenario {
             then: Vec::new(),
             drop_cycles: Vec::new(),
             mutes: Vec::new(),
+            defects: Vec::new(),
             lags: Vec::new(),
             reboots: Vec::new(),
             changes: Vec::new(),
@@ -104,13 +107,8 @@ impl Scenario {
         if !in_order {
             return Err("networks, lost cycles and changes are given in the order of their times".into());
         }
-        if self
-            .mutes
-            .iter()
-            .map(|mute| mute.mic)
-            .chain(self.lags.iter().map(|lag| lag.mic))
-            .any(|mic| mic >= self.sources)
-        {
+        let named = self.mutes.iter().map(|mute| mute.mic).chain(self.lags.iter().map(|lag| lag.mic));
+        if named.chain(self.defects.iter().map(|defect| defect.mic)).any(|mic| mic >= self.sources) {
             return Err(format!("the microphones are 0 to {}", self.sources - 1));
         }
         if let Some(reboot) = self.reboots.iter().find(|reboot| reboot.board >= self.board_count()) {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::rng::split_mix;
+use super::room::{Heard, Sounds};
 use super::{Packet, START};
 
 /// A signal. The synthetic sounds are 24 bits, left-justified, as I2S microphones deliver them.
@@ -19,6 +20,8 @@ pub enum Signal {
     /// A source of band-limited noise that circles the array (2 m away, once in 20 s), heard by each microphone with the
     /// delay of its own distance. The microphones are the corners of a triangle of 10 cm sides.
     Source,
+    /// The sound of a room: a source at three metres with its reverberation, the room's noise and the microphones' own.
+    Room(Sounds),
 }
 
 impl FromStr for Signal {
@@ -30,7 +33,10 @@ impl FromStr for Signal {
             "tone" => Ok(Signal::Tone),
             "noise" => Ok(Signal::Noise),
             "source" => Ok(Signal::Source),
-            _ => Err("not one of index, tone, noise, source".into()),
+            _ => match name.parse() {
+                Ok(sounds) => Ok(Signal::Room(sounds)),
+                Err(()) => Err("not one of index, tone, noise, source, speech, music, fan, claps, hum, quiet".into()),
+            },
         }
     }
 }
@@ -84,8 +90,16 @@ fn source_delay_among(channels: usize, mic: usize, seconds: f64) -> f64 {
 }
 
 /// Writes a packet's bytes into `payload`, replacing what it held: 4 bytes a sample, little-endian. A piece of a chunk is cut
-/// out of what the whole chunk would be. `channels`: of the array.
-pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, channels: usize, payload: &mut Vec<u8>) {
+/// out of what the whole chunk would be. `heard`: in the room, where the signal is one; `channels`: of the array.
+pub(super) fn fill(
+    signal: Signal,
+    heard: Option<&Heard>,
+    seed: u64,
+    packet: &Packet,
+    rate_hz: u32,
+    channels: usize,
+    payload: &mut Vec<u8>,
+) {
     let piece = &packet.piece;
     // Sample `i` of the chunk: its channel in the array, and its frame.
     let wide = piece.channels;
@@ -110,6 +124,14 @@ pub(super) fn fill(signal: Signal, seed: u64, packet: &Packet, rate_hz: u32, cha
                 let (channel, frame) = place(i);
                 let own = split_mix(seed ^ split_mix(channel as u64 + 1));
                 quantise(AMPLITUDE * hashed(own, position + i64::from(frame)))
+            });
+        }
+        Signal::Room(_) => {
+            let heard = heard.expect("a room was made for its sound");
+            let rate = f64::from(rate_hz);
+            write(payload, wanted, |i| {
+                let (channel, frame) = place(i);
+                heard.at(channel, (first + f64::from(frame) * step) * rate)
             });
         }
         Signal::Source => {

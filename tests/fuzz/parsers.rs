@@ -47,7 +47,7 @@ proptest! {
         prop_assert!(datagrams.position() <= file.len() as u64);
         let census = datagrams.census();
         prop_assert!(census.frames <= records as u64);
-        prop_assert!(!census.describe().is_empty() && !census.next_step([1, 2, 3]).is_empty());
+        prop_assert!(!census.describe().is_empty() && !census.next_step(&[1, 2, 3]).is_empty());
     }
 
     /// A packed one, with changes to what is packed or to the packing: an answer as well, and never more read than there is.

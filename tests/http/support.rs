@@ -10,6 +10,7 @@ use bytes::Bytes;
 use micring::array::ArrayId;
 use micring::cycle::{Clocks, Cycle};
 use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
+use micring::report::Metrics;
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// 2026-11-22 10:05:00.123456 UTC, in microseconds.
@@ -104,6 +105,18 @@ impl House for Recorded {
     fn arrays(&mut self) -> Bytes {
         Bytes::from_static(b"{\"arrays\": []}")
     }
+    fn ids(&self) -> Vec<ArrayId> {
+        vec![ARRAY]
+    }
+    fn entry(&mut self, _: ArrayId) -> Option<String> {
+        None
+    }
+    fn measure(&mut self, _: ArrayId, _: bool, _: &StreamFigures, _: &mut Metrics) -> bool {
+        false
+    }
+    fn families(&mut self, _: Metrics) -> Vec<String> {
+        Vec::new()
+    }
     fn metrics(&mut self, _: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
         Bytes::from_static(b"micring_up 1\n")
     }
@@ -128,6 +141,9 @@ impl Source for Recorded {
     }
     fn latest(&mut self) -> Bytes {
         Bytes::from_static(b"{\"latest\": 1}")
+    }
+    fn metrics(&mut self, _: &StreamFigures) -> Bytes {
+        Bytes::from_static(b"micring_uptime_seconds 1\n")
     }
     fn health(&mut self) -> Result<(), String> {
         if self.healthy { Ok(()) } else { Err("mic 1 has been silent for 3 s".into()) }

@@ -82,10 +82,10 @@ export function metrics(cycles) {
 }
 
 /**
- * Listens on loopback; `speed` is in times of real time.
+ * Listens on loopback; `speed` is in times of real time; `arrays` is what `/api/arrays` tells.
  * @returns {Promise<{port: number, state: object, sent: () => number, close: () => void}>}
  */
-export async function startFake({ port = 0, speed = 1 } = {}) {
+export async function startFake({ port = 0, speed = 1, arrays = null } = {}) {
   const state = { lag: [0, 0, 0], missing: [], lost: [0, 0, 0], silent: [0.004, 0.004, 0.004] };
   const started = performance.now();
   const streams = new Set();
@@ -109,7 +109,8 @@ export async function startFake({ port = 0, speed = 1 } = {}) {
       response.write("retry: 1000\n\n");
       streams.add(response);
       request.on("close", () => streams.delete(response));
-    } else if (pathname === "/api/diagnostics_sync") json(figures(cycles, uptime, state));
+    } else if (pathname === "/api/arrays") json({ arrays: arrays ?? [{ name: "default", channels: 3, sample_rate: 48000 }] });
+    else if (pathname === "/api/diagnostics_sync") json(figures(cycles, uptime, state));
     else if (pathname === "/metrics") response.end(metrics(cycles));
     else {
       const name = pathname === "/" ? "index.html" : pathname.slice(1);

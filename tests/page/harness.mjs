@@ -36,14 +36,15 @@ export async function stop(child) {
   await child.ended;
 }
 
-/** `micring serve`, ready. `http` is `ADDR:PORT`, `ports` those of the microphones. */
-export async function serve({ http = "127.0.0.1:0", ports = [0, 0, 0], args = [] } = {}) {
-  const child = start(["serve", "--core", "none", "--http", http, "--mic-ports", ports.join(","), ...args]);
+/** `micring serve`, ready, with the arrays of a configuration where there is one. `http` is `ADDR:PORT`, `ports` those of the microphones. */
+export async function serve({ http = "127.0.0.1:0", ports = [0, 0, 0], config = null, args = [] } = {}) {
+  const heard = config === null ? ["--mic-ports", ports.join(",")] : ["--config", config];
+  const child = start(["serve", "--core", "none", "--http", http, ...heard, ...args]);
   const ready = await Promise.race([
     new Promise((done) => createInterface(child.stdout).once("line", (line) => done(JSON.parse(line)))),
     child.ended.then(() => assert.fail(`serve ended: ${child.errors}`)),
   ]);
-  return { child, http: ready.http, url: `http://${ready.http}/`, ports: ready.mics.map((mic) => Number(mic.split(":").at(-1))) };
+  return { child, http: ready.http, arrays: ready.arrays, url: `http://${ready.http}/`, ports: ready.mics.map((mic) => Number(mic.split(":").at(-1))) };
 }
 
 /** `micring simulate` against a server: until it is stopped. */

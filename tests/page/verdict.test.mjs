@@ -120,6 +120,10 @@ test("what is wrong with the microphones themselves is named, the worst first", 
   assert.match(of("dead", 1).headline, /^Mic 1 is dead/);
   assert.match(of("same_as_mic0", 2).headline, /^Mic 2 is a copy/);
   assert.match(of("header_in_audio", 0).headline, /^Mic 0 sends a header/);
+  assert.match(of("half_empty", 2).headline, /^Mic 2 is half empty/);
+  assert.match(of("shifted_words", 2).headline, /^Mic 2 sends its samples shifted/);
+  assert.match(of("stuck_bits", 0).headline, /^Mic 0 has bits that never move/);
+  assert.match(of("offset", 1).headline, /^Mic 1 has an offset/);
   assert.match(of("refused", 0).headline, /^Mic 0 has two senders/);
   assert.match(of("dead", 1).figure, /what shows dead.*what mends dead/);
 });

@@ -36,8 +36,13 @@ impl Config {
     }
 
     fn serve(&self) -> Serve {
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, options: &[&str]) -> Serve {
         let mut command = micring();
         command.args(["serve", "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0", "--config", self.path()]);
+        command.args(options);
         Serve::spawn(command)
     }
 }
@@ -165,6 +170,77 @@ fn two_arrays_of_unlike_channels_are_aligned_each_by_itself() {
     assert_eq!(serve.get("/api/arrays/roof/nothing").status, 404);
 }
 
+/// The index signal's sample among so many channels: the channel above, the position below.
+fn index_among(channels: usize, channel: usize, position: i64) -> i32 {
+    let bits = if channels > 15 { 24 } else { 28 };
+    ((channel as i32 + 1) << bits) | (position & ((1 << bits) - 1)) as i32
+}
+
+/// Interleaved samples that follow one another without a hole, the channels of a board in step: boards of their own begin at any sample.
+fn in_step(samples: &[i32], channels: usize, of_a_board: usize, what: &str) {
+    let bits = if channels > 15 { 24 } else { 28 };
+    for (frame, all) in samples.chunks_exact(channels).enumerate() {
+        for (channel, &sample) in all.iter().enumerate() {
+            let begin = i64::from(samples[channel - channel % of_a_board]) & ((1 << bits) - 1);
+            assert_eq!(sample, index_among(channels, channel, begin + frame as i64), "{what}, {frame}, {channel}");
+        }
+    }
+}
+
+/// Two boards of two channels there, else one board.
+fn of_a_board(name: &str, channels: usize) -> usize {
+    if name == "boards" { 2 } else { channels }
+}
+
+#[test]
+fn arrays_of_sixteen_eight_four_and_one_channels_are_aligned_streamed_and_downloaded() {
+    const ARRAYS: [(&str, usize, usize); 4] = [("sixteen", 16, 16), ("eight", 1, 8), ("boards", 2, 4), ("one", 1, 1)];
+    let entry = |(name, ports, channels): (&str, usize, usize)| {
+        format!("[[array]]\nname = \"{name}\"\nports = {:?}\nchannels = {channels}\n", vec![0; ports])
+    };
+    let config = Config::new("sizes", &ARRAYS.map(entry).join("\n"));
+    let serve = config.serve();
+    let play = |(name, _, channels): (&str, usize, usize)| {
+        let ports: Vec<String> = ports_of(&serve, name).iter().map(|mic| mic.port().to_string()).collect();
+        let mut command = micring();
+        // Of eight channels so many are one datagram.
+        let samples = if name == "eight" { "128" } else { "512" };
+        command.args(["simulate", "--core", "none", "--mic-ports", &ports.join(","), "--samples", samples]);
+        command.args(["--channels", &channels.to_string(), "--duration", "4s"]);
+        command.args(["--boards", if name == "boards" { "each" } else { "1" }]);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut streams = ARRAYS.map(|(name, ..)| serve.events(&format!("/api/arrays/{name}/stream")));
+    let mut senders = ARRAYS.map(play);
+    for (stream, (name, _, channels)) in streams.iter_mut().zip(ARRAYS) {
+        let mut complete = 0;
+        while complete < 100 {
+            let event = stream.next().expect("it goes on");
+            assert_eq!(event.json["channels"], channels, "{name}");
+            let given = event.json["mic_samples"].as_array().unwrap();
+            if given.len() == channels && given.iter().all(|n| *n == event.frames()) {
+                in_step(&event.samples(), channels, of_a_board(name, channels), name);
+                complete += 1;
+            }
+        }
+    }
+    for sender in &mut senders {
+        assert!(sender.wait().unwrap().success());
+    }
+    for (name, _, channels) in ARRAYS {
+        let wav = serve.get(&format!("/api/arrays/{name}/download?seconds=1")).body;
+        assert_eq!(usize::from(u16::from_le_bytes([wav[22], wav[23]])), channels, "{name}");
+        let samples: Vec<i32> = wav[44..].chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!(samples.len(), channels * 48_000, "{name}");
+        // Of two boards one ends first.
+        in_step(&samples[..channels * 46_000], channels, of_a_board(name, channels), name);
+        let told = serve.json(&format!("/api/arrays/{name}/diagnostics"));
+        for mic in 0..channels {
+            assert_eq!(told["loss"][format!("mic{mic}")]["lost"], 0, "{name}, {mic}");
+        }
+    }
+}
+
 #[test]
 fn one_that_is_flooded_one_that_nobody_reads_and_one_that_stops_cost_the_others_nothing() {
     let array = |name: &str| format!("[[array]]\nname = \"{name}\"\nports = [0, 0, 0]\n");
@@ -242,6 +318,8 @@ fn every_address_is_an_array_made_when_it_is_heard_and_forgotten() {
         }
     }
     assert_eq!(names(&serve).len(), 2, "max_arrays");
+    let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+    assert!(metrics.contains("\nmicring_strange_datagrams_total 300\n"), "the third's, counted");
     assert!(serve.stderr().contains("127.0.3.3 is not taken in"), "{}", serve.stderr());
     // They fall silent: forgotten, and their streams end.
     until("they are forgotten", || names(&serve).is_empty());
@@ -251,6 +329,26 @@ fn every_address_is_an_array_made_when_it_is_heard_and_forgotten() {
     assert_eq!(serve.get("/api/arrays/127.0.3.1/stream").status, 404);
     play(&mut [&mut third], 10);
     until("there is room again", || names(&serve) == ["127.0.3.3"]);
+}
+
+#[test]
+fn many_addresses_heard_in_one_turn_lose_nothing_while_their_arrays_are_made() {
+    const HOSTS: usize = 24;
+    let config = Config::new("at-once", "[[array]]\nports = [0, 0, 0]\nsenders = \"each-host\"\n");
+    let serve = config.serve();
+    let board = |host: usize| Board::new(&format!("127.0.4.{}", host + 1), serve.mics.to_vec());
+    let mut boards: Vec<Board> = (0..HOSTS).map(board).collect();
+    boards.iter_mut().for_each(Board::cycle);
+    until("all are there", || names(&serve).len() == HOSTS);
+    for host in 1..=HOSTS {
+        let told = || serve.json(&format!("/api/arrays/127.0.4.{host}/diagnostics"))["packet_stats"].clone();
+        until("its first datagrams count", || told()["packets_received"] == serde_json::json!([1, 1, 1]));
+    }
+    // A body about so many is made piece by piece.
+    let metrics = String::from_utf8(serve.get("/metrics").body).unwrap();
+    let lines = |begin: &str| metrics.lines().filter(|line| line.starts_with(begin)).count();
+    assert_eq!(lines("# TYPE micring_packets_received_total "), 1);
+    assert_eq!(lines("micring_packets_received_total{"), 3 * (HOSTS + 1), "the first under its plain name too");
 }
 
 #[test]
@@ -293,6 +391,46 @@ fn sighup_reads_the_file_again_and_leaves_alone_what_has_not_changed() {
     let told = serve.json("/api/arrays/stays/diagnostics");
     assert_eq!(told["packet_stats"]["packets_received"], serde_json::json!([100, 100, 100]));
     assert_eq!(told["cycles"]["incomplete"], 0);
+}
+
+#[test]
+fn a_recording_holds_all_arrays_and_each_is_analysed_by_its_name() {
+    let config = Config::new(
+        "recorded",
+        "[[array]]\nname = \"roof\"\nports = [0, 0, 0]\n\n\
+         [[array]]\nname = \"door\"\nport = 0\nchannels = 2\nformat = \"raw:s16le*2\"\n\n\
+         [[array]]\nname = \"fleet\"\nport = 0\nsenders = \"each-host\"\n",
+    );
+    let folder = config.0.with_file_name("recordings");
+    let mut serve = config.serve_with(&["--record", folder.to_str().unwrap()]);
+    let mut roof = Board::new("127.0.0.1", ports_of(&serve, "roof"));
+    let mut door = Board::new("127.0.0.1", ports_of(&serve, "door"));
+    let mut first = Board::new("127.0.1.1", ports_of(&serve, "fleet"));
+    let mut second = Board::new("127.0.1.2", ports_of(&serve, "fleet"));
+    play(&mut [&mut roof, &mut door, &mut first, &mut second], 40);
+    play(&mut [&mut roof, &mut first], 20);
+    until("all is there", || {
+        let received = |name: &str| {
+            serve.json(&format!("/api/arrays/{name}/diagnostics"))["packet_stats"]["packets_received"].clone()
+        };
+        received("roof") == serde_json::json!([60, 60, 60]) && received("door") == serde_json::json!([40, 40])
+    });
+    assert_eq!(serve.stop(), Some(0));
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let analyzed = |options: &[&str]| {
+        let output = micring().args(["analyze", "--json"]).arg(&file).args(options).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{errors}")), errors)
+    };
+    let received = |options: &[&str]| analyzed(options).0["packet_stats"]["packets_received"].clone();
+    let (found, errors) = analyzed(&[]);
+    assert_eq!(found["packet_stats"]["packets_received"], serde_json::json!([60, 60, 60]));
+    assert!(errors.contains("roof is read; there are door, fleet too"), "{errors}");
+    let (door, _) = analyzed(&["--array", "door"]);
+    assert_eq!(door["packet_stats"]["packets_received"], serde_json::json!([40, 40]));
+    assert_eq!(door["server"]["format"]["mic1"], "raw:s16le*2");
+    assert_eq!(received(&["--array", "fleet", "--from", "127.0.1.1"]), serde_json::json!([60]));
+    assert_eq!(received(&["--array", "fleet", "--from", "127.0.1.2"]), serde_json::json!([40]));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! How the server stands on its host: confined once it is set up, watched by the service manager, low latency where it may.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
@@ -198,4 +201,52 @@ fn the_doctor_looks_at_everything_and_passes_where_micring_runs() {
     assert!(checks.iter().all(|check| (check["state"] == "ok") == check["mend"].is_null()));
     let wrong = micring().args(["doctor", "--interface", "nosuch0"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(1));
+}
+
+/// Sends a packet each 10.667 ms for so long, from a socket of its own: a counter in front for the first address, samples alone for
+/// the second.
+fn two_microphones(to: [SocketAddr; 2], packets: u32) {
+    let sockets = to.map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (start, period) = (Instant::now(), Duration::from_nanos(10_666_667));
+    let mut noise = 1_u32;
+    for n in 0..packets {
+        thread::sleep((start + period * n).saturating_duration_since(Instant::now()));
+        for (mic, socket) in sockets.iter().enumerate() {
+            let samples = (0..512).flat_map(|_| {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((noise as i32 >> 6) & !0xff).to_le_bytes()
+            });
+            let header = (mic == 0).then(|| n.to_le_bytes()).into_iter().flatten();
+            socket.send_to(&header.chain(samples).collect::<Vec<u8>>(), to[mic]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_doctor_listens_and_tells_what_comes_and_which_options_it_needs() {
+    let mut doctor = micring()
+        .args(["doctor", "--listen", "5", "--mic-ports", "0,0,0", "--udp-bind", "127.0.0.1", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(doctor.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let list = line.strip_prefix("listening on ").expect("it says where").split(" for ").next().unwrap();
+    let ports: Vec<SocketAddr> = list.split(", ").map(|port| port.parse().unwrap()).collect();
+    two_microphones([ports[0], ports[1]], 420);
+    let output = doctor.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let heard = |mic: usize| &report["ports"][mic];
+    assert_eq!(heard(0)["senders"][0]["longest_bytes"], 2052, "{report}");
+    assert_eq!(heard(0)["faults"][0]["fault"], "header_in_audio", "{report}");
+    assert_eq!((&heard(1)["format"], &heard(1)["channels"]), (&"raw:s32le".into(), &1.into()), "{report}");
+    assert!(heard(1)["senders"][0]["datagrams"].as_u64().unwrap() > 300, "{report}");
+    assert_eq!(heard(2)["senders"], serde_json::json!([]));
+    let serve = report["serve"].as_str().unwrap();
+    assert!(serve.contains(" --format 0=raw:s32le,skip=4,seq=u32le@0"), "{serve}");
+    assert!(serve.contains(&format!("--mic-ports {},{},{}", ports[0].port(), ports[1].port(), ports[2].port())));
+    assert_eq!(output.status.code(), Some(1), "something is wrong");
+    let alone = micring().args(["doctor", "--mic-ports", "1,2,3"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "ports are for listening");
 }

@@ -1,5 +1,6 @@
 //! The comparisons of the bench, one file each: what is measured, on whom, and what issue 6 asks of it.
 
+pub mod arrays;
 pub mod delay;
 pub mod end_to_end;
 pub mod fanout;

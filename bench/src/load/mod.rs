@@ -1,5 +1,6 @@
 //! The load: what is sent to a receiver, from a thread that is pinned to the other core. Bounded in count and time.
 
+pub mod arrays;
 pub mod cycles;
 pub mod flood;
 pub mod hogs;

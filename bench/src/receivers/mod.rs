@@ -4,6 +4,7 @@
 //! own and nothing of it is shared with the load. All have the same sockets (`micring::sys::udp::StampedSocket`), the same
 //! receive buffers and the same meter.
 
+mod many;
 mod mmsg;
 mod ring;
 mod threads;
@@ -43,6 +44,9 @@ pub struct PeerArgs {
     /// SCHED_FIFO.
     #[arg(long)]
     pub fifo: bool,
+    /// Of `many`.
+    #[arg(long, default_value_t = 3)]
+    pub sockets: usize,
 }
 
 impl PeerArgs {
@@ -153,6 +157,9 @@ pub fn say(value: &Value) -> Result<()> {
 /// Runs a receiver until it is told to stop.
 pub fn run(args: &PeerArgs) -> Result<()> {
     args.settle()?;
+    if args.name == "many" {
+        return say(&many::run(args.sockets)?);
+    }
     let sockets = bind()?;
     announce(&sockets, None)?;
     let meter = match args.name.as_str() {

@@ -1,16 +1,15 @@
 //! The findings as one self-contained page with plots.
 
 use super::Findings;
-use super::PAIRS;
 use super::plot::{Axis, Plot, escaped};
 use super::series::Series;
 use super::table;
 use super::timeline::{Cell, Range};
-use crate::MICS;
+use crate::array::{Layout, pairs};
 use crate::engine::figures::{Alignment, Buckets, Known};
 use crate::stats::stability::Deviations;
 
-/// Colours of microphones 0, 1, 2 and of the three pairs.
+/// Colours of microphones and of pairs, in turn.
 const COLOURS: [&str; 3] = ["a", "b", "c"];
 /// Delays below this are drawn as this: a logarithm needs an end, and a microsecond is the least that a host tells apart.
 const LEAST_US: f64 = 1.0;
@@ -48,7 +47,7 @@ fn summary(out: &mut String, findings: &Findings) {
     let cycles = &engine.cycles;
     let lost: u64 = engine.mics.iter().map(|mic| mic.lost).sum();
     let pieces: u64 = engine.mics.iter().map(|mic| mic.lost_pieces).sum();
-    let heard: u64 = (0..MICS).map(|mic| findings.chunks_heard(mic)).sum();
+    let heard: u64 = (0..engine.mics.len()).map(|mic| findings.chunks_heard(mic)).sum();
     let cut = pieces > 0 || snapshot.server.chunks.iter().flatten().any(|(_, pieces)| pieces.len() > 1);
     *out += &format!(
         "<p>{:.1} s; {} of {} cycles left complete, {} with a gap, {} were lost whole. {lost} of {} {} were lost ({:.3} %){}.</p>",
@@ -63,7 +62,7 @@ fn summary(out: &mut String, findings: &Findings) {
         if cut { format!(", and {pieces} pieces of others") } else { String::new() }
     );
     *out += &aligned(findings).unwrap_or_default();
-    for ((first, second), drift) in PAIRS.into_iter().zip(&snapshot.drift.pairs) {
+    for ((first, second), drift) in pairs(engine.mics.len()).zip(&snapshot.drift.pairs) {
         *out += &match drift {
             Ok(figure) if figure.reason.is_some() => {
                 format!("<p>The clock of mic {first} is that of mic {second}: one board.</p>")
@@ -77,30 +76,35 @@ fn summary(out: &mut String, findings: &Findings) {
     }
 }
 
+/// The colour of a line; more than there are share them.
+fn colour(of: usize) -> &'static str {
+    COLOURS[of % COLOURS.len()]
+}
+
 /// One number for how well the channels are aligned, where clocks decide that.
 fn aligned(findings: &Findings) -> Option<String> {
     let snapshot = &findings.snapshot;
     let apart = |pair: &Known<Alignment>| pair.ok().map(|a| a.offset.abs().as_secs_f64() + a.uncertainty.as_secs_f64());
     let pairs: Option<Vec<f64>> = snapshot.alignment.iter().map(apart).collect();
     let most = pairs?.into_iter().fold(0.0, f64::max) * f64::from(snapshot.server.sample_rate);
-    let left_out = snapshot.alignment[0].ok().and_then(|a| a.leaves_out)?;
+    let left_out = snapshot.alignment.first()?.ok().and_then(|a| a.leaves_out)?;
     Some(format!("<p>At the end aligned within {most:.1} samples (95 %), but for {left_out}.</p>"))
 }
 
-fn key(names: [String; 3]) -> String {
+fn key(names: Vec<String>) -> String {
     let mut out = String::new();
-    for (colour, name) in COLOURS.into_iter().zip(names) {
+    for (colour, name) in names.into_iter().enumerate().map(|(at, name)| (colour(at), name)) {
         out += &format!("<i class=\"key {colour}\"></i>{name}");
     }
     out
 }
 
-fn mic_names() -> [String; MICS] {
-    std::array::from_fn(|mic| format!("mic {mic}"))
+fn mic_names(layout: &Layout) -> Vec<String> {
+    (0..layout.sources()).map(|source| layout.name_of(source)).collect()
 }
 
-fn pair_names() -> [String; PAIRS.len()] {
-    PAIRS.map(|(first, second)| format!("{second} against {first}"))
+fn pair_names(layout: &Layout) -> Vec<String> {
+    pairs(layout.sources()).map(|(first, second)| format!("{second} against {first}")).collect()
 }
 
 fn figure(out: &mut String, svg: &str, caption: &str) {
@@ -124,16 +128,18 @@ fn delays(out: &mut String, findings: &Findings) {
     *out += "<p>How much later packets arrived than the least delayed ones, with the clocks' drift taken out. Delay is only ever added: \
              the lower edge is the path at rest, and a step or slope of it is a queue, another path or a clock that changed.</p>";
     let lowest = |mic: usize| cells.iter().map(|(_, _, cell)| cell.delay[mic].min).fold(f64::INFINITY, f64::min);
-    let base: [f64; MICS] = std::array::from_fn(lowest);
-    let top = (0..MICS)
+    let layout = &findings.snapshot.layout;
+    let base: Vec<f64> = (0..layout.sources()).map(lowest).collect();
+    let base = &base;
+    let top = (0..layout.sources())
         .flat_map(|mic| cells.iter().map(move |(_, _, cell)| cell.delay[mic].max - base[mic]))
         .filter(|us| us.is_finite())
         .fold(10.0, f64::max);
-    for mic in 0..MICS {
+    for (mic, &base) in base.iter().enumerate() {
         let mut plot = Plot::new(time_axis(&cells), Axis::log("us above the least", LEAST_US, top));
-        let above = |us: f64| (us - base[mic]).max(LEAST_US);
+        let above = |us: f64| (us - base).max(LEAST_US);
         plot.band(
-            COLOURS[mic],
+            colour(mic),
             cells.iter().map(|(from, to, cell)| {
                 let range = &cell.delay[mic];
                 (*from, *to, if range.count > 0 { above(range.min) } else { f64::NAN }, above(range.max))
@@ -143,7 +149,7 @@ fn delays(out: &mut String, findings: &Findings) {
             let range = &cell.delay[mic];
             ((from + to) / 2.0, (range.count > 0).then(|| above(range.min)))
         });
-        plot.line(COLOURS[mic], envelope);
+        plot.line(colour(mic), envelope);
         let drift = match &findings.snapshot.drift.mics[mic] {
             Ok(figure) => format!("drift {:+.3} &plusmn;{:.3} ppm taken out", figure.ppm, figure.uncertainty_ppm),
             Err(reason) => format!("drift not taken out: {}", escaped(reason)),
@@ -175,15 +181,19 @@ fn skews(out: &mut String, findings: &Findings) {
     let high = quantile(ranges(|range| range.max), 0.95).unwrap_or(0.0).max(0.0);
     let room = ((high - low) * 0.08).max(1.0);
     let mut plot = Plot::new(time_axis(&cells), Axis::linear("us", low - room, high + room));
-    for (pair, colour) in COLOURS.into_iter().enumerate() {
+    let layout = &findings.snapshot.layout;
+    let pairs = || 0..pairs(layout.sources()).len();
+    for pair in pairs() {
         let bars = cells.iter().map(|(from, to, cell)| (*from, *to, cell.skew[pair].min, cell.skew[pair].max));
-        plot.band(colour, bars);
+        plot.band(colour(pair), bars);
     }
-    for (pair, colour) in COLOURS.into_iter().enumerate() {
-        plot.line(colour, cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.skew[pair].mean())));
+    for pair in pairs() {
+        plot.line(colour(pair), cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.skew[pair].mean())));
     }
-    let caption =
-        format!("line, mean; band, smallest to largest; what lies beyond is drawn at the edge{}", key(pair_names()));
+    let caption = format!(
+        "line, mean; band, smallest to largest; what lies beyond is drawn at the edge{}",
+        key(pair_names(layout))
+    );
     figure(out, &plot.svg("Arrival skew of the pairs over time"), &caption);
 }
 
@@ -202,14 +212,18 @@ fn alignment(out: &mut String, findings: &Findings) {
     let high = quantile(ranges().map(|range| range.max), 0.95).unwrap_or(0.0).max(1.0);
     let room = (high - low) * 0.08;
     let mut plot = Plot::new(time_axis(&cells), Axis::linear("samples", low - room, high + room));
-    for (pair, colour) in COLOURS.into_iter().enumerate() {
+    let layout = &findings.snapshot.layout;
+    for pair in 0..pairs(layout.sources()).len() {
         let known = cells.iter().filter(|(_, _, cell)| cell.aligned[pair].count > 0);
-        plot.band(colour, known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)));
+        plot.band(
+            colour(pair),
+            known.map(|(from, to, cell)| (*from, *to, cell.aligned[pair].min, cell.aligned[pair].max)),
+        );
     }
-    for (pair, colour) in COLOURS.into_iter().enumerate() {
-        plot.line(colour, cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.aligned[pair].mean())));
+    for pair in 0..pairs(layout.sources()).len() {
+        plot.line(colour(pair), cells.iter().map(|(from, to, cell)| ((from + to) / 2.0, cell.aligned[pair].mean())));
     }
-    let names = PAIRS.map(|(first, second)| format!("{first} behind {second}"));
+    let names = pairs(layout.sources()).map(|(first, second)| format!("{first} behind {second}")).collect();
     let caption = format!("line, the offset; band, its 95 % interval{}", key(names));
     figure(out, &plot.svg("Alignment of the channels over time"), &caption);
 }
@@ -227,10 +241,10 @@ fn variation(out: &mut String, findings: &Findings) {
             histograms.iter().flat_map(shares).map(|(_, _, share)| share).fold(1.0, f64::max),
         ),
     );
-    for (colour, histogram) in COLOURS.into_iter().zip(&histograms) {
-        plot.band(colour, shares(histogram).map(|(from, to, share)| (from, to, 0.0, share)));
+    for (mic, histogram) in histograms.iter().enumerate() {
+        plot.band(colour(mic), shares(histogram).map(|(from, to, share)| (from, to, 0.0, share)));
     }
-    figure(out, &plot.svg("Histogram of packet delay variation"), &key(mic_names()));
+    figure(out, &plot.svg("Histogram of packet delay variation"), &key(mic_names(&findings.snapshot.layout)));
 }
 
 /// From, to (in microseconds) and percentage of each bucket.
@@ -250,8 +264,8 @@ fn stability(out: &mut String, findings: &Findings) {
              flat or rise, the clocks themselves wander. MTIE is the largest change of arrival time inside any stretch of that length, drift \
              included (NIST SP 1065, ITU-T G.810).</p>";
     let deviations = |of: &Series| of.deviations(findings.snapshot.server.sample_rate);
-    let mics = findings.run.stability.each_ref().map(deviations);
-    let pairs = findings.run.pair_stability.each_ref().map(deviations);
+    let mics: Vec<_> = findings.run.stability.iter().map(deviations).collect();
+    let pairs: Vec<_> = findings.run.pair_stability.iter().map(deviations).collect();
     type Pick = fn(&Deviations) -> f64;
     let kinds: [(&str, &'static str, Pick); 3] = [
         ("Allan deviation", "ratio", |at| at.adev),
@@ -271,18 +285,23 @@ fn stability(out: &mut String, findings: &Findings) {
         }
         let mut plot = Plot::new(Axis::log("averaging time, s", from, to), Axis::log(unit, low, high));
         for (mic, points) in mics.iter().enumerate() {
-            plot.line(COLOURS[mic], points.iter().map(|(tau, at)| (*tau, Some(pick(at)).filter(|value| *value > 0.0))));
+            plot.line(colour(mic), points.iter().map(|(tau, at)| (*tau, Some(pick(at)).filter(|value| *value > 0.0))));
         }
         for (pair, points) in pairs.iter().enumerate() {
-            let class = format!("{} thin", COLOURS[pair]);
+            let class = format!("{} thin", colour(pair));
             plot.line(&class, points.iter().map(|(tau, at)| (*tau, Some(pick(at)).filter(|value| *value > 0.0))));
         }
-        let thin: String = COLOURS
+        let layout = &findings.snapshot.layout;
+        let thin: String = pair_names(layout)
             .into_iter()
-            .zip(pair_names())
-            .map(|(colour, name)| format!("<i class=\"key {colour} thin\"></i>{name}"))
+            .enumerate()
+            .map(|(pair, name)| format!("<i class=\"key {} thin\"></i>{name}", colour(pair)))
             .collect();
-        figure(out, &plot.svg(&format!("{name} against averaging time")), &format!("{name}{}{thin}", key(mic_names())));
+        figure(
+            out,
+            &plot.svg(&format!("{name} against averaging time")),
+            &format!("{name}{}{thin}", key(mic_names(layout))),
+        );
     }
 }
 
@@ -291,7 +310,7 @@ fn losses(out: &mut String, findings: &Findings) {
     *out += "<h2>Gaps</h2><p>Channels of emitted cycles over time: filled, and (red) the share that was missing when the cycle left.</p><figure>";
     let cells = cells(findings);
     let end = cells.last().map_or(1.0, |(_, end, _)| *end);
-    for mic in 0..MICS {
+    for mic in 0..findings.snapshot.layout.sources() {
         let (mut filled, mut lost) = (String::new(), String::new());
         for (from, to, cell) in &cells {
             let (there, missing) = (cell.filled[mic] as f64, cell.missing[mic] as f64);

@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Findings;
-use super::PAIRS;
-use crate::MICS;
+use crate::array::pairs;
 use crate::capture::{Census, Kinds};
 use crate::engine::figures::Known;
 use crate::report;
@@ -82,10 +81,10 @@ fn frames(census: &Census) -> Value {
 fn stability(findings: &Findings) -> Value {
     let (run, rate) = (&findings.run, findings.snapshot.server.sample_rate);
     let mut object = Map::new();
-    for mic in 0..MICS {
+    for mic in 0..run.stability.len() {
         object.insert(format!("mic{mic}"), points(&run.stability[mic].deviations(rate)));
     }
-    for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+    for (pair, (first, second)) in pairs(run.stability.len()).enumerate() {
         let figures = points(&run.pair_stability[pair].deviations(rate));
         object.insert(format!("mic{first}_vs_mic{second}"), figures);
     }

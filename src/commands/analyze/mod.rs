@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::recording::{self, FileRead, Recording};
-use crate::MICS;
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
+use crate::cli::config;
+use crate::engine::Engine;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
 use run::Run;
@@ -31,9 +32,6 @@ use run::Run;
 const RECORDS_A_LOOK: u64 = 4_096;
 /// How often the progress line changes.
 const PROGRESS: Duration = Duration::from_millis(200);
-
-/// Pairs of the microphones.
-const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
 
 /// What was found, for all three ways to tell it.
 pub(super) struct Findings {
@@ -59,13 +57,24 @@ impl Findings {
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let ports = args.mic_ports.map(|ports| ports.0);
+    let wanted = recording::wanted(&args.one, args.mic_ports.as_ref());
+    let ports = wanted.ports.as_deref();
     let mut past = Past::default();
-    let mut recording = Recording::open(&args.files, ports)?;
-    let engine = args.engine.or_declared(MICS, |mic| recording.declared(mic));
-    let config = engine.config(engine.layout(MICS).map_err(Failure::new)?);
-    let formats = engine.formats(MICS);
-    let mut run = Run::new(config, ports, |new| new.declared(&formats).forgetting_numbers(args.forget_numbers));
+    let mut recording = Recording::open(&args.files, &wanted)?;
+    let sources = recording.sources();
+    let engine = args.engine.or_declared(sources, |mic| recording.declared(mic));
+    let layout = match (args.channels, recording.layout()) {
+        (Some(channels), _) => config::layout(sources, channels).map_err(Failure::new)?,
+        (None, Some(layout)) => layout,
+        (None, None) => engine.layout(sources).map_err(Failure::new)?,
+    };
+    let engine = engine.of_layout(&layout);
+    if !engine.fits(&layout) {
+        return Err(Failure::new("the channels are others than --format says"));
+    }
+    let formats = engine.formats(sources);
+    let options = |new: Engine| new.declared(&formats).forgetting_numbers(args.forget_numbers);
+    let mut run = Run::new(engine.config(layout), ports, options);
     for records in 1u64.. {
         match recording.next_seen()? {
             None => break,
@@ -80,11 +89,13 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     }
     run.finish();
     progress.end();
+    let note = recording.note();
     let files = recording.into_files();
     if run.stamps.is_none() {
         return Err(recording::nothing_found(&files, ports));
     }
-    let notes = recording::notes(&files, std::array::from_fn(|mic| run.engine.counters().mics[mic].received), ports);
+    let mut notes = recording::notes(&files, &run.engine.counters().mics.map(|mic| mic.received), ports);
+    notes.extend(note);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
     let findings = Findings { files, notes, run, snapshot };

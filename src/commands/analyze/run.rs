@@ -8,11 +8,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
-use super::PAIRS;
 use super::series::Series;
 use super::steady::Steady;
 use super::timeline::Timeline;
-use crate::MICS;
+use crate::array::pairs;
 use crate::capture::{Datagram, Statistics, clock_offset, clock_step};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::skew::Placed;
@@ -73,9 +72,10 @@ struct Held {
 /// See the top of the file.
 pub struct Run {
     pub engine: Engine,
-    pub stability: [Series; MICS],
-    /// Of the second microphone's arrival against the first's.
-    pub pair_stability: [Series; PAIRS.len()],
+    /// By source.
+    pub stability: Vec<Series>,
+    /// Of the second source's arrival against the first's; in the order of [`pairs`].
+    pub pair_stability: Vec<Series>,
     pub timeline: Option<Timeline>,
     pub gaps: Vec<Gap>,
     pub gaps_not_listed: u64,
@@ -89,7 +89,7 @@ pub struct Run {
     pub cut: bool,
     /// Datagrams to other ports.
     pub elsewhere: BTreeMap<u16, u64>,
-    ports: Option<[u16; MICS]>,
+    ports: Option<Vec<u16>>,
     held: BinaryHeap<Reverse<Held>>,
     spare: Vec<Vec<u8>>,
     newest: Option<KernelTime>,
@@ -98,33 +98,34 @@ pub struct Run {
     now: MonoTime,
     next_frame: Option<FramePos>,
     /// Up to where nothing has come from a microphone since its newest gap began.
-    gap_ends: [Option<FramePos>; MICS],
+    gap_ends: Vec<Option<FramePos>>,
     /// Frames in each microphone's newest packet.
-    packet_frames: [i64; MICS],
+    packet_frames: Vec<i64>,
     /// What each microphone's newest placed packet was, and its time error.
-    phase: [Option<Phase>; MICS],
+    phase: Vec<Option<Phase>>,
     /// Stamps of each microphone's newest packets, and what they were on the clock that does not step: once it has stepped, a stamp alone
     /// no longer says.
-    arrivals: [VecDeque<(KernelTime, MonoTime)>; MICS],
-    drift_known: [bool; MICS],
+    arrivals: Vec<VecDeque<(KernelTime, MonoTime)>>,
+    drift_known: Vec<bool>,
     drift_checked: MonoTime,
     alignment_noted: MonoTime,
     /// Told by the file whose statistics came last, and by those before it.
     drops_file: Option<usize>,
-    drops_before: [u64; MICS],
-    drops: [u64; MICS],
+    drops_before: Vec<u64>,
+    drops: Vec<u64>,
 }
 
 impl Run {
     /// `ports`: those of the microphones; `None` where the recording itself says which is which, else the contract's.
     /// `options`: what else the engine is told.
-    pub fn new(config: Config, ports: Option<[u16; MICS]>, options: impl FnOnce(Engine) -> Engine) -> Run {
+    pub fn new(config: Config, ports: Option<&[u16]>, options: impl FnOnce(Engine) -> Engine) -> Run {
+        let sources = config.layout.sources();
         let mut engine = options(Engine::new(config));
         engine.meter_mut().trace();
         Run {
             engine,
-            stability: Default::default(),
-            pair_stability: Default::default(),
+            stability: (0..sources).map(|_| Series::default()).collect(),
+            pair_stability: pairs(sources).map(|_| Series::default()).collect(),
             timeline: None,
             gaps: Vec::new(),
             gaps_not_listed: 0,
@@ -133,7 +134,7 @@ impl Run {
             times: None,
             cut: false,
             elsewhere: BTreeMap::new(),
-            ports,
+            ports: ports.map(<[u16]>::to_vec),
             held: BinaryHeap::with_capacity(MOST_HELD + 1),
             spare: Vec::new(),
             newest: None,
@@ -141,22 +142,23 @@ impl Run {
             steady: Steady::new(),
             now: MonoTime::from_nanos(0),
             next_frame: None,
-            gap_ends: [None; MICS],
-            packet_frames: [0; MICS],
-            phase: [None; MICS],
-            arrivals: std::array::from_fn(|_| VecDeque::with_capacity(MOST_ARRIVALS)),
-            drift_known: [false; MICS],
+            gap_ends: vec![None; sources],
+            packet_frames: vec![0; sources],
+            phase: vec![None; sources],
+            arrivals: (0..sources).map(|_| VecDeque::with_capacity(MOST_ARRIVALS)).collect(),
+            drift_known: vec![false; sources],
             drift_checked: MonoTime::from_nanos(0),
             alignment_noted: MonoTime::from_nanos(0),
             drops_file: None,
-            drops_before: [0; MICS],
-            drops: [0; MICS],
+            drops_before: vec![0; sources],
+            drops: vec![0; sources],
         }
     }
 
     /// The next datagram.
     pub fn datagram(&mut self, datagram: &Datagram<'_>) {
-        let Some(mic) = datagram.microphone(self.ports) else {
+        let mic = datagram.microphone(self.ports.as_deref()).filter(|mic| *mic < self.drops.len());
+        let Some(mic) = mic else {
             let port = datagram.to.port();
             if self.elsewhere.len() < MOST_PORTS || self.elsewhere.contains_key(&port) {
                 *self.elsewhere.entry(port).or_default() += 1;
@@ -190,7 +192,7 @@ impl Run {
         if self.drops_file.replace(file) != Some(file) {
             self.begin_counts();
         }
-        if let Some(mic) = statistics.mic {
+        if let Some(mic) = statistics.mic.filter(|mic| *mic < self.drops.len()) {
             if statistics.dropped.is_some_and(|dropped| dropped < self.drops[mic]) {
                 // Another recording joined to the first.
                 self.begin_counts();
@@ -210,7 +212,7 @@ impl Run {
 
     /// Drop counts begin anew.
     fn begin_counts(&mut self) {
-        for mic in 0..MICS {
+        for mic in 0..self.drops.len() {
             self.drops_before[mic] += std::mem::take(&mut self.drops[mic]);
         }
     }
@@ -307,26 +309,29 @@ impl Run {
         let skipped = cycle.first_frame - expected;
         if skipped > 0 {
             self.gap(None, expected, skipped, cycle.emitted);
-            self.gap_ends = [Some(cycle.first_frame); MICS];
+            self.gap_ends.fill(Some(cycle.first_frame));
         }
         self.next_frame = Some(cycle.first_frame + i64::from(cycle.frames));
 
-        let arrivals: [Option<MonoTime>; MICS] =
-            std::array::from_fn(|mic| cycle.arrival[mic].map(|stamp| self.arrival(mic, stamp)));
+        // Of a source what its first channel has.
+        let layout = *self.engine.layout();
+        let of = |mic: usize| cycle.arrival[layout.first_of(mic)].map(|stamp| self.arrival(mic, stamp));
+        let arrivals: Vec<Option<MonoTime>> = (0..layout.sources()).map(of).collect();
         let at = arrivals.iter().flatten().copied().max().unwrap_or(self.now);
         let shared = self.engine.is_shared();
-        let errors = self.phase.map(|phase| phase.map(|phase| phase.error_ns));
+        let errors: Vec<Option<f64>> = self.phase.iter().map(|phase| Some((*phase)?.error_ns)).collect();
         let timeline = self.timeline(at);
         for (mic, arrival) in arrivals.iter().enumerate() {
             timeline.channel(mic, at, arrival.is_some());
         }
-        let skews = PAIRS.map(|(first, second)| arrivals[first].zip(arrivals[second]).map(|(a, b)| b - a));
-        for (pair, skew) in skews.into_iter().enumerate() {
+        let skew = |(first, second): (usize, usize)| Some(arrivals[second]? - arrivals[first]?);
+        let skews: Vec<Option<Span>> = pairs(layout.sources()).map(skew).collect();
+        for (pair, skew) in skews.iter().enumerate() {
             if let Some(skew) = skew {
                 timeline.skew(pair, at, skew.as_micros_f64());
             }
         }
-        for (pair, (first, second)) in PAIRS.into_iter().enumerate() {
+        for (pair, (first, second)) in pairs(layout.sources()).enumerate() {
             // Packets of free boards end anywhere in a cycle, and at another place the next time: there the difference of
             // the boards' own time errors is what is steady.
             let difference_s = skews[pair].and_then(|skew| {
@@ -337,12 +342,13 @@ impl Run {
                 self.pair_stability[pair].push(cycle.first_frame.0 + frames, frames, difference_s);
             }
         }
-        for mic in 0..MICS {
-            let missing = i64::from(cycle.frames - cycle.mic_samples[mic].min(cycle.frames));
+        for mic in 0..self.drops.len() {
+            let samples = cycle.mic_samples[layout.first_of(mic)];
+            let missing = i64::from(cycle.frames - samples.min(cycle.frames));
             if missing > 0 {
                 // A packet of a free board lies across the edge of two cycles: of one that is lost, the second lacks its start.
                 let goes_on = !shared && self.gap_ends[mic] == Some(cycle.first_frame);
-                let behind = if goes_on { 0 } else { i64::from(cycle.mic_samples[mic]) };
+                let behind = if goes_on { 0 } else { i64::from(samples) };
                 self.gap(Some(mic), cycle.first_frame + behind, missing, cycle.emitted);
                 self.gap_ends[mic] = Some(cycle.first_frame + behind + missing);
             }
@@ -396,12 +402,13 @@ impl Run {
     }
 
     fn timeline(&mut self, start: MonoTime) -> &mut Timeline {
-        self.timeline.get_or_insert_with(|| Timeline::new(start, FIRST_CELL))
+        let sources = self.drops.len();
+        self.timeline.get_or_insert_with(|| Timeline::new(sources, start, FIRST_CELL))
     }
 
     fn gap(&mut self, mic: Option<usize>, first_frame: FramePos, frames: i64, at: KernelTime) {
         // The other microphones' gaps may stand between this one and its continuation.
-        let before = self.gaps.iter_mut().rev().take(MICS + 1).find(|gap| gap.mic == mic);
+        let before = self.gaps.iter_mut().rev().take(self.drops.len() + 1).find(|gap| gap.mic == mic);
         if let Some(gap) = before.filter(|gap| gap.first_frame + gap.frames == first_frame) {
             gap.frames += frames;
         } else if self.gaps.len() < MOST_GAPS {
@@ -429,7 +436,7 @@ impl Run {
 
     /// The timeline is drawn with the drift taken out, once that is known.
     fn follow_drift(&mut self) {
-        for mic in 0..MICS {
+        for mic in 0..self.drops.len() {
             let Some(rate) = self.engine.clock(mic).sharp_rate() else { continue };
             // The timeline is tilted when the rate is first known, and at the end: tilting what is merged costs a little.
             if let Some(timeline) = &mut self.timeline

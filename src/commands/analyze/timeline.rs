@@ -4,8 +4,7 @@
 //! twice the time. Delays are kept with the drift taken out, so that a cell of a minute shows the jitter in it and not what
 //! the clock drifted meanwhile.
 
-use super::PAIRS;
-use crate::MICS;
+use crate::array::pairs;
 use crate::time::{MonoTime, Span};
 
 /// As many as a plot has pixels, more or less.
@@ -50,17 +49,29 @@ impl Range {
 }
 
 /// One stretch of time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Cell {
     /// Arrival minus sample time, with the drift taken out; against an arbitrary zero.
-    pub delay: [Range; MICS],
+    pub delay: Vec<Range>,
     /// Arrival skew of the pairs inside a cycle.
-    pub skew: [Range; PAIRS.len()],
+    pub skew: Vec<Range>,
     /// Where the first channel of a pair stands behind the second: the ends of what is known of it, in samples.
-    pub aligned: [Range; PAIRS.len()],
+    pub aligned: Vec<Range>,
     /// Channels of emitted cycles that were filled, and that were not.
-    pub filled: [u64; MICS],
-    pub missing: [u64; MICS],
+    pub filled: Vec<u64>,
+    pub missing: Vec<u64>,
+}
+
+impl Cell {
+    fn new(sources: usize) -> Cell {
+        Cell {
+            delay: vec![Range::default(); sources],
+            skew: vec![Range::default(); pairs(sources).len()],
+            aligned: vec![Range::default(); pairs(sources).len()],
+            filled: vec![0; sources],
+            missing: vec![0; sources],
+        }
+    }
 }
 
 /// See the top of the file.
@@ -70,13 +81,13 @@ pub struct Timeline {
     width: Span,
     cells: Vec<Cell>,
     /// The drift taken out so far, ppm.
-    tilt: [f64; MICS],
+    tilt: Vec<f64>,
 }
 
 impl Timeline {
     /// `width`: of a cell, to begin with.
-    pub fn new(start: MonoTime, width: Span) -> Timeline {
-        Timeline { start, width, cells: Vec::with_capacity(CELLS), tilt: [0.0; MICS] }
+    pub fn new(sources: usize, start: MonoTime, width: Span) -> Timeline {
+        Timeline { start, width, cells: Vec::with_capacity(CELLS), tilt: vec![0.0; sources] }
     }
 
     pub fn width(&self) -> Span {
@@ -124,7 +135,7 @@ impl Timeline {
         }
         let index = (since / self.width.as_nanos()) as usize;
         if index >= self.cells.len() {
-            self.cells.resize(index + 1, Cell::default());
+            self.cells.resize(index + 1, Cell::new(self.tilt.len()));
         }
         &mut self.cells[index]
     }
@@ -132,14 +143,14 @@ impl Timeline {
     fn merge_neighbours(&mut self) {
         let half = self.cells.len().div_ceil(2);
         for i in 0..half {
-            let mut merged = self.cells[2 * i];
+            let mut merged = self.cells[2 * i].clone();
             if let Some(second) = self.cells.get(2 * i + 1) {
-                for mic in 0..MICS {
+                for mic in 0..self.tilt.len() {
                     merged.delay[mic].absorb(&second.delay[mic]);
                     merged.filled[mic] += second.filled[mic];
                     merged.missing[mic] += second.missing[mic];
                 }
-                for pair in 0..PAIRS.len() {
+                for pair in 0..merged.skew.len() {
                     merged.skew[pair].absorb(&second.skew[pair]);
                     merged.aligned[pair].absorb(&second.aligned[pair]);
                 }
@@ -159,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_day_fits_and_nothing_is_lost() {
-        let mut timeline = Timeline::new(START, Span::from_millis(100));
+        let mut timeline = Timeline::new(3, START, Span::from_millis(100));
         let seconds = 86_400;
         for s in 0..seconds {
             timeline.channel(1, START + Span::from_secs(s), s % 10 != 0);
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_interval_of_an_alignment_is_as_wide_as_the_widest_of_its_cell() {
-        let mut timeline = Timeline::new(START, Span::from_secs(1));
+        let mut timeline = Timeline::new(3, START, Span::from_secs(1));
         timeline.aligned(2, START, 0.2, 0.5);
         timeline.aligned(2, START, 0.4, 0.1);
         let range = timeline.cells()[0].aligned[2];
@@ -193,7 +204,7 @@ mod tests {
     #[test]
     fn drift_is_taken_out_of_delays() {
         for learnt_after in [0, 300] {
-            let mut timeline = Timeline::new(START, Span::from_millis(1));
+            let mut timeline = Timeline::new(3, START, Span::from_millis(1));
             for s in 0..600i64 {
                 if s == learnt_after {
                     timeline.set_drift(2, 20.0);

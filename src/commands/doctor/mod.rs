@@ -3,6 +3,7 @@
 
 mod check;
 mod files;
+mod listen;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -30,8 +31,11 @@ const LOCKED_BYTES: u64 = 64 << 20;
 /// Looks at the host and prints what it saw on standard output. `false`: something failed.
 ///
 /// # Errors
-/// The chosen core or interface does not exist.
+/// The chosen core or interface does not exist; with `--listen`, a port cannot be had.
 pub fn run(args: &DoctorArgs) -> Result<bool, Failure> {
+    if let Some(seconds) = args.listen {
+        return listen::run(args, seconds);
+    }
     let core = choose_core(args.core)?;
     let host = Host::new("/");
     let interface = match &args.interface {

@@ -5,7 +5,7 @@
 //! mistake costs a line in the log.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -20,9 +20,10 @@ use crate::cli::EngineArgs;
 use crate::cli::config::{self, ArraySpec, Senders};
 use crate::engine::Engine;
 use crate::sys::host;
-use crate::sys::ring::{SocketId, UdpDatagram};
+use crate::sys::ring::SocketId;
 use crate::sys::udp::StampedSocket;
 use crate::time::MonoTime;
+use crate::wire::Format;
 
 /// Arrays of addresses made in a turn: each takes some milliseconds, for the memory of its history.
 const MADE: usize = 1;
@@ -38,8 +39,26 @@ pub(super) struct Configured {
     pub file: Option<(PathBuf, EngineArgs, Bind)>,
     /// Datagrams that an inlet's socket can hand over at a time.
     pub buffers: usize,
-    /// Arrays that were made in this turn.
+    /// The turn in which an array was made last, and how many in that.
     made: (u64, usize),
+    /// The turn in which a datagram was left for the next one.
+    waiting: Option<u64>,
+}
+
+/// Whose a datagram is.
+pub(super) enum Whose {
+    Array(ArrayId),
+    /// None is made for its address, or it has none.
+    Nobodys,
+    /// Its array is made in the next turn: in this one enough were.
+    NextTurn,
+}
+
+impl Configured {
+    /// In this turn a datagram is left for the next one: another round changes nothing.
+    pub fn is_waiting(&self, turn: u64) -> bool {
+        self.waiting == Some(turn)
+    }
 }
 
 struct Entry {
@@ -53,6 +72,17 @@ pub fn read(path: &std::path::Path, usual: &EngineArgs) -> Result<Vec<ArraySpec>
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {}", plain(&error)))?;
     config::parse(&text, usual).map_err(|mistake| format!("{name}, {mistake}"))
+}
+
+/// What a recording calls the sources of an array, which listen there; `named`: after the array too.
+pub(super) fn interfaces(spec: &ArraySpec, named: bool, addresses: &[SocketAddr]) -> Vec<Interface> {
+    let array = named.then_some(spec.name.as_str());
+    let formats = spec.engine.formats(spec.ports.len());
+    let sources = addresses.iter().zip(formats).enumerate();
+    let of = |(source, (&address, format)): (usize, (&SocketAddr, Format))| {
+        Interface::of(array, spec.layout.channels_of(source), address).with_format(format.to_string())
+    };
+    sources.map(of).collect()
 }
 
 impl Loop {
@@ -99,16 +129,19 @@ impl Loop {
     }
 
     /// Whose a datagram is. Where every address is an array, one that is heard first becomes one.
-    pub fn array_for(&mut self, inlet: usize, datagram: &UdpDatagram, now: MonoTime) -> Option<ArrayId> {
-        let sender = datagram.sender?;
-        let known = self.plant.inlet(inlet).array_of(sender);
-        known.or_else(|| self.meet(inlet, sender.ip().to_canonical(), now))
+    pub fn whose(&mut self, inlet: usize, sender: Option<SocketAddr>, now: MonoTime) -> Whose {
+        let Some(sender) = sender else { return Whose::Nobodys };
+        match self.plant.inlet(inlet).array_of(sender) {
+            Some(known) => Whose::Array(known),
+            None => self.meet(inlet, sender.ip().to_canonical(), now),
+        }
     }
 
-    fn meet(&mut self, inlet: usize, address: IpAddr, now: MonoTime) -> Option<ArrayId> {
-        let entry = self.configured.entries.iter().position(|entry| entry.inlet == inlet)?;
+    fn meet(&mut self, inlet: usize, address: IpAddr, now: MonoTime) -> Whose {
+        let entry = self.configured.entries.iter().position(|entry| entry.inlet == inlet);
+        let entry = entry.expect("an inlet is an entry's");
         let spec = self.configured.entries[entry].spec.clone();
-        let Feeds::EachHost(hosts) = &mut self.plant.inlet_mut(inlet).feeds else { return None };
+        let Feeds::EachHost(hosts) = &mut self.plant.inlet_mut(inlet).feeds else { return Whose::Nobodys };
         let forget = hosts.forget;
         if hosts.arrays.len() >= hosts.max {
             if !std::mem::replace(&mut hosts.warned, true) {
@@ -117,13 +150,14 @@ impl Loop {
                     format!("{name}: {address} is not taken in: there are {max} arrays, as many as max_arrays allows");
                 self.log.line(&line);
             }
-            return None;
+            self.plant.shared.strangers += 1;
+            return Whose::Nobodys;
         }
-        // Its next datagram is soon there.
         let turn = self.plant.shared.turns;
         let made = if self.configured.made.0 == turn { self.configured.made.1 } else { 0 };
         if made >= MADE {
-            return None;
+            self.configured.waiting = Some(turn);
+            return Whose::NextTurn;
         }
         self.configured.made = (turn, made + 1);
         let name = self.name_of(address, &spec.name);
@@ -135,7 +169,7 @@ impl Loop {
             hosts.arrays.insert(address, id);
         }
         self.log.line(&format!("{}: {address} is heard: array {name}", spec.name));
-        Some(id)
+        Whose::Array(id)
     }
 
     /// The address; where another group has that already, with this group's name.
@@ -264,9 +298,10 @@ impl Loop {
     fn sources(&self) -> Vec<Interface> {
         let mut all = vec![Interface::unused(); self.owner.len()];
         for entry in &self.configured.entries {
-            for (source, &socket) in entry.sockets.iter().enumerate() {
-                let (name, channels) = (entry.spec.name.as_str(), entry.spec.layout.channels_of(source));
-                all[socket] = Interface::of(Some(name), channels, self.ring.socket(socket).address());
+            let addresses: Vec<SocketAddr> =
+                entry.sockets.iter().map(|&socket| self.ring.socket(socket).address()).collect();
+            for (&socket, interface) in entry.sockets.iter().zip(interfaces(&entry.spec, true, &addresses)) {
+                all[socket] = interface;
             }
         }
         all

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 
-use super::configured::Configured;
+use super::configured::{Configured, Whose};
 use super::inlet::InletId;
 use super::log::Log;
 use super::order::Order;
@@ -206,7 +206,7 @@ impl Loop {
         let mut clocks = self.round();
         self.web.handed(&mut self.plant.arrays, clocks);
         for _ in 1..ROUNDS {
-            if !self.is_behind() {
+            if !self.is_behind() || self.configured.is_waiting(self.plant.shared.turns) {
                 break;
             }
             self.ring.poll()?;
@@ -345,8 +345,14 @@ impl Loop {
     /// Feeds what may leave an inlet; whether it is behind.
     fn settle(&mut self, id: InletId, clocks: Clocks) -> bool {
         self.plant.inlet_mut(id).settle(&self.order);
-        while let Some((port, stamp, datagram)) = self.plant.inlet_mut(id).next() {
-            let array = self.array_for(id, &datagram, clocks.mono);
+        while let Some(sender) = self.plant.inlet(id).next_sender() {
+            let array = match self.whose(id, sender, clocks.mono) {
+                Whose::Array(array) => Some(array),
+                Whose::Nobodys => None,
+                // It waits, and all that is newer with it.
+                Whose::NextTurn => break,
+            };
+            let Some((port, stamp, datagram)) = self.plant.inlet_mut(id).next() else { break };
             let accepted = array.is_some_and(|array| self.feed(array, port, stamp, &datagram, clocks));
             let newest = &mut self.plant.inlet_mut(id).ports[port].newest;
             let done = match array.filter(|_| accepted) {
@@ -392,7 +398,9 @@ impl Loop {
         let accepted = matches!(verdict, Verdict::Accepted(_));
         if accepted && self.server.wants_packets(id) {
             let samples = array.engine.samples_of(source, bytes, &mut self.decoded);
-            let event = PacketEvent { mic: source, samples, rms: packet::rms(samples), arrival: stamp };
+            let of = array.engine.layout().channels_of(source);
+            let (mic, channels) = (of.start, of.len());
+            let event = PacketEvent { mic, channels, samples, rms: packet::rms(samples), arrival: stamp };
             let mut view = self.plant.view(&self.ring, clocks);
             self.server.publish_packet(id, &event, clocks, view.at(id));
         }

@@ -116,6 +116,11 @@ impl Inlet {
         self.merge.next()
     }
 
+    /// Who sent it.
+    pub fn next_sender(&self) -> Option<Option<SocketAddr>> {
+        self.merge.peek().map(|datagram| datagram.sender)
+    }
+
     pub fn is_behind(&self) -> bool {
         self.merge.is_behind()
     }

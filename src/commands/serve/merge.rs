@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 
 use super::order::Order;
-use crate::time::KernelTime;
+use crate::time::{KernelTime, Span};
 
 /// io_uring hands over at most this many datagrams of a socket before the others have a turn (measured: up to 33).
 const FAIR_SHARE: usize = 32;
@@ -124,21 +124,28 @@ impl<T> Merge<T> {
     /// While it is behind: all that arrived up to there has left; `None` while not even that is known.
     pub fn complete_until(&self) -> Option<KernelTime> {
         let limit = self.late.map_or(self.certain.stamp, |late| late.min(self.certain.stamp));
-        (limit > NEVER).then_some(limit)
+        // What might leave need not have been asked for.
+        let head = self.first().map_or(limit, |(_, head)| limit.min(head.stamp - Span::from_nanos(1)));
+        (limit > NEVER).then_some(head)
     }
 
     /// The next that may leave, oldest first: the socket, the stamp, the datagram.
     pub fn next(&mut self) -> Option<(usize, KernelTime, T)> {
-        let socket = self.oldest()?;
-        let input = &mut self.inputs[socket];
-        let (certain, certain_round, late) = (self.certain.stamp, self.certain_round, self.late);
-        let head = input.waiting.front()?;
-        let may = head.stamp <= certain || head.round <= certain_round;
-        if !may || late.is_some_and(|late| head.stamp > late) {
-            return None;
-        }
-        let Waiting { stamp, item, .. } = input.waiting.pop_front()?;
+        let (socket, _) = self.first()?;
+        let Waiting { stamp, item, .. } = self.inputs[socket].waiting.pop_front()?;
         Some((socket, stamp, item))
+    }
+
+    /// The same, which stays.
+    pub fn peek(&self) -> Option<&T> {
+        self.first().map(|(_, head)| &head.item)
+    }
+
+    fn first(&self) -> Option<(usize, &Waiting<T>)> {
+        let socket = self.oldest()?;
+        let head = self.inputs[socket].waiting.front()?;
+        let may = head.stamp <= self.certain.stamp || head.round <= self.certain_round;
+        (may && self.late.is_none_or(|late| head.stamp <= late)).then_some((socket, head))
     }
 
     /// All that waits, in no order: nobody will ask for it.
@@ -207,6 +214,17 @@ mod tests {
         desk.push(1, 950, 0);
         let (behind, _) = desk.settle();
         assert_eq!((behind, desk.merge.complete_until()), (true, Some(at(131))));
+    }
+
+    #[test]
+    fn time_has_not_passed_beyond_what_may_leave_but_has_not() {
+        let mut desk = Desk::new();
+        (0..FAIR_SHARE as i64).for_each(|n| desk.push(0, 100 + n, n as u32));
+        desk.order.entered(true, false);
+        desk.merge.settle(&desk.order);
+        assert_eq!((desk.merge.next(), desk.merge.peek()), (Some((0, at(100), 0)), Some(&1)));
+        assert!(desk.merge.is_behind());
+        assert_eq!(desk.merge.complete_until(), Some(at(101) - Span::from_nanos(1)));
     }
 
     #[test]

@@ -31,7 +31,6 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::array::ArrayName;
-use crate::capture::Interface;
 use crate::cli::config::ArraySpec;
 use crate::cli::{Core, HttpArgs, ServeArgs, parse_token};
 use crate::engine::ClockChoice;
@@ -42,7 +41,6 @@ use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
 use crate::sys::udp::{self, OutSocket, StampedSocket};
-use crate::wire::Format;
 pub use configured::read as read_config;
 use event_loop::Loop;
 use record::Recording;
@@ -97,15 +95,9 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     })?;
     let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
 
-    let formats: Vec<Format> = specs.iter().flat_map(|spec| spec.engine.formats(spec.ports.len())).collect();
     let named = args.config.is_some();
-    let sources = specs.iter().zip(&arrays).flat_map(|(spec, (name, mics))| {
-        let of = |(source, &address): (usize, &SocketAddr)| {
-            Interface::of(named.then_some(name.as_str()), spec.layout.channels_of(source), address)
-        };
-        mics.iter().enumerate().map(of).collect::<Vec<_>>()
-    });
-    let recording = Recording::begin(&args.record, sources.collect(), &formats)?;
+    let sources = specs.iter().zip(&arrays).flat_map(|(spec, (_, mics))| configured::interfaces(spec, named, mics));
+    let recording = Recording::begin(&args.record, sources.collect())?;
     let socket_buffers = buffers(&specs);
     let options = RingOptions {
         max_datagram: args.engine.max_datagram,

@@ -18,7 +18,6 @@ use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
 use crate::sys::ring::{Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
-use crate::wire::Format;
 
 /// A recording that is going on.
 pub(super) struct Recording {
@@ -34,7 +33,7 @@ impl Recording {
     ///
     /// # Errors
     /// A folder that cannot be made, read or written.
-    pub fn begin(args: &RecordArgs, sources: Vec<Interface>, formats: &[Format]) -> Result<Option<Recording>, Failure> {
+    pub fn begin(args: &RecordArgs, sources: Vec<Interface>) -> Result<Option<Recording>, Failure> {
         let Some(folder) = &args.record else { return Ok(None) };
         let failure = |error| Failure::new(format_args!("cannot record into {}: {}", folder.display(), plain(&error)));
         fs::create_dir_all(folder).map_err(failure)?;
@@ -49,7 +48,6 @@ impl Recording {
             rotate_bytes: args.record_rotate_bytes,
             rotate_age: args.record_rotate_age,
             max_bytes: args.record_max_bytes,
-            formats: formats.iter().map(Format::to_string).collect(),
         };
         let recorder =
             Recorder::new(settings, sources, host::kernel_release(), stored.unwrap_or_default(), host::clocks());

@@ -46,8 +46,6 @@ pub(super) struct Settings {
     pub rotate_age: Span,
     /// Of all recordings that are this one's to keep; the oldest are removed to stay within.
     pub max_bytes: u64,
-    /// What the microphones were declared to send.
-    pub formats: Vec<String>,
 }
 
 /// Blocks that go to the disk together.
@@ -127,7 +125,7 @@ impl Recorder {
     ) -> Recorder {
         let none = vec![0; sources.len()];
         let mut recorder = Recorder {
-            writer: Writer::new(settings.snap).with_formats(settings.formats.clone()),
+            writer: Writer::new(settings.snap),
             figures: RecordingFigures::new(sources.len()),
             drops: none.clone(),
             untold: none,

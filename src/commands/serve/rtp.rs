@@ -174,6 +174,11 @@ impl RtpOut {
         }
     }
 
+    /// What `/api/arrays` says of it.
+    pub fn figures_as_json(&self) -> serde_json::Value {
+        serde_json::json!({ "to": self.spec.to.to_string(), "format": self.spec.encoding.name(), "sent": self.figures })
+    }
+
     /// A line for people.
     pub fn take_line(&mut self) -> Option<String> {
         self.line.take()

@@ -12,6 +12,7 @@ use super::rtp::RtpOut;
 use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
+use crate::engine::figures::MicCounters;
 use crate::http::{House, LocalTime, Source};
 use crate::report::{
     self, DriftFigures, HealthFigures, LatestPacket, Metrics, ProcessFigures, RecordingFigures, RingFigures,
@@ -23,6 +24,8 @@ use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Bodies younger than this are served again (contract section 5).
 const SHARED_FOR: Span = Span::from_millis(50);
+/// The largest sample.
+const FULL_SCALE: f64 = 2_147_483_648.0;
 
 /// Arrays, the sockets that feed them, and what they share: all that HTTP may see of the program.
 pub(super) struct Plant {
@@ -60,6 +63,8 @@ impl Plant {
 pub(super) struct Shared {
     pub turns: u64,
     pub control_cut: u64,
+    /// Datagrams of addresses that no array is made for, since there are as many as may be.
+    pub strangers: u64,
     pub recording: Option<RecordingFigures>,
     log_dropped: u64,
     core: Option<usize>,
@@ -92,6 +97,7 @@ impl Shared {
         Shared {
             turns: 0,
             control_cut: 0,
+            strangers: 0,
             recording: None,
             log_dropped: 0,
             core,
@@ -214,6 +220,33 @@ impl View<'_> {
         }
     }
 
+    fn process(&mut self) -> ProcessFigures {
+        let shared = &mut self.plant.shared;
+        let used = shared.process.read();
+        ProcessFigures {
+            cpu_seconds: used.cpu_seconds,
+            resident_bytes: used.resident_bytes,
+            open_fds: used.open_fds,
+            max_fds: used.max_fds,
+            strange_datagrams: shared.strangers,
+            start_time_seconds: Some(shared.started_wall.as_nanos() as f64 / 1e9),
+        }
+    }
+
+    /// What was lost in the window, for the overview.
+    fn loss(&self) -> serde_json::Value {
+        let array = self.own();
+        let then = array.past.then(self.clocks.mono);
+        let reason = (0..array.sources()).find_map(|source| array.engine.unnumbered(source));
+        let sum = |of: fn(&MicCounters) -> u64| {
+            let now = array.engine.counters().mics.iter().map(of).sum::<u64>();
+            now.saturating_sub(then.map_or(0, |then| then.engine.mics.iter().map(of).sum()))
+        };
+        let (lost, received) = (sum(|mic| mic.lost), sum(|mic| mic.received));
+        let known = reason.is_none();
+        serde_json::json!({ "lost": known.then_some(lost), "of": known.then_some(lost + received), "reason": reason })
+    }
+
     /// What counts up, and how much of it in the window.
     fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
         let array = self.own();
@@ -291,56 +324,69 @@ impl House for View<'_> {
     fn arrays(&mut self) -> Bytes {
         self.body_of_all(BodyOfAll::Arrays, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
-            let entries = ids.into_iter().map(|id| {
-                let health = view.at(id).health();
-                let array = view.own();
-                let senders =
-                    (0..array.sources()).map(|mic| array.engine.latest(mic).map(|latest| latest.sender.to_string()));
-                serde_json::json!({
-                    "name": array.name.as_str(),
-                    "channels": Source::channels(view),
-                    "sample_rate": array.engine.config().sample_rate,
-                    "health": { "ok": health.is_ok(), "reason": health.err() },
-                    "senders": senders.collect::<Vec<_>>(),
-                    "rtp": array.rtp.map(|place| {
-                        let out = &view.plant.rtp[place];
-                        serde_json::json!({
-                            "to": out.spec.to.to_string(), "format": out.spec.encoding.name(), "sent": out.figures,
-                        })
-                    }),
-                })
-            });
-            let list: Vec<serde_json::Value> = entries.collect();
-            format!("{}\n", serde_json::json!({ "arrays": list }))
+            let entries: Vec<String> = ids.into_iter().filter_map(|id| view.entry(id)).collect();
+            format!("{{\"arrays\":[{}]}}\n", entries.join(","))
         })
+    }
+
+    fn ids(&self) -> Vec<ArrayId> {
+        self.plant.arrays.ids().collect()
+    }
+
+    fn entry(&mut self, id: ArrayId) -> Option<String> {
+        self.plant.arrays.get(id)?;
+        let health = self.at(id).health();
+        let loss = self.loss();
+        let array = self.own();
+        let level = array.rms.iter().copied().fold(0.0, f64::max);
+        let now = self.clocks.mono;
+        let heard = (0..array.sources()).filter_map(|mic| array.engine.latest(mic));
+        let silent = heard.map(|latest| now - latest.arrival).max();
+        let senders = (0..array.sources()).map(|mic| array.engine.latest(mic).map(|latest| latest.sender.to_string()));
+        let entry = serde_json::json!({
+            "name": array.name.as_str(),
+            "channels": Source::channels(self),
+            "sample_rate": array.engine.config().sample_rate,
+            "health": { "ok": health.is_ok(), "reason": health.err() },
+            "senders": senders.collect::<Vec<_>>(),
+            "level_dbfs": (level > 0.0).then(|| 20.0 * (level / FULL_SCALE).log10()),
+            "silent_s": silent.map(Span::as_secs_f64),
+            "loss": loss,
+            "rtp": array.rtp.map(|place| self.plant.rtp[place].figures_as_json()),
+        });
+        Some(entry.to_string())
+    }
+
+    fn measure(&mut self, id: ArrayId, first: bool, stream: &StreamFigures, metrics: &mut Metrics) -> bool {
+        if self.plant.arrays.get(id).is_none() {
+            return false;
+        }
+        self.at = id;
+        let histograms = self.engine().meter().histograms();
+        let snapshot = self.snapshot(stream);
+        let Array { name, exporter, .. } = self.plant.arrays.of_mut(id);
+        if first {
+            metrics.add(None, exporter, &snapshot, &histograms);
+        }
+        // Where arrays have names, each under its own too.
+        if name.as_str() != DEFAULT_NAME {
+            metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
+        }
+        true
+    }
+
+    fn families(&mut self, metrics: Metrics) -> Vec<String> {
+        metrics.families(&self.process())
     }
 
     fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
         self.body_of_all(BodyOfAll::Metrics, |view| {
-            let used = view.plant.shared.process.read();
-            let process = ProcessFigures {
-                cpu_seconds: used.cpu_seconds,
-                resident_bytes: used.resident_bytes,
-                open_fds: used.open_fds,
-                max_fds: used.max_fds,
-                start_time_seconds: Some(view.plant.shared.started_wall.as_nanos() as f64 / 1e9),
-            };
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
-            let named = ids.iter().any(|&id| view.plant.arrays.of(id).name.as_str() != DEFAULT_NAME);
             let mut metrics = Metrics::default();
             for (place, &id) in ids.iter().enumerate() {
-                view.at = id;
-                let histograms = view.engine().meter().histograms();
-                let snapshot = view.snapshot(&stream(id));
-                let Array { name, exporter, .. } = view.plant.arrays.of_mut(id);
-                if place == 0 {
-                    metrics.add(None, exporter, &snapshot, &histograms);
-                }
-                if named {
-                    metrics.add(Some(name.as_str()), exporter, &snapshot, &histograms);
-                }
+                view.measure(id, place == 0, &stream(id), &mut metrics);
             }
-            metrics.finish(&process)
+            metrics.finish(&view.process())
         })
     }
 
@@ -391,6 +437,14 @@ impl Source for View<'_> {
             let engine = view.engine();
             report::latest(engine.layout(), &view.latest_packets(), engine.config().sample_rate)
         })
+    }
+
+    fn metrics(&mut self, stream: &StreamFigures) -> Bytes {
+        let histograms = self.engine().meter().histograms();
+        let snapshot = self.snapshot(stream);
+        let mut metrics = Metrics::default();
+        metrics.add(None, &mut self.plant.arrays.of_mut(self.at).exporter, &snapshot, &histograms);
+        metrics.finish(&self.process()).into()
     }
 
     fn health(&mut self) -> Result<(), String> {

@@ -54,13 +54,13 @@ impl Encoder {
     }
 }
 
-/// The chunk's samples, those of a board's microphones interleaved; of more channels than microphones they come again.
+/// The chunk's samples; of a format with several channels each is a microphone of its own, interleaved.
 fn fill(sim: &Sim, packet: &Packet, channels: u8, room: &mut Vec<u8>, samples: &mut Vec<i32>) {
     let wide = usize::from(channels);
     samples.clear();
     samples.resize(packet.piece.chunk_samples as usize * wide, 0);
     for channel in 0..wide {
-        let mic = if wide == 1 { packet.mic } else { channel % crate::MICS };
+        let mic = if wide == 1 { packet.mic } else { channel };
         sim.payload(&Packet { mic, ..*packet }, room);
         let words = room.as_chunks::<4>().0;
         samples

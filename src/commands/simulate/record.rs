@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::super::Failure;
-use crate::MICS;
-use crate::capture::Writer;
-use crate::sim::{Packet, Sim};
+use crate::array::Layout;
+use crate::capture::{Interface, Writer};
+use crate::sim::{Packet, Scenario, Sim};
 use crate::wire::Format;
 
 /// Blocks are written out when this many bytes of them are there.
@@ -20,7 +20,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 4, 1);
 pub(super) struct Recording {
     name: String,
     writer: Writer,
-    mics: [SocketAddr; MICS],
+    mics: Vec<SocketAddr>,
     blocks: Vec<u8>,
     file: Box<dyn Write>,
 }
@@ -29,7 +29,8 @@ impl Recording {
     /// `snap`: bytes kept of each packet, headers included. `-` is standard output.
     pub fn create(
         path: &Path,
-        ports: [u16; MICS],
+        ports: &[u16],
+        scenario: &Scenario,
         snap: Option<u32>,
         format: Option<&Format>,
     ) -> Result<Recording, Failure> {
@@ -39,12 +40,22 @@ impl Recording {
         } else {
             Box::new(File::create(path).map_err(|error| Failure::new(format_args!("cannot write {name}: {error}")))?)
         };
-        let mics = ports.map(|port| SocketAddr::new(IpAddr::V4(SERVER), port));
-        let formats = format.map_or(Vec::new(), |format| vec![format.to_string(); MICS]);
-        let writer = Writer::new(snap).with_formats(formats);
+        let mics: Vec<_> = ports.iter().map(|port| SocketAddr::new(IpAddr::V4(SERVER), *port)).collect();
+        let writer = Writer::new(snap);
         let mut blocks = Vec::with_capacity(CHUNK + (1 << 17));
         let program = concat!("micring ", env!("CARGO_PKG_VERSION"), " simulate");
-        writer.begin(&mut blocks, mics, program, "none: simulated");
+        let wide = format.and_then(Format::channels).filter(|channels| *channels > 1);
+        // Of a format with several channels mic 0's port has them all.
+        let (layout, used) = match wide {
+            Some(channels) => (Layout::new(&[usize::from(channels)]).map_err(Failure::new)?, 1),
+            None => (scenario.layout(), mics.len()),
+        };
+        let source = |(source, address): (usize, &SocketAddr)| {
+            let interface = Interface::of(None, layout.channels_of(source), *address);
+            Interface { format: format.map(Format::to_string), ..interface }
+        };
+        let sources: Vec<Interface> = mics.iter().take(used).enumerate().map(source).collect();
+        writer.begin_of(&mut blocks, &sources, program, "none: simulated");
         Ok(Recording { name, writer, mics, blocks, file })
     }
 

@@ -5,6 +5,7 @@
 //! seen at their packets' beginnings. Samples are read, never changed.
 
 use crate::engine::packet::SAMPLE_BYTES;
+use crate::sound::words::{Found, Words};
 use crate::time::{MonoTime, Span};
 
 /// From one packet that is looked at to the next.
@@ -24,6 +25,15 @@ const FLAT: u32 = 3;
 /// So many samples of a window in flat tops, in so many packets, are clipping.
 const CLIPPED_SAMPLES: u64 = 8;
 const CLIPPED_PACKETS: u32 = 2;
+/// A mean beyond this share of full scale is an offset: -40 dBFS.
+const OFFSET: f64 = 0.01;
+/// And beyond this share of the sound's own level: a loud sound's mean is not 0 in each second either (speech: a ninth).
+const OFFSET_OF_SOUND: f64 = 0.25;
+/// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
+const MOVES: i64 = 1 << 16;
+/// A header may stand in front, which is a fault of its own: the first words say nothing of the others. The longest that is known,
+/// VBAN's, has seven.
+const NOT_LOOKED_AT: usize = 8;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
 pub(super) const COMPARED: usize = 16;
 const HEADS: usize = 8;
@@ -41,6 +51,8 @@ pub struct Level {
     pub clipped: f64,
     /// Largest minus smallest, in sample units.
     pub range: i64,
+    /// What the words themselves show; `None` where they were too few.
+    pub words: Option<Found>,
     /// From the window's first packet that was looked at to its last.
     pub span: Span,
 }
@@ -49,6 +61,12 @@ impl Level {
     /// Hardly a bit moves.
     pub fn is_dead(&self) -> bool {
         self.range < DEAD_RANGE
+    }
+
+    /// The samples do not swing around 0.
+    pub fn is_offset(&self) -> bool {
+        let sound = (self.rms * self.rms - self.offset * self.offset).max(0.0).sqrt();
+        self.offset.abs() > OFFSET.max(OFFSET_OF_SOUND * sound) && self.range >= MOVES
     }
 }
 
@@ -64,6 +82,7 @@ struct Window {
     max: i32,
     flat: u64,
     flat_packets: u32,
+    words: Words,
 }
 
 /// One microphone.
@@ -104,8 +123,19 @@ impl LevelMeter {
 
 impl Window {
     fn new(from: MonoTime) -> Window {
-        let (min, max) = (i32::MAX, i32::MIN);
-        Window { from, to: from, packets: 0, samples: 0, sum: 0, squares: 0.0, min, max, flat: 0, flat_packets: 0 }
+        Window {
+            from,
+            to: from,
+            packets: 0,
+            samples: 0,
+            sum: 0,
+            squares: 0.0,
+            min: i32::MAX,
+            max: i32::MIN,
+            flat: 0,
+            flat_packets: 0,
+            words: Words::default(),
+        }
     }
 
     fn add(&mut self, at: MonoTime, samples: &[[u8; SAMPLE_BYTES]]) {
@@ -137,6 +167,7 @@ impl Window {
         }
         self.flat += flat;
         self.flat_packets += u32::from(flat > 0);
+        self.words.add(samples.iter().skip(NOT_LOOKED_AT).map(of));
     }
 
     fn level(&self) -> Level {
@@ -148,6 +179,7 @@ impl Window {
             offset: self.sum as f64 / count / FULL,
             clipped: if clips { self.flat as f64 / count } else { 0.0 },
             range: i64::from(self.max) - i64::from(self.min),
+            words: self.words.found(),
             span: self.to - self.from,
         }
     }
@@ -262,6 +294,17 @@ mod tests {
         meter.level().expect("a second has passed")
     }
 
+    #[test]
+    fn a_header_as_long_as_vbans_in_front_shows_no_stuck_bits() {
+        let noise = |i: i64| (((i * i * 7_919) % 2_003 - 1_001) << 8) as i32;
+        // The low bytes of its words move (a name, a counter), those of the samples do not.
+        let word = |i: i64| if i % 480 < 7 { 0x4d69_6331 + (i / 480) as i32 } else { noise(i) };
+        let stuck = |level: Level| level.words.expect("a second of them").stuck;
+        assert_eq!(stuck(level(word)), None);
+        assert_eq!(stuck(level(noise)), None);
+        assert!(stuck(level(|i| noise(i) | 1 << 13)).is_some());
+    }
+
     fn sine(amplitude: f64, offset: f64) -> impl Fn(i64) -> i32 {
         move |i| ((amplitude * (i as f64 * std::f64::consts::TAU / 48.0).sin() + offset) * FULL) as i32
     }
@@ -272,6 +315,16 @@ mod tests {
         assert!((level.rms - (0.125_f64 + 0.0001).sqrt()).abs() < 1e-6, "{level:?}");
         assert!((level.peak - 0.51).abs() < 1e-6 && (level.offset - 0.01).abs() < 1e-6, "{level:?}");
         assert_eq!((level.clipped, level.is_dead()), (0.0, false));
+    }
+
+    #[test]
+    fn an_offset_is_told_from_a_loud_deep_sound_and_from_a_ramp() {
+        assert!(level(sine(0.1, 0.02)).is_offset());
+        assert!(!level(sine(0.1, 0.005)).is_offset());
+        // Packets hold a part of each swing: their means are far from 0, to both sides.
+        let deep = level(|i| (0.8 * FULL * (i as f64 * std::f64::consts::TAU / 3_331.0).sin()) as i32);
+        assert!(!deep.is_offset(), "{deep:?}");
+        assert!(!level(|i| (1 << 28) + (i % 48_000) as i32).is_offset(), "it moves less than any sound");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::Queued;
 use super::figures::Known;
 use super::packet::SAMPLE_BYTES;
 use crate::array::Layout;
+use crate::sound::words::{Found, Shifted, Stuck};
 use crate::time::{KernelTime, MonoTime, Span};
 use header::HeaderWatch;
 use levels::{Level, LevelMeter, Twins};
@@ -47,6 +48,11 @@ pub enum FaultKind {
     HeaderInAudio,
     Dead,
     SameAs(usize),
+    /// Every second word is empty: the other I2S slot.
+    HalfEmpty,
+    ShiftedWords,
+    StuckBits,
+    Offset,
     Clipping,
 }
 
@@ -59,6 +65,10 @@ impl FaultKind {
             FaultKind::HeaderInAudio => "header_in_audio".into(),
             FaultKind::Dead => "dead".into(),
             FaultKind::SameAs(channel) => format!("same_as_mic{channel}").into(),
+            FaultKind::HalfEmpty => "half_empty".into(),
+            FaultKind::ShiftedWords => "shifted_words".into(),
+            FaultKind::StuckBits => "stuck_bits".into(),
+            FaultKind::Offset => "offset".into(),
             FaultKind::Clipping => "clipping".into(),
         }
     }
@@ -83,13 +93,27 @@ impl FaultKind {
         match self {
             FaultKind::WrongRate | FaultKind::Dead => 0,
             FaultKind::Refused | FaultKind::SameAs(_) => 1,
-            FaultKind::HeaderInAudio | FaultKind::Clipping => 2,
+            FaultKind::HeaderInAudio | FaultKind::HalfEmpty => 2,
+            FaultKind::ShiftedWords => 3,
+            FaultKind::StuckBits => 4,
+            FaultKind::Offset => 5,
+            FaultKind::Clipping => 6,
         }
     }
 }
 
 /// What is wrong, and since when; by [`FaultKind::slot`].
-type Faults = [Option<(FaultKind, KernelTime)>; 3];
+type Faults = [Option<(FaultKind, KernelTime)>; 7];
+
+/// What a whole window of samples shows.
+const OF_LEVEL: [FaultKind; 6] = [
+    FaultKind::Dead,
+    FaultKind::HalfEmpty,
+    FaultKind::ShiftedWords,
+    FaultKind::StuckBits,
+    FaultKind::Offset,
+    FaultKind::Clipping,
+];
 
 /// Something wrong with a microphone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -181,7 +205,7 @@ impl Health {
         for channel in &mut self.channels[self.layout.channels_of(source)] {
             channel.level.restart();
             channel.clipped = None;
-            for kind in [FaultKind::Dead, FaultKind::Clipping] {
+            for kind in OF_LEVEL {
                 channel.faults[kind.slot()] = None;
             }
         }
@@ -291,6 +315,20 @@ impl Health {
         Some(format!("the rate disagrees: {}", self.evidence(channel, FaultKind::WrongRate)))
     }
 
+    /// As what format a channel's source should be read, where words stand in front of its samples.
+    pub fn format_with_header(&self, channel: usize) -> Option<String> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.faults[FaultKind::HeaderInAudio.slot()]?;
+        source.header.found().map(|header| header.format())
+    }
+
+    /// The rate that a channel's source is set to, in hertz, where it is not the nominal one and is known well.
+    pub fn likely_rate(&self, channel: usize) -> Option<u32> {
+        let source = &self.sources[self.layout.source_of(channel)];
+        source.faults[FaultKind::WrongRate.slot()]?;
+        (source.wrong_hz > 0.0).then_some(source.wrong_hz as u32)
+    }
+
     /// What is wrong at this time, the worst first.
     pub fn faults(&self, channel: usize, now: MonoTime) -> Vec<Fault> {
         let source = &self.sources[self.layout.source_of(channel)];
@@ -312,7 +350,11 @@ impl Health {
     fn judge_rate(&mut self, source: usize, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
         let channel = self.layout.first_of(source);
         let Ok(rate) = self.rate(channel) else { return };
-        let off = (rate.hz - self.nominal_hz).abs() - rate.uncertainty_hz;
+        let Ok(counted) = self.sources[source].rate.window() else { return };
+        let nominal_hz = self.nominal_hz;
+        let off = |rate: &Rate| (rate.hz - nominal_hz).abs() - rate.uncertainty_hz;
+        // A header may stand in front of the samples or in place of some: a rate that fits one way is not called wrong.
+        let off = off(&rate).min(off(&counted));
         let wrong = off > WRONG_RATE * self.nominal_hz;
         let own = &mut self.sources[source];
         if wrong {
@@ -330,6 +372,12 @@ impl Health {
     fn judge_level(&mut self, channel: usize, at: MonoTime, stamp: KernelTime, outputs: &mut VecDeque<Queued>) {
         let Some(level) = self.level(channel) else { return };
         self.set(channel, FaultKind::Dead, level.is_dead(), stamp, outputs);
+        self.set(channel, FaultKind::Offset, level.is_offset(), stamp, outputs);
+        if let Some(words) = level.words {
+            self.set(channel, FaultKind::HalfEmpty, words.half_empty, stamp, outputs);
+            self.set(channel, FaultKind::ShiftedWords, words.shifted.is_some(), stamp, outputs);
+            self.set(channel, FaultKind::StuckBits, words.stuck.is_some(), stamp, outputs);
+        }
         let own = &mut self.channels[channel];
         if level.clipped > 0.0 {
             own.clipped = Some(at);
@@ -398,11 +446,29 @@ impl Health {
                 level => format!("the samples move by {} of 4294967296", level.map_or(0, |level| level.range)),
             },
             FaultKind::SameAs(other) => format!("its samples are those of mic {other}, bit for bit"),
+            FaultKind::HalfEmpty => "every second sample is empty".to_owned(),
+            FaultKind::ShiftedWords => match self.words(channel).shifted {
+                Some(Shifted::Swapped) => "the bytes of its samples stand in the other order".to_owned(),
+                _ => "its samples are quieter than any microphone's own noise, and their lowest bits move".to_owned(),
+            },
+            FaultKind::StuckBits => match self.words(channel).stuck {
+                Some(Stuck { mask, at }) => format!("bits that never move: {mask:#010x}, they stand at {at:#010x}"),
+                None => String::new(),
+            },
+            FaultKind::Offset => {
+                let percent = self.level(channel).map_or(0.0, |level| 100.0 * level.offset);
+                format!("its samples swing around {percent:.1} % of full scale, not around 0")
+            }
             FaultKind::Clipping => {
                 let share = self.level(channel).map_or(0.0, |level| 100.0 * level.clipped);
                 format!("flat tops: {share:.2} % of the samples of the last second, some within 10 s")
             }
         }
+    }
+
+    /// What the words of the newest window show.
+    fn words(&self, channel: usize) -> Found {
+        self.level(channel).and_then(|level| level.words).unwrap_or_default()
     }
 
     fn next_step(&self, channel: usize, kind: FaultKind) -> String {
@@ -411,15 +477,26 @@ impl Health {
             FaultKind::WrongRate if own.wrong_hz == 0.0 => "ask the board for its rate, and set --sample-rate".to_owned(),
             FaultKind::WrongRate => format!("--sample-rate {:.0}", own.wrong_hz),
             FaultKind::Refused => "stop the sender that is not the microphone".to_owned(),
-            FaultKind::HeaderInAudio => own.header.found().map_or(String::new(), |header| {
-                format!(
-                    "a header? It is heard as a click in each packet. Send the samples alone; as a format it would be {}, which this version cannot be told",
-                    header.format()
-                )
+            FaultKind::HeaderInAudio => self.format_with_header(channel).map_or(String::new(), |format| {
+                format!("a header? try --format {format}; taken as samples it is a click in each packet")
             }),
             FaultKind::Dead => "check its wiring, its power, and which slot (L/R) it is set to".to_owned(),
             FaultKind::SameAs(other) => {
                 format!("check that the board reads a slot of its own for mic {channel}, and does not send mic {other} twice")
+            }
+            FaultKind::HalfEmpty => {
+                "set the board's I2S driver to mono, or send only the slot (L/R) that the microphone fills".to_owned()
+            }
+            FaultKind::ShiftedWords => match self.words(channel).shifted {
+                Some(Shifted::Swapped) => "send little-endian words (on an ESP32: as the I2S driver gives them)".to_owned(),
+                _ => "let the board send the words as the microphone gives them, without a shift to the right".to_owned(),
+            },
+            FaultKind::StuckBits => {
+                "check the data line (SD) and its solder joints; a bus clock too fast for long wires does this too".to_owned()
+            }
+            FaultKind::Offset => {
+                "harmless to the ear, but it eats headroom: unsigned samples, or a microphone that needs a high-pass in the board"
+                    .to_owned()
             }
             FaultKind::Clipping => "turn down the gain, or the shift, in the sender".to_owned(),
         }

@@ -8,6 +8,8 @@ import { Model, POLL_MS } from "./model.js";
 import { Picture, drawHistogram, drawJitter, drawMeter, drawPairs, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
 import { Calm, news } from "./verdict.js";
+import { address, paths } from "./place.js";
+import { onTheme } from "./theme.js";
 import * as view from "./view.js";
 
 const FRAME_MS = 1000 / 30;
@@ -19,14 +21,7 @@ const ANNOUNCE_MS = 4000;
 const METRICS_MS = 1000;
 const STALLED_MS = 3000;
 
-const token = new URLSearchParams(location.search).get("token");
 const $ = (id) => document.getElementById(id);
-
-/** An address of this server, with the token where there is one. */
-function address(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries({ ...parameters, ...(token === null ? {} : { token }) }).filter(([, value]) => value !== ""));
-  return query.size === 0 ? path : `${path}?${query}`;
-}
 
 const model = new Model();
 const player = new Player();
@@ -40,7 +35,7 @@ let source = null;
 function openStream() {
   source?.close();
   model.streamOpened(performance.now());
-  source = new EventSource(address("/api/stream_3ch", { last_event_id: model.eventId ?? "" }));
+  source = new EventSource(address(paths.stream, { last_event_id: model.eventId ?? "" }));
   source.onopen = () => model.streamOpened(performance.now());
   source.onmessage = (message) => {
     const samples = model.cycle(JSON.parse(message.data), Number(message.lastEventId), performance.now());
@@ -118,12 +113,17 @@ let close = false;
 
 function driftReason(shown) {
   const drift = shown.diagnostics?.clock_drift_ppm;
-  return drift?.mic0_vs_mic1.reason ?? drift?.mic0_vs_mic2.reason ?? "no figures yet";
+  return firstReason(drift);
 }
 
 function alignmentReason(shown) {
   const alignment = shown.diagnostics?.alignment;
-  return alignment?.mic0_vs_mic1.reason ?? alignment?.mic0_vs_mic2.reason ?? "no figures yet";
+  return firstReason(alignment);
+}
+
+function firstReason(pairs) {
+  if (PAIR_KEYS.length === 0) return "one microphone has no other to compare it with";
+  return PAIR_KEYS.map((key) => pairs?.[key]?.reason).find((reason) => reason) ?? "no figures yet";
 }
 
 // ---- Out: words
@@ -173,8 +173,8 @@ function showWords(now) {
   tiles.show(facts, d);
   legends.pairs.show(PAIR_KEYS.map((key, pair) => view.skewText(d, key, model.skew.median(0, 10, pair))));
   legends.mics.show(PAIR_MICS.map((key) => duration(d.jitter_us[key])));
-  legends.alignment.show(PAIR_KEYS.map((key) => samples(d.alignment[key].offset_samples, d.alignment[key].uncertainty_samples)));
-  legends.drifts.show(PAIR_KEYS.map((key) => ppm(d.clock_drift_ppm[key].ppm, d.clock_drift_ppm[key].uncertainty_ppm)));
+  legends.alignment.show(PAIR_KEYS.map((key) => samples(d.alignment?.[key]?.offset_samples, d.alignment?.[key]?.uncertainty_samples)));
+  legends.drifts.show(PAIR_KEYS.map((key) => ppm(d.clock_drift_ppm[key]?.ppm, d.clock_drift_ppm[key]?.uncertainty_ppm)));
   legends.delays.show(PAIR_MICS.map((key) => twoPercentiles(d.window.loop_delay_us[key])));
   legends.loopskew.show([twoPercentiles(d.window.loop_skew_us)]);
   cards.forEach(({ level, loss }, mic) => {
@@ -241,6 +241,8 @@ function frame(time) {
   frames += 1;
 }
 
+for (const mic of Array(MICS).keys()) $("mode").append(new Option(`mic ${mic}`, String(mic)));
+
 // ---- Buttons. Their labels say what a press does or what is: pressed or not would say it again, and the other way round.
 
 $("pause").addEventListener("click", () => {
@@ -255,33 +257,7 @@ $("close").addEventListener("click", () => {
   $("close").textContent = close ? "Waveform: 40 ms" : "Waveform: 5 s";
 });
 
-const THEMES = ["system", "light", "dark"];
-
-function applyTheme(theme) {
-  if (theme === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  $("theme").textContent = `Theme: ${theme}`;
-  colours = palette();
-}
-
-/** Browsers may forbid storage; then the choice lasts as long as the page. */
-function remembered(theme) {
-  try {
-    if (theme !== undefined) localStorage.setItem("theme", theme);
-    return localStorage.getItem("theme") ?? "system";
-  } catch {
-    return theme ?? "system";
-  }
-}
-
-let theme = remembered();
-if (!THEMES.includes(theme)) theme = "system";
-$("theme").addEventListener("click", () => {
-  theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-  remembered(theme);
-  applyTheme(theme);
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme(theme));
+onTheme(() => (colours = palette()));
 
 $("listen").addEventListener("click", async () => {
   if (player.playing) await player.stop();
@@ -298,8 +274,8 @@ $("volume").addEventListener("input", () => {
 function linkDownloads() {
   const parameters = { seconds: $("seconds").value };
   // Whoever clicks opens it in a player, which mixes all channels only when it is told where they belong.
-  $("save-wav").href = address("/api/download_buffer", { ...parameters, wav: "extensible" });
-  $("save-csv").href = address("/api/download_buffer_text", parameters);
+  $("save-wav").href = address(paths.wav, { ...parameters, wav: "extensible" });
+  $("save-csv").href = address(paths.csv, parameters);
 }
 $("seconds").addEventListener("change", linkDownloads);
 
@@ -314,7 +290,7 @@ $("export").addEventListener("click", () => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 });
 
-for (const path of ["/api/stream_3ch", "/api/stream_3ch.wav", "/api/stream", "/api/diagnostics_sync", "/api/diagnostics", "/api/latest", "/metrics", "/healthz"]) {
+for (const path of paths.all) {
   const link = document.createElement("a");
   link.href = address(path);
   link.textContent = path;
@@ -323,11 +299,10 @@ for (const path of ["/api/stream_3ch", "/api/stream_3ch.wav", "/api/stream", "/a
 
 // ---- Go
 
-applyTheme(theme);
 linkDownloads();
 openStream();
-poll(POLL_MS, async () => model.figures(await (await ask("/api/diagnostics_sync")).json(), performance.now()));
-poll(METRICS_MS, async () => model.metrics(await (await ask("/metrics")).text()));
+poll(POLL_MS, async () => model.figures(await (await ask(paths.diagnostics)).json(), performance.now()));
+poll(METRICS_MS, async () => model.metrics(await (await ask(paths.metrics)).text()));
 requestAnimationFrame(frame);
 // A timer and not the animation frame: a tab in the background goes on to say in its title how things are.
 setInterval(() => showWords(performance.now()), WORDS_MS);

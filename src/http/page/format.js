@@ -1,9 +1,27 @@
 // Figures for people: the unit always with the number, as many digits as mean something, and "unknown" where nothing is known.
 
-export const MICS = 3;
+/** Channels of the array that is shown. */
+export let MICS = 3;
 /** Pairs in the order of the diagnostics: skew is the second minus the first, drift the first minus the second. */
-export const PAIRS = [[0, 1], [0, 2], [1, 2]];
-export const PAIR_KEYS = PAIRS.map(([a, b]) => `mic${a}_vs_mic${b}`);
+export let PAIRS = pairsOf(MICS);
+export let PAIR_KEYS = keysOf(PAIRS);
+
+/** Of an array of so many channels; before the modules begin that are made for them. */
+export function arrange(channels) {
+  MICS = channels;
+  PAIRS = pairsOf(channels);
+  PAIR_KEYS = keysOf(PAIRS);
+}
+
+/** Of up to four channels each against each; of more, each against the first. */
+function pairsOf(channels) {
+  const all = Array.from({ length: channels }, (_, a) => Array.from({ length: channels - a - 1 }, (_, k) => [a, a + 1 + k])).flat();
+  return channels <= 4 ? all : all.filter(([a]) => a === 0);
+}
+
+function keysOf(pairs) {
+  return pairs.map(([a, b]) => `mic${a}_vs_mic${b}`);
+}
 
 export const UNKNOWN_TEXT = "unknown";
 const MINUS = "\u2212";
@@ -90,7 +108,7 @@ export function age(seconds) {
 
 /** "mic 1", "mics 0 and 2", "all microphones". */
 export function mics(list) {
-  if (list.length === MICS) return "all microphones";
+  if (list.length === MICS && MICS > 1) return "all microphones";
   return list.length === 1 ? `mic ${list[0]}` : `mics ${list.join(" and ")}`;
 }
 

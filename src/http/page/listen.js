@@ -1,4 +1,4 @@
-// Listening live: three channels arrive in pieces, unevenly, and have to leave evenly.
+// Listening live: channels arrive in pieces, unevenly, and have to leave evenly.
 //
 // A small buffer of our own: pieces of 43 ms are scheduled one after the other, a little ahead of the context's clock. The
 // sound card's clock and the microphones' are not the same, so the distance is kept by playing up to 0.5 % faster or slower.
@@ -72,7 +72,7 @@ export class Player {
     await context?.close();
   }
 
-  /** `all`: mic 0 left, mic 1 in the middle, mic 2 right; or `0`, `1`, `2`: that one, in the middle. */
+  /** `all`: from mic 0 on the left to the last on the right; or a number: that one, in the middle. */
   set mode(mode) {
     this.#mode = mode;
     this.#apply();
@@ -91,7 +91,7 @@ export class Player {
     this.#gains.forEach(({ gain, place }, mic) => {
       const all = this.#mode === "all";
       gain.gain.setTargetAtTime(all || this.#mode === String(mic) ? 1 : 0, now, 0.02);
-      place.pan.setTargetAtTime(all ? mic - 1 : 0, now, 0.02);
+      place.pan.setTargetAtTime(all && MICS > 1 ? (2 * mic) / (MICS - 1) - 1 : 0, now, 0.02);
     });
   }
 

@@ -41,6 +41,9 @@ const USUAL_LEAST = 50;
 /** So near to whole periods, a change of the skew is a slip's and no lag. */
 const SLIP_US = 600;
 
+/** Of a pair of which nothing is told. */
+const UNKNOWN = { ppm: null, uncertainty_ppm: null, offset_samples: null, uncertainty_samples: null };
+
 export class Model {
   #decoder = new SampleDecoder();
   #histograms = [];
@@ -158,9 +161,9 @@ export class Model {
         series.add(now, pair * 2, value);
         series.add(now, pair * 2 + 1, uncertainty);
       };
-      const { ppm, uncertainty_ppm } = diagnostics.clock_drift_ppm[key];
+      const { ppm, uncertainty_ppm } = diagnostics.clock_drift_ppm[key] ?? UNKNOWN;
       add(this.drift, ppm, uncertainty_ppm);
-      const { offset_samples, uncertainty_samples } = diagnostics.alignment[key];
+      const { offset_samples, uncertainty_samples } = diagnostics.alignment?.[key] ?? UNKNOWN;
       add(this.alignment, offset_samples, uncertainty_samples);
     });
   }
@@ -252,7 +255,7 @@ export class Model {
       spreadUs: spans.length === 0 ? null : Math.max(...spans),
       offsets: this.#offsets(),
       drifts: PAIR_KEYS.map((key) => {
-        const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key];
+        const { ppm, uncertainty_ppm } = d.clock_drift_ppm[key] ?? UNKNOWN;
         return ppm === null ? null : { ppm, uncertainty: uncertainty_ppm };
       }),
       apartSamples: this.#apart(),
@@ -267,7 +270,7 @@ export class Model {
   /** Channels are apart by no more than this, in samples, at 95 %; null while that is not known of every pair. */
   #apart() {
     const pairs = PAIR_KEYS.map((key) => this.diagnostics.alignment?.[key]);
-    if (pairs.some((pair) => !pair || pair.offset_samples === null)) return null;
+    if (pairs.length === 0 || pairs.some((pair) => !pair || pair.offset_samples === null)) return null;
     return Math.max(...pairs.map((pair) => Math.abs(pair.offset_samples) + pair.uncertainty_samples));
   }
 
@@ -292,14 +295,14 @@ export class Model {
     if (server.clock !== "independent") return PAIRS.map(() => 0);
     return PAIR_KEYS.map((key, pair) => {
       // Microseconds a second: the pair's drift is that of the first minus the second, so the second falls behind.
-      const slope = clock_drift_ppm[key].ppm ?? 0;
+      const slope = clock_drift_ppm[key]?.ppm ?? 0;
       return this.skew.median(USUAL_FROM, SKEW_STEPS, pair, USUAL_LEAST, (age) => (slope * age * SKEW_STEP_MS) / 1000);
     });
   }
 
   /** Arrival of each microphone after mic 0 beyond what is usual, in microseconds, over steps of the skew's picture. */
   #offsetsOf(from, to, least, usual) {
-    const [one, two, between] = PAIRS.map((_, pair) => {
+    const beyondUsual = PAIRS.map((_, pair) => {
       const us = this.skew.median(from, to, pair, least);
       if (us === null || usual[pair] === null) return null;
       // A slip moves the edge of a packet over that of a cycle: the newest packet is then another, a whole period away.
@@ -307,8 +310,16 @@ export class Model {
       const periods = Math.round(beyond / this.periodUs);
       return usual[pair] !== 0 && Math.abs(beyond - periods * this.periodUs) < SLIP_US ? beyond - periods * this.periodUs : beyond;
     });
-    if (one === null && two === null && between !== null) return [null, 0, between];
-    return [one === null && two === null ? null : 0, one, two];
+    // Against mic 0; where nothing is known of that, against the first that something is known of.
+    const known = PAIRS.findIndex((_, pair) => beyondUsual[pair] !== null);
+    const offsets = Array(MICS).fill(null);
+    if (known < 0) return offsets;
+    const [first] = PAIRS[known];
+    offsets[first] = 0;
+    PAIRS.forEach(([a, b], pair) => {
+      if (a === first) offsets[b] = beyondUsual[pair];
+    });
+    return offsets;
   }
 
   verdict(now) {
@@ -368,12 +379,12 @@ export class Model {
       verdict,
       page: this.own,
       diagnostics: this.diagnostics,
-      pair_skew_us: series(this.skew, [0, 1, 2], PAIR_KEYS),
-      jitter_us: series(this.jitter, [0, 1, 2], micNames),
-      drift_ppm: series(this.drift, [0, 2, 4], PAIR_KEYS),
-      drift_uncertainty_ppm: series(this.drift, [1, 3, 5], PAIR_KEYS),
-      alignment_samples: series(this.alignment, [0, 2, 4], PAIR_KEYS),
-      alignment_uncertainty_samples: series(this.alignment, [1, 3, 5], PAIR_KEYS),
+      pair_skew_us: series(this.skew, PAIRS.map((_, pair) => pair), PAIR_KEYS),
+      jitter_us: series(this.jitter, micNames.map((_, mic) => mic), micNames),
+      drift_ppm: series(this.drift, PAIRS.map((_, pair) => 2 * pair), PAIR_KEYS),
+      drift_uncertainty_ppm: series(this.drift, PAIRS.map((_, pair) => 2 * pair + 1), PAIR_KEYS),
+      alignment_samples: series(this.alignment, PAIRS.map((_, pair) => 2 * pair), PAIR_KEYS),
+      alignment_uncertainty_samples: series(this.alignment, PAIRS.map((_, pair) => 2 * pair + 1), PAIR_KEYS),
       packets_age_s_and_count: strips,
       loop_delay_10s: this.histogram("micring_loop_delay_seconds").map(plain),
       loop_skew_10s: this.histogram("micring_loop_skew_seconds").map(plain),

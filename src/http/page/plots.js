@@ -15,7 +15,7 @@ const LEFT = 54;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 18;
-/** Pairs are told apart by dashes as well as by colour. */
+/** Pairs are told apart by dashes as well as by colour; more than three lines share them. */
 const DASHES = [[], [7, 3], [2, 2.5]];
 
 /** A canvas as large as its place on the page, sharp on any screen, with a reader: a moment that the pointer or the arrow keys choose. */
@@ -75,8 +75,8 @@ export function palette() {
     card: colour("--card"),
     well: colour("--well"),
     tint: colour("--tint"),
-    mics: Array.from({ length: MICS }, (_, mic) => colour(`--mic${mic}`)),
-    pairs: PAIRS.map((_, pair) => colour(`--pair${pair}`)),
+    mics: Array.from({ length: MICS }, (_, mic) => colour(`--mic${mic % DASHES.length}`)),
+    pairs: PAIRS.map((_, pair) => colour(`--pair${pair % DASHES.length}`)),
     fates: { arrived: colour("--arrived"), late: colour("--late"), lost: colour("--lost"), lost_pieces: colour("--part"), kernel_dropped: colour("--dropped") },
   };
   probe.remove();
@@ -325,7 +325,7 @@ export function drawSkew(picture, colours, skew, holdUs) {
   ctx.lineWidth = 1.6;
   PAIRS.forEach((_, pair) => {
     ctx.strokeStyle = colours.pairs[pair];
-    ctx.setLineDash(DASHES[pair]);
+    ctx.setLineDash(DASHES[pair % DASHES.length]);
     trace(ctx, box, steps, pair, y, (age, lane) => skew.mean(age, lane));
   });
   ctx.setLineDash([]);
@@ -360,7 +360,7 @@ export function drawJitter(picture, colours, jitter) {
   ctx.lineWidth = 1.6;
   for (let mic = 0; mic < MICS; mic++) {
     ctx.strokeStyle = colours.mics[mic];
-    ctx.setLineDash(DASHES[mic]);
+    ctx.setLineDash(DASHES[mic % DASHES.length]);
     trace(ctx, box, steps, mic, y, (age, lane) => jitter.mean(age, lane));
   }
   ctx.setLineDash([]);
@@ -410,7 +410,7 @@ export function drawPairs(picture, colours, series, reason, words) {
     ctx.globalAlpha = 1;
     ctx.strokeStyle = colours.pairs[pair];
     ctx.lineWidth = 1.6;
-    ctx.setLineDash(DASHES[pair]);
+    ctx.setLineDash(DASHES[pair % DASHES.length]);
     trace(ctx, box, steps, pair * 2, y, (age, lane) => series.mean(age, lane));
   });
   ctx.setLineDash([]);

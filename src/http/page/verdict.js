@@ -139,6 +139,10 @@ const FAULTS = {
   dead: { level: "bad", verb: ["is dead: its packets hold no sound", "are dead: their packets hold no sound"], normal: "Normal: even a silent room moves the lowest bits." },
   header_in_audio: { level: "warn", verb: ["sends a header that is heard as sound", "send a header that is heard as sound"], normal: "Normal: packets hold samples and nothing else." },
   same_as: { level: "warn", verb: ["is a copy of another microphone", "are copies of another microphone"], normal: "Normal: no two microphones hear the same to the bit." },
+  half_empty: { level: "bad", verb: ["is half empty: every second sample is missing", "are half empty: every second sample is missing"], normal: "Normal: each sample is sound. It plays an octave off, or buzzes." },
+  shifted_words: { level: "bad", verb: ["sends its samples shifted, or their bytes swapped", "send their samples shifted, or their bytes swapped"], normal: "Normal: 24 bits at the top of each word. Shifted to the right it is very quiet; with bytes swapped it is noise." },
+  stuck_bits: { level: "warn", verb: ["has bits that never move: it sounds rough", "have bits that never move: they sound rough"], normal: "Normal: every bit between the lowest and the highest moves." },
+  offset: { level: "note", verb: ["has an offset: its sound does not swing around 0", "have an offset: their sound does not swing around 0"], normal: "Normal: the mean is below 1 % of full scale." },
   clipping: { level: "note", verb: ["clips", "clip"], normal: "Normal: no flat tops." },
 };
 
@@ -319,7 +323,7 @@ export function furthest(offsetsUs) {
   const known = offsetsUs.filter((us) => us !== null).sort((a, b) => a - b);
   if (known.length < 2) return null;
   // Of two, neither is the odd one: mic 0, or the first that is there, stands for "the others".
-  const middle = known.length === MICS ? known[1] : offsetsUs.find((us) => us !== null);
+  const middle = known.length > 2 ? known[(known.length - 1) >> 1] : offsetsUs.find((us) => us !== null);
   let worst = null;
   offsetsUs.forEach((us, mic) => {
     if (us !== null && (worst === null || Math.abs(us - middle) > Math.abs(worst.us))) worst = { mic, us: us - middle };

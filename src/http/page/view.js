@@ -3,6 +3,9 @@
 import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, age, bytes, chunk, count, decibels, duration, packetDifference, ppm, share, trend } from "./format.js";
 import { DRIFT_LIMIT_PPM, OFFSET_LIMIT_US, lostWords } from "./verdict.js";
 
+/** Colours and dashes that there are; more lines share them. */
+export const COLOURS = 3;
+
 const MIC_KEYS = Array.from({ length: MICS }, (_, mic) => `mic${mic}`);
 
 /** Writes `text` where it differs: the page stays still for whoever reads or selects it. */
@@ -89,10 +92,10 @@ export class Legend {
   }
 }
 
-export const MIC_LEGEND = MIC_KEYS.map((key, mic) => ({ name: `mic ${mic}`, classes: `${key} dash${mic}` }));
-export const DELAY_LEGEND = MIC_KEYS.map((key, mic) => ({ name: `mic ${mic}`, classes: `${key} block` }));
-export const SKEW_LEGEND = PAIRS.map(([a, b], pair) => ({ name: `mic ${b} \u2212 mic ${a}`, classes: `pair${pair} dash${pair}` }));
-export const DRIFT_LEGEND = PAIRS.map(([a, b], pair) => ({ name: `${a} \u2212 ${b}`, classes: `pair${pair} dash${pair}` }));
+export const MIC_LEGEND = MIC_KEYS.map((_, mic) => ({ name: `mic ${mic}`, classes: `mic${mic % COLOURS} dash${mic % COLOURS}` }));
+export const DELAY_LEGEND = MIC_KEYS.map((_, mic) => ({ name: `mic ${mic}`, classes: `mic${mic % COLOURS} block` }));
+export const SKEW_LEGEND = PAIRS.map(([a, b], pair) => ({ name: `mic ${b} \u2212 mic ${a}`, classes: `pair${pair % COLOURS} dash${pair % COLOURS}` }));
+export const DRIFT_LEGEND = PAIRS.map(([a, b], pair) => ({ name: `${a} \u2212 ${b}`, classes: `pair${pair % COLOURS} dash${pair % COLOURS}` }));
 
 /** A table with fixed rows; each gives its cells' texts. A cell that begins with an exclamation mark is raised. */
 class Table {
@@ -127,7 +130,7 @@ const lossRow = (name, key, normal) => ({ name, normal, of: (d) => MIC_KEYS.map(
 const delayRow = (name, key, of) => ({ name, normal: key === "max" ? "below 10 ms" : "below 0.5 ms", of: (d) => MIC_KEYS.map((mic) => duration(of(d)[mic]?.[key])) });
 
 export function micTable(table) {
-  return new Table(table, "Packets since start; times in the last 10 s where it says so.", ["", "mic 0", "mic 1", "mic 2", "normal"], [
+  return new Table(table, "Packets since start; times in the last 10 s where it says so.", ["", ...MIC_KEYS.map((_, mic) => `mic ${mic}`), "normal"], [
     { name: "received", normal: "93.75 chunks/s", of: (d) => d.packet_stats.packets_received.map(count) },
     { name: "a chunk, samples", normal: "one packet", of: (d) => MIC_KEYS.map((mic) => chunk(d.server.chunk?.[mic])) },
     { name: "held in the history", normal: "within 2", of: (d) => MIC_KEYS.map((mic) => count(d.synchronization_status.buffer_packets[mic])) },
@@ -187,9 +190,9 @@ export function skewTable(table) {
   return new Table(table, "Since start: arrival of the second microphone minus that of the first, inside a cycle.", columns, PAIRS.map(([a, b], pair) => ({
     name: `mic ${b} \u2212 mic ${a}`,
     of: (d) => {
-      const skew = d.arrival_skew_us[PAIR_KEYS[pair]];
-      const { trend_us_per_min: slope, trend_uncertainty_us_per_min: spread } = skew;
-      const apart = d.synchronization_status.buffer_packet_diffs[PAIR_KEYS[pair]];
+      const skew = d.arrival_skew_us[PAIR_KEYS[pair]] ?? {};
+      const { trend_us_per_min: slope = null, trend_uncertainty_us_per_min: spread } = skew;
+      const apart = d.synchronization_status.buffer_packet_diffs[PAIR_KEYS[pair]] ?? 0;
       const word = packetDifference(apart);
       return [
         ...PERCENTILES.map((key) => (Math.abs(skew[key] ?? 0) > OFFSET_LIMIT_US ? "!" : "") + duration(skew[key], { plus: true })),
@@ -250,6 +253,7 @@ export function about(d, facts, eventsASecond) {
 
 /** A pair's skew now, where it is going, and how many packets it is apart, in the old guide's words. */
 export function skewText(d, key, us) {
+  if (d.arrival_skew_us[key] === undefined) return "they come together: one source";
   const { trend_us_per_min, trend_uncertainty_us_per_min } = d.arrival_skew_us[key];
   const apart = d.synchronization_status.buffer_packet_diffs[key];
   return `${duration(us, { plus: true })}, ${trend(trend_us_per_min, trend_uncertainty_us_per_min)}, ${Math.abs(apart)} ${Math.abs(apart) === 1 ? "packet" : "packets"} apart: ${packetDifference(apart)}`;

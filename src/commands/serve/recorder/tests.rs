@@ -77,7 +77,6 @@ fn clocks(ms: i64) -> Clocks {
 
 fn recorder(change: impl FnOnce(&mut Settings)) -> Recorder {
     let mut settings = Settings {
-        formats: Vec::new(),
         folder: "/r".into(),
         snap: None,
         rotate_bytes: 1 << 30,
@@ -318,7 +317,6 @@ fn what_was_recorded_before_counts_and_is_never_overwritten() {
 fn a_folder_far_beyond_its_bound_is_cleared_beside_what_is_recorded_not_before_it() {
     let old = |n| (PathBuf::from(format!("/r/micring-20200101T000000Z-{n:06}.pcapng")), 1_000_000);
     let settings = Settings {
-        formats: Vec::new(),
         folder: "/r".into(),
         snap: None,
         rotate_bytes: 1 << 30,

@@ -1,0 +1,11 @@
+//! What the sound tells, against known truth: microphones in simulated rooms, synthetic sounds and real recordings.
+//!
+//! The tables of `docs/sound.md` come from the same code: `MICRING_SOUND_SECONDS=120 cargo test --profile checked --test virtual_sound --
+//! --nocapture table` prints them. Without the variable, each signal is heard for a few seconds.
+
+mod borders;
+mod claps;
+mod faults;
+mod good_signals;
+mod rooms;
+mod shifts;
