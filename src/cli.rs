@@ -5,6 +5,7 @@ mod engine;
 mod host;
 mod http;
 mod record;
+mod rtp;
 mod simulate;
 
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ pub use self::engine::EngineArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
+pub use self::rtp::RtpArgs;
 pub use self::simulate::{Pieces, SimulateArgs};
 use crate::array::ArrayName;
 use crate::time::Span;
@@ -151,6 +153,8 @@ pub struct ServeArgs {
     pub web: HttpArgs,
     #[command(flatten)]
     pub record: RecordArgs,
+    #[command(flatten)]
+    pub rtp: RtpArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -194,7 +198,7 @@ impl ServeArgs {
         if !engine.fits(&layout) {
             return Err("--channels are others than --format says".into());
         }
-        Ok(ArraySpec { name: ArrayName::default(), ports, layout, engine, senders: Senders::One })
+        Ok(ArraySpec { name: ArrayName::default(), ports, layout, engine, senders: Senders::One, rtp: self.rtp.spec() })
     }
 }
 

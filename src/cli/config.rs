@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -13,8 +14,10 @@ use toml::Spanned;
 
 use super::engine::{EngineArgs, SourceFormat, parse_clock, parse_history, parse_hold};
 use super::parse_span;
+use super::rtp::TTL;
 use crate::array::{ArrayName, Layout, MOST_CHANNELS};
 use crate::engine::{ClockChoice, Hold};
+use crate::out::rtp::{Encoding, RtpSpec};
 use crate::time::Span;
 
 /// How long an array of an address stays that is heard no more.
@@ -45,6 +48,8 @@ pub struct ArraySpec {
     pub layout: Layout,
     pub engine: EngineArgs,
     pub senders: Senders,
+    /// Where it is sent to.
+    pub rtp: Option<RtpSpec>,
 }
 
 /// What is wrong with a file, and where: lines count from 1.
@@ -93,6 +98,10 @@ struct Entry {
     #[serde(default, deserialize_with = "forget")]
     forget: Option<Spanned<Span>>,
     max_arrays: Option<Spanned<usize>>,
+    rtp_out: Option<Spanned<SocketAddr>>,
+    rtp_ttl: Option<Spanned<u8>>,
+    #[serde(default, deserialize_with = "encoding")]
+    rtp_format: Option<Spanned<Encoding>>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -141,6 +150,13 @@ fn formats<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<Sour
             }
         };
     Ok(Some(Spanned::new(place, told)))
+}
+
+fn encoding<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Encoding>>, D::Error> {
+    let text = Spanned::<String>::deserialize(from)?;
+    let encoding =
+        Encoding::parse(text.get_ref()).map_err(|why| D::Error::custom(format!("\"{}\" {why}", text.get_ref())))?;
+    Ok(Some(Spanned::new(text.span(), encoding)))
 }
 
 fn forget<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Span>>, D::Error> {
@@ -243,7 +259,24 @@ impl Entry {
                 Senders::EachHost { forget, max_arrays }
             }
         };
-        Ok((ArraySpec { name, ports, layout, engine, senders }, name_at, place))
+        let rtp = self.rtp(each_host).map_err(|(place, what)| wrong(place, what))?;
+        Ok((ArraySpec { name, ports, layout, engine, senders, rtp }, name_at, place))
+    }
+}
+
+impl Entry {
+    /// Where it is sent to; the error: which key is wrong, and why.
+    fn rtp(&self, each_host: bool) -> Result<Option<RtpSpec>, (Range<usize>, &'static str)> {
+        let Some(to) = &self.rtp_out else {
+            let alone = [self.rtp_ttl.as_ref().map(Spanned::span), self.rtp_format.as_ref().map(Spanned::span)];
+            return alone.into_iter().flatten().next().map_or(Ok(None), |place| Err((place, "is for rtp_out")));
+        };
+        if each_host {
+            return Err((to.span(), "is for one array, and here every address is one"));
+        }
+        let ttl = self.rtp_ttl.as_ref().map_or(TTL, |ttl| u32::from(*ttl.get_ref()));
+        let encoding = self.rtp_format.as_ref().map_or(Encoding::L24, |told| *told.get_ref());
+        Ok(Some(RtpSpec { to: *to.get_ref(), ttl, encoding }))
     }
 }
 
@@ -310,6 +343,28 @@ mod tests {
         assert_eq!((engine.sample_rate, engine.clock, engine.resample), (16_000, ClockChoice::Independent, true));
         assert_eq!((engine.hold, engine.history), (Hold::Fixed(Span::from_millis(5)), Span::from_secs(10)));
         assert_eq!(specs[1].senders, Senders::One);
+    }
+
+    #[test]
+    fn an_array_may_be_sent_elsewhere() {
+        let head = "[[array]]\nname = \"roof\"\nports = [1, 2]\n";
+        let rtp = |more: &str| parse(&format!("{head}{more}"), &usual()).map(|specs| specs[0].rtp);
+        let to = "239.1.2.3:5004".parse().expect("an address");
+        assert_eq!(rtp(""), Ok(None));
+        let usual = RtpSpec { to, ttl: 1, encoding: Encoding::L24 };
+        assert_eq!(rtp("rtp_out = \"239.1.2.3:5004\"\n"), Ok(Some(usual)));
+        let told = RtpSpec { ttl: 4, encoding: Encoding::L16, ..usual };
+        assert_eq!(rtp("rtp_out = \"239.1.2.3:5004\"\nrtp_ttl = 4\nrtp_format = \"L16\"\n"), Ok(Some(told)));
+        for (wrong, line, word) in [
+            ("rtp_ttl = 4\n", 4, "rtp_out"),
+            ("rtp_out = \"239.1.2.3\"\n", 4, ""),
+            ("rtp_out = \"239.1.2.3:5004\"\nrtp_ttl = 256\n", 5, ""),
+            ("rtp_out = \"239.1.2.3:5004\"\nrtp_format = \"opus\"\n", 5, "L16"),
+            ("senders = \"each-host\"\nrtp_out = \"239.1.2.3:5004\"\n", 5, "every address"),
+        ] {
+            let mistake = rtp(wrong).expect_err(wrong);
+            assert!(mistake.line == line && mistake.what.contains(word), "{wrong}: {mistake}");
+        }
     }
 
     #[test]

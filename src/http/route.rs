@@ -58,6 +58,7 @@ enum Part {
     Records,
     LiveWav,
     LivePcm,
+    Sdp,
     Packets,
     DiagnosticsSync,
     Diagnostics,
@@ -74,6 +75,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/api/stream_3ch", Route::Of(Part::Cycles)),
     ("/api/stream_3ch.wav", Route::Of(Part::LiveWav)),
     ("/api/stream.pcm", Route::Of(Part::LivePcm)),
+    ("/api/stream.sdp", Route::Of(Part::Sdp)),
     ("/api/stream", Route::Of(Part::Packets)),
     ("/api/diagnostics_sync", Route::Of(Part::DiagnosticsSync)),
     ("/api/diagnostics", Route::Of(Part::Diagnostics)),
@@ -93,6 +95,7 @@ const PARTS: &[(&str, Part)] = &[
     ("stream.bin", Part::Records),
     ("stream.wav", Part::LiveWav),
     ("stream.pcm", Part::LivePcm),
+    ("stream.sdp", Part::Sdp),
     ("packets", Part::Packets),
     ("diagnostics", Part::DiagnosticsSync),
     ("summary", Part::Diagnostics),
@@ -231,6 +234,10 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
         Part::Packets => events(Topic::Packets, request, context),
         Part::LiveWav => live_wav(request, context)?,
         Part::LivePcm => live_pcm(request, context)?,
+        Part::Sdp => match context.source().sdp() {
+            Some(sdp) => fresh("application/sdp", Content::Whole(sdp.into())),
+            None => return Err(Bad::new(404, "this array is not sent as RTP; start with --rtp-out ADDR:PORT")),
+        },
         Part::Download => download(request, context)?,
         Part::DownloadText => {
             let (first, end) = stretch(request, context.source())?;

@@ -65,6 +65,10 @@ pub trait Source {
     fn cycle(&self, id: u64) -> Option<Cycle>;
     /// Ids of the emitted cycles that are still held, without a hole.
     fn cycle_ids(&self) -> Range<u64>;
+    /// The description of the RTP stream that is sent (RFC 8866); `None` where none is.
+    fn sdp(&self) -> Option<String> {
+        None
+    }
     fn local_time(&self, wall: KernelTime) -> LocalTime;
 }
 

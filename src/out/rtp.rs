@@ -3,6 +3,8 @@
 //! The timestamp is the frame position (modulo 2^32), so a receiver sees a gap of whole cycles as a jump of the timestamp, as
 //! RFC 3550 (5.1) has it for audio that was not sent. A gap of one channel alone is zeros, as in every stream of micring.
 
+use std::net::SocketAddr;
+
 use super::Sample;
 use crate::time::FramePos;
 
@@ -13,6 +15,15 @@ pub const HEADER_BYTES: usize = 12;
 pub const MOST_BYTES: usize = 1280 - 48;
 /// The first dynamic payload type (RFC 3551, 3).
 pub const PAYLOAD_TYPE: u8 = 96;
+
+/// Where an array's packets go, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpSpec {
+    pub to: SocketAddr,
+    /// Hops of a multicast.
+    pub ttl: u32,
+    pub encoding: Encoding,
+}
 
 /// The format on the air.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +38,12 @@ impl Encoding {
             Encoding::L16 => "L16",
             Encoding::L24 => "L24",
         }
+    }
+
+    /// From its name; the error says which there are.
+    pub fn parse(name: &str) -> Result<Encoding, String> {
+        let known = [Encoding::L16, Encoding::L24].into_iter().find(|known| known.name().eq_ignore_ascii_case(name));
+        known.ok_or_else(|| "is neither L16 nor L24".into())
     }
 
     const fn sample(self) -> Sample {

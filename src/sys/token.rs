@@ -21,6 +21,8 @@ pub enum Token {
     Mark,
     Recv(Handle),
     Send(Handle),
+    /// An outlet, and which of its packets.
+    Outlet(Handle),
 }
 
 const SLOT_BITS: u32 = 24;
@@ -39,6 +41,7 @@ impl Token {
             Token::Send(handle) => (7, handle.slot, handle.generation),
             Token::File => (8, 0, 0),
             Token::Mark => (9, 0, 0),
+            Token::Outlet(handle) => (10, handle.slot, handle.generation),
         };
         assert!(u64::from(slot) <= SLOT_MASK, "a slot fits 24 bits: the connection limit is far below");
         kind << 56 | u64::from(slot) << 32 | u64::from(generation)
@@ -58,6 +61,7 @@ impl Token {
             7 => Token::Send(handle),
             8 => Token::File,
             9 => Token::Mark,
+            10 => Token::Outlet(handle),
             _ => return None,
         })
     }
@@ -81,6 +85,7 @@ mod tests {
             Token::Cancel,
             Token::Recv(handle),
             Token::Send(handle),
+            Token::Outlet(handle),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
@@ -42,6 +42,9 @@ impl StampedSocket {
         set_int(socket.as_raw_fd(), libc::SO_TIMESTAMPNS, 1)?;
         set_int(socket.as_raw_fd(), libc::SO_RXQ_OVFL, 1)?;
         socket.bind(&address.into())?;
+        // Whoever takes the process over shall not send from here. The kernel notes it though the socket is not connected, and says so
+        // (ENOTCONN; net/ipv4/af_inet.c, `inet_shutdown`); receiving goes on.
+        let _ = socket.shutdown(Shutdown::Write);
         let receive_buffer = socket.recv_buffer_size()?;
         let address = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
         Ok(StampedSocket { fd: socket.into(), address, receive_buffer })
@@ -90,6 +93,54 @@ impl StampedSocket {
     }
 }
 
+/// A socket that sends to one address. What ICMP says of that address, the next send tells.
+pub struct OutSocket(OwnedFd);
+
+/// Bytes that wait in the kernel: a tenth of a second of 64 channels.
+const SEND_BUFFER: usize = 1 << 20;
+
+impl OutSocket {
+    /// `ttl`: hops, where the address is a multicast group.
+    ///
+    /// # Errors
+    /// What the kernel said: ENETUNREACH where no route leads there.
+    pub fn connect(to: SocketAddr, ttl: u32) -> io::Result<OutSocket> {
+        let kind = Type::DGRAM.cloexec().nonblocking();
+        let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::UDP))?;
+        if to.ip().is_multicast() {
+            match to {
+                SocketAddr::V4(_) => socket.set_multicast_ttl_v4(ttl)?,
+                SocketAddr::V6(_) => socket.set_multicast_hops_v6(ttl)?,
+            }
+        }
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        // Nothing is expected here, and nobody reads it.
+        socket.set_recv_buffer_size(0)?;
+        socket.connect(&to.into())?;
+        Ok(OutSocket(socket.into()))
+    }
+}
+
+impl OutSocket {
+    /// Forgets what ICMP said of packets that were sent before, so that the next send is not refused for them.
+    pub fn forget_error(&self) {
+        // What it says was told by a send already, or concerns a packet of before a rest.
+        let _ = SockRef::from(&self.0).take_error();
+    }
+}
+
+impl AsFd for OutSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for OutSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 /// The index of an interface, by its name.
 ///
 /// # Errors
@@ -127,4 +178,29 @@ fn set_int(fd: RawFd, option: libc::c_int, value: i32) -> io::Result<()> {
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_microphones_socket_receives_and_cannot_send() {
+        for bind in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+            let stamped = StampedSocket::bind(bind.parse().expect("an address"), 1 << 16).expect("it binds");
+            let socket = UdpSocket::from(stamped.fd.try_clone().expect("a descriptor"));
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            let ip = if bind.starts_with('[') { "::1" } else { "127.0.0.1" };
+            let peer = UdpSocket::bind((ip, 0)).expect("it binds");
+            let to = peer.local_addr().expect("an address");
+            let error = socket.send_to(b"out", to).expect_err("it cannot send");
+            assert_eq!(error.raw_os_error(), Some(libc::EPIPE), "{bind}: {error}");
+            peer.send_to(b"in", (ip, stamped.address().port())).expect("it is sent");
+            let mut bytes = [0; 8];
+            assert_eq!(socket.recv(&mut bytes).expect("it is received"), 2, "{bind}");
+        }
+    }
 }

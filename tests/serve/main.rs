@@ -17,6 +17,7 @@ mod pcm;
 mod peers;
 mod pieces;
 mod rig;
+mod rtp;
 mod runs;
 mod storms;
 mod web;

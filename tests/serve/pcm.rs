@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::rig::{PATIENCE, Serve, index, python};
 
 /// A listener behind its head.
-fn listen(serve: &Serve, target: &str) -> TcpStream {
+pub fn listen(serve: &Serve, target: &str) -> TcpStream {
     let mut stream = TcpStream::connect(serve.http).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", serve.http).unwrap();

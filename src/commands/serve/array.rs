@@ -40,6 +40,8 @@ pub(super) struct Array {
     pub timer: Option<MonoTime>,
     /// Of an array that an address is: the address, and when it is looked at whether it is heard no more.
     pub host: Option<(IpAddr, MonoTime)>,
+    /// Where it is sent to: a place in [`Plant::rtp`](super::view::Plant).
+    pub rtp: Option<usize>,
 }
 
 /// In which order arrays are listed: that of the configuration, then that in which addresses were heard.
@@ -61,6 +63,7 @@ impl Array {
             afterwards: None,
             timer: None,
             host: None,
+            rtp: None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::array::Array;
 use super::event_loop::{Loop, Timer};
 use super::inlet::{Feeds, Hosts, Inlet};
 use super::plain;
+use super::rtp::RtpOut;
 use crate::array::{ArrayId, ArrayName};
 use crate::capture::Interface;
 use crate::cli::EngineArgs;
@@ -119,6 +120,11 @@ impl Loop {
             .declared(&spec.engine.formats(spec.ports.len()));
         self.server.add(id, engine.history().first_id());
         self.plant.arrays.insert(id, Array::new(name, engine, inlet, spec.ports.len()), entry);
+        let free = |out: &RtpOut| Some(out.spec) == spec.rtp && out.array.is_none();
+        if let Some(place) = self.plant.rtp.iter().position(free) {
+            self.plant.rtp[place].attach(id, spec.layout.channels());
+            self.plant.arrays.of_mut(id).rtp = Some(place);
+        }
         id
     }
 
@@ -199,6 +205,9 @@ impl Loop {
     fn remove_array(&mut self, id: ArrayId) {
         self.server.forget(id);
         let Some(array) = self.plant.arrays.remove(id) else { return };
+        if let Some(place) = array.rtp {
+            self.plant.rtp[place].detach();
+        }
         if let Some(due) = array.timer {
             self.timers.remove(&(due, Timer::Array(id)));
         }
@@ -219,6 +228,11 @@ impl Loop {
     }
 
     fn change_to(&mut self, specs: Vec<ArraySpec>, bind: &Bind) -> Result<String, String> {
+        // The server is confined: it may bind ports, and connect to nothing.
+        let known = |spec: &&ArraySpec| spec.rtp.is_none_or(|rtp| self.plant.rtp.iter().any(|out| out.spec == rtp));
+        if let Some(spec) = specs.iter().find(|spec| !known(spec)) {
+            return Err(format!("{}: rtp_out is new, and that takes a restart", spec.name));
+        }
         let (kept, gone): (Vec<Entry>, Vec<Entry>) =
             std::mem::take(&mut self.configured.entries).into_iter().partition(|entry| specs.contains(&entry.spec));
         // Ports that another array had until now are handed over as they are.

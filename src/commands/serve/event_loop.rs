@@ -19,6 +19,7 @@ use super::inlet::InletId;
 use super::log::Log;
 use super::order::Order;
 use super::record::Recording;
+use super::rtp::RtpOut;
 use super::view::Plant;
 use super::web::Web;
 use crate::array::ArrayId;
@@ -26,9 +27,11 @@ use crate::cycle::Clocks;
 use crate::engine::hostclock::HostClock;
 use crate::engine::{Datagram, Output, Verdict, packet};
 use crate::http::{PacketEvent, Server};
+use crate::out::rtp::RtpSpec;
 use crate::sys::host;
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Completion, End, Ring, SocketId, UdpDatagram};
+use crate::sys::udp::OutSocket;
 use crate::time::{KernelTime, MonoTime, Span};
 
 /// Rounds of arm, enter and reap a turn, at most; what is still uncertain then waits for the next turn.
@@ -128,6 +131,12 @@ impl Loop {
         self.recording = Some(recording);
     }
 
+    /// Arrays with this destination are sent there.
+    pub fn send_to(&mut self, spec: RtpSpec, socket: OutSocket) {
+        let outlet = self.ring.add_outlet(socket);
+        self.plant.rtp.push(RtpOut::new(spec, outlet));
+    }
+
     pub fn say(&mut self, text: impl Display) {
         self.log.line(&text.to_string());
     }
@@ -213,7 +222,11 @@ impl Loop {
         self.feed_own(clocks);
         self.web.feed(&mut self.server, &mut self.ring, &mut self.plant, &mut self.log, clocks);
 
-        // 6. What is recorded, and log lines; the next wait submits.
+        // 6. What is sent as RTP, what is recorded, and log lines; the next wait submits.
+        for out in &mut self.plant.rtp {
+            out.submit(&mut self.ring);
+            out.take_line().into_iter().for_each(|line| self.log.line(&line));
+        }
         if let Some(recording) = &mut self.recording {
             recording.submit(&mut self.ring, &mut self.log, clocks.mono);
             self.plant.shared.recording.get_or_insert_default().copy(recording.figures());
@@ -253,6 +266,9 @@ impl Loop {
                 Completion::Marked => marked = true,
                 Completion::Signal | Completion::LogWritten(_) | Completion::FileDone { .. } => {
                     self.own.push(completion)
+                }
+                Completion::PacketSent { outlet, packet, result } => {
+                    self.plant.rtp[outlet].sent(packet, result, clocks.mono);
                 }
                 _ => self.web.push(completion),
             }
@@ -410,6 +426,11 @@ impl Loop {
                     self.server.publish_cycle(id, &cycle, clocks, view.at(id));
                     if self.server.wants_cycles(id) {
                         self.web.emitted(id, &cycle);
+                    }
+                    let Plant { arrays, rtp, .. } = &mut self.plant;
+                    let array = arrays.of(id);
+                    if let Some(place) = array.rtp {
+                        rtp[place].cycle(&cycle, array.engine.history(), clocks.mono);
                     }
                 }
                 Output::Log(line) => {

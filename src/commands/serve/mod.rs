@@ -2,7 +2,7 @@
 //!
 //! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
 //! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
-//! [`log`] the way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
+//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
 //! and given up to it; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
@@ -16,6 +16,7 @@ mod order;
 mod privileges;
 mod record;
 mod recorder;
+mod rtp;
 mod shelf;
 mod shortage;
 mod view;
@@ -39,7 +40,7 @@ use crate::sys::latency;
 use crate::sys::notify::Notify;
 use crate::sys::ring::{Ring, RingOptions};
 use crate::sys::tcp;
-use crate::sys::udp::{self, StampedSocket};
+use crate::sys::udp::{self, OutSocket, StampedSocket};
 pub use configured::read as read_config;
 use event_loop::Loop;
 use record::Recording;
@@ -114,6 +115,11 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let notify = Notify::from_environment(host::mono());
     let mut run = Loop::new(ring, server, core, notify, args.host.busy_poll);
     run.configured.buffers = usize::from(socket_buffers);
+    for spec in specs.iter().filter_map(|spec| spec.rtp) {
+        let socket = OutSocket::connect(spec.to, spec.ttl)
+            .map_err(|error| Failure::new(format_args!("cannot send RTP to {}: {}", spec.to, plain(&error))))?;
+        run.send_to(spec, socket);
+    }
     let mut first = 0;
     for spec in specs {
         let ports = first..first + spec.ports.len();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::array::{Array, Arrays};
 use super::inlet::{Inlet, InletId};
+use super::rtp::RtpOut;
 use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
 use crate::engine::Engine;
@@ -30,12 +31,14 @@ const FULL_SCALE: f64 = 2_147_483_648.0;
 pub(super) struct Plant {
     pub arrays: Arrays,
     pub inlets: Vec<Option<Inlet>>,
+    /// Where arrays are sent to: none is ever added or removed once the server is confined.
+    pub rtp: Vec<RtpOut>,
     pub shared: Shared,
 }
 
 impl Plant {
     pub fn new(core: Option<usize>, started: Clocks) -> Plant {
-        Plant { arrays: Arrays::default(), inlets: Vec::new(), shared: Shared::new(core, started) }
+        Plant { arrays: Arrays::default(), inlets: Vec::new(), rtp: Vec::new(), shared: Shared::new(core, started) }
     }
 
     /// # Panics
@@ -349,6 +352,7 @@ impl House for View<'_> {
             "level_dbfs": (level > 0.0).then(|| 20.0 * (level / FULL_SCALE).log10()),
             "silent_s": silent.map(Span::as_secs_f64),
             "loss": loss,
+            "rtp": array.rtp.map(|place| self.plant.rtp[place].figures_as_json()),
         });
         Some(entry.to_string())
     }
@@ -480,6 +484,11 @@ impl Source for View<'_> {
         self.engine().history().ids()
     }
 
+    fn sdp(&self) -> Option<String> {
+        let array = self.own();
+        let (run, rate) = (array.engine.history().first_id(), array.engine.config().sample_rate);
+        self.plant.rtp[array.rtp?].sdp(array.name.as_str(), run, rate, self.channels())
+    }
     fn local_time(&self, wall: KernelTime) -> LocalTime {
         let local = self.plant.shared.local;
         if wall.as_nanos().div_euclid(1_000_000_000) == local.0 {

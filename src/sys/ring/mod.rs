@@ -12,6 +12,7 @@
 //! nothing but what stands in `OPCODES`, and in `file::OPCODES` where it records, whoever takes over the process).
 
 mod connections;
+mod outlets;
 mod reap;
 mod sockets;
 
@@ -26,6 +27,8 @@ use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
 use self::connections::Slot;
+use self::outlets::Outlet;
+pub use self::outlets::OutletId;
 pub use self::sockets::SocketId;
 use self::sockets::{Mark, UdpSlot};
 use super::file::{self, FileOp, FileSlot};
@@ -155,6 +158,12 @@ pub enum Completion {
     LogWritten(Result<usize, i32>),
     /// All that was ready when [`Ring::mark`] was submitted has been carried out.
     Marked,
+    /// A packet of an outlet was sent, or not.
+    PacketSent {
+        outlet: OutletId,
+        packet: Vec<u8>,
+        result: Result<usize, i32>,
+    },
     /// A file operation ended, with a count or an errno.
     FileDone {
         op: FileOp,
@@ -203,6 +212,7 @@ pub struct Ring {
     /// By buffer group: HTTP's, then one for each place of a socket.
     pools: Vec<BufferPool>,
     sockets: Vec<UdpSlot>,
+    outlets: Vec<Outlet>,
     options: RingOptions,
     mark: Mark,
     listener: Option<TcpListener>,
@@ -229,6 +239,8 @@ impl Drop for Ring {
         if self.file.is_busy() {
             std::mem::forget(std::mem::take(&mut self.file));
         }
+        let packets = self.outlets.iter_mut().flat_map(|outlet| &mut outlet.sending);
+        packets.filter_map(Option::take).for_each(std::mem::forget);
         let mut receiving = false;
         for conn in self.slots.iter_mut().filter_map(|slot| slot.conn.as_mut()) {
             receiving |= conn.receiving;
@@ -263,6 +275,7 @@ impl Ring {
             ring,
             pools: Vec::new(),
             sockets: Vec::new(),
+            outlets: Vec::new(),
             options,
             mark: Mark::new()?,
             listener: None,

@@ -37,6 +37,7 @@ impl Ring {
                     let (op, result) = self.file.complete(result);
                     out.push(Completion::FileDone { op, result });
                 }
+                Some(Token::Outlet(handle)) => self.reap_outlet(handle, result, out),
                 Some(Token::Mark) => out.push(Completion::Marked),
                 Some(Token::Cancel) => {}
                 None => panic!("every submission carries a token: {:#x}", entry.user_data()),
