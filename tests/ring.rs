@@ -11,6 +11,7 @@ use micring::sys::tcp;
 use micring::sys::token::Handle;
 use micring::sys::udp::StampedSocket;
 use micring::time::{KernelTime, Span};
+use socket2::{Domain, Protocol, Socket, Type};
 
 const RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -158,18 +159,43 @@ fn a_full_completion_queue_ends_the_multishot_and_nothing_is_lost() {
     tell("completion queue overflows", &happened);
 }
 
+fn raw_icmp() -> Option<Socket> {
+    match Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "a raw socket: {error}");
+            eprintln!("SKIPPED: needs root, or CAP_NET_RAW");
+            None
+        }
+    }
+}
+
+/// RFC 792: destination unreachable, port unreachable, in answer to a datagram that `port` would have sent to port 9, both of 127.0.0.1.
+fn port_unreachable(port: u16) -> Vec<u8> {
+    let mut message = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    message.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+    message.extend(port.to_be_bytes());
+    message.extend([0, 9, 0, 8, 0, 0]);
+    let sum: u32 = message.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    message
+}
+
 #[test]
 fn an_error_on_the_socket_ends_the_multishot_and_it_comes_back() {
     let mut bench = Bench::new(RingOptions::default());
-    // With IP_RECVERR an unconnected socket is told of ICMP errors: a datagram to a closed port brings ECONNREFUSED.
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // With IP_RECVERR an unconnected socket is told of ICMP errors. It cannot send what would bring one: so that comes unasked.
+    let Some(icmp) = raw_icmp() else { return };
     let socket = UdpSocket::from(bench.ring.socket(1).as_fd().try_clone_to_owned().unwrap());
     let on = 1_i32;
     // SAFETY: the kernel reads four bytes at `on`.
     let set =
         unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVERR, (&raw const on).cast(), 4) };
     assert_eq!(set, 0);
-    socket.send_to(b"anybody?", nobody).unwrap();
+    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    icmp.send_to(&port_unreachable(bench.ports[1].port()), &loopback.into()).unwrap();
     bench.turn();
     assert_eq!(bench.ends, [(1, End::Error(libc::ECONNREFUSED))]);
     assert_eq!(bench.ring.counters().ended_error, 1);
