@@ -140,7 +140,8 @@ impl Learner {
         4 * in_turn > 3 * self.seen.len()
     }
 
-    /// The sizes that the newest datagrams repeat, from behind the longest pause on.
+    /// The sizes that the newest datagrams repeat, from behind the longest pause on: longest in the middle of its repetitions, as two
+    /// chunks may have come together, and a stall may stand anywhere.
     fn repeated(&self) -> Option<Pattern> {
         let newest = |count: usize| self.seen.len().checked_sub(count + 1).map(|from| &self.seen[from..]);
         let repeats = |n: usize, among: &[Seen]| among.iter().zip(&among[n..]).all(|(a, b)| a.len == b.len);
@@ -153,7 +154,11 @@ impl Learner {
             (REPEATS.0 / REPEATS.1 + 1..=longest).find_map(of)
         };
         let (count, newest) = short.or_else(long).filter(|&(n, _)| n > 1)?;
-        let pause = |i: &usize| newest[*i].at - newest[i - 1].at;
+        let pause = |i: &usize| {
+            let mut each: Vec<_> = (*i..newest.len()).step_by(count).map(|i| newest[i].at - newest[i - 1].at).collect();
+            each.sort_unstable();
+            each[each.len() / 2]
+        };
         let start = (1..=count).max_by_key(pause)?;
         let sizes: Vec<u16> = newest[start..start + count].iter().map(|seen| seen.len).collect();
         Pattern::new(&sizes, self.pace.frame_bytes)
@@ -281,6 +286,19 @@ mod tests {
             learner.hear(usize::from(len), MonoTime::from_nanos(at), false).map(|cut| (nth, cut))
         });
         assert_eq!(heard, Some((36, Cut::Pieces(Pattern::new(&sizes, 32).expect("512 frames")))));
+    }
+
+    #[test]
+    fn chunks_of_several_channels_that_come_together_at_first_do_not_move_the_pattern() {
+        let sizes = [[1_460; 11].as_slice(), &[324]].concat();
+        let mut learner = Learner::new(Pace { sample_rate: RATE, frame_bytes: 32 });
+        let heard = (0..100).find_map(|nth: usize| {
+            let (chunk, piece) = (nth / 12, nth % 12);
+            // The first came with the second; one piece in that burst was a little later than the others.
+            let at = chunk.max(1) as i64 * 10_666_667 + nth as i64 * 20_000 + if nth > 4 { 90_000 } else { 0 };
+            learner.hear(usize::from(sizes[piece]), MonoTime::from_nanos(at), false)
+        });
+        assert_eq!(heard, Some(Cut::Pieces(Pattern::new(&sizes, 32).expect("512 frames"))));
     }
 
     #[test]
