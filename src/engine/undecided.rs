@@ -26,12 +26,11 @@ pub(super) struct Held {
 pub(super) struct Undecided {
     sources: usize,
     held: VecDeque<Held>,
-    since: Option<MonoTime>,
 }
 
 impl Undecided {
     pub fn new(sources: usize) -> Undecided {
-        Undecided { sources, held: VecDeque::new(), since: None }
+        Undecided { sources, held: VecDeque::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -44,17 +43,12 @@ impl Undecided {
     }
 
     pub fn hold(&mut self, held: Held) {
-        self.since.get_or_insert(held.at);
         self.held.push_back(held);
     }
 
     /// The oldest, unless it is still open what its source sends.
     pub fn next(&mut self, is_open: impl FnOnce(usize) -> bool) -> Option<Held> {
-        let next = if is_open(self.held.front()?.mic) { None } else { self.held.pop_front() };
-        if self.held.is_empty() {
-            self.since = None;
-        }
-        next
+        if is_open(self.held.front()?.mic) { None } else { self.held.pop_front() }
     }
 
     /// Another sender took this source's place: what waits of the one before is not followed. Returns how many that were.
@@ -75,6 +69,31 @@ impl Undecided {
 
     /// When nothing may wait any longer.
     pub fn deadline(&self) -> Option<MonoTime> {
-        self.since.map(|since| since + LONGEST)
+        self.oldest().map(|oldest| oldest + LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_waits_any_more_no_time_runs() {
+        let mut undecided = Undecided::new(3);
+        let at = |ms: i64| MonoTime::from_nanos(ms * 1_000_000);
+        let held = |mic: usize, ms: i64| Held {
+            mic,
+            sender: SocketAddr::from(([192, 0, 2, 1], 4_000)),
+            stamp: KernelTime::from_nanos(0),
+            at: at(ms),
+            bytes: Vec::new(),
+        };
+        undecided.hold(held(1, 5));
+        undecided.hold(held(0, 7));
+        assert_eq!(undecided.deadline(), Some(at(1_005)));
+        assert_eq!(undecided.drop_of(1), 1);
+        assert_eq!(undecided.deadline(), Some(at(1_007)), "of what waits still");
+        assert_eq!(undecided.drop_of(0), 1);
+        assert_eq!(undecided.deadline(), None);
     }
 }
