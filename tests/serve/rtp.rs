@@ -192,7 +192,7 @@ fn gstreamer_hears_what_was_sent() {
 #[test]
 fn where_nobody_listens_sending_rests_and_audio_goes_on() {
     let port = free_ports();
-    let serve = Serve::start(&["--rtp-out", &format!("127.0.0.1:{port}")]);
+    let serve = Serve::patient(&["--rtp-out", &format!("127.0.0.1:{port}")]);
     let mut sender = serve.simulator(&["--duration", "120s"]).stdout(Stdio::null()).spawn().unwrap();
     let told = || serve.json("/api/arrays")["arrays"][0]["rtp"]["sent"].clone();
     let count = |figures: &serde_json::Value, key: &str| figures[key].as_u64().unwrap();
