@@ -4,6 +4,8 @@ pub mod config;
 mod engine;
 mod host;
 mod http;
+#[cfg(feature = "manual")]
+pub mod manual;
 mod record;
 mod rtp;
 mod simulate;
@@ -48,6 +50,20 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
     Doctor(DoctorArgs),
+    /// Hand the arrays of local servers on to NATS: the same as `micring-relay publish`, whose options it takes.
+    #[command(disable_help_flag = true)]
+    Relay(RelayArgs),
+    /// Write man pages and shell completions.
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Options of `micring-relay publish`: --help shows them.
+    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<std::ffi::OsString>,
 }
 
 #[derive(Args, Clone, Debug)]

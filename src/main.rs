@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use micring::cli::{Cli, Command};
-use micring::commands::{analyze, check_config, demo, doctor, replay, serve, simulate};
+use micring::commands::{analyze, check_config, demo, doctor, relay, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -28,6 +28,12 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
         },
+        Command::Relay(args) => relay::run(&args),
+        #[cfg(feature = "manual")]
+        Command::Manual(args) => micring::cli::manual::write(<Cli as clap::CommandFactory>::command(), &args.folder)
+            .map_err(|error| {
+                micring::commands::Failure::new(format_args!("cannot write {}: {error}", args.folder.display()))
+            }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

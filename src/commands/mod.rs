@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod demo;
 pub mod doctor;
 mod recording;
+pub mod relay;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
