@@ -325,17 +325,21 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(&elsewhere).unwrap();
         fs::write(elsewhere.join("old"), "old").unwrap();
-        let (inside, outside) = (folder.clone(), elsewhere.clone());
+        let second = folder.with_extension("second");
+        fs::create_dir_all(&second).unwrap();
+        let (inside, beside, outside) = (folder.clone(), second.clone(), elsewhere.clone());
         // Landlock alone: with the filter, only the ring could open a file.
         let act = move || {
-            close_files(Open { write: &[&inside], config: None }).unwrap();
+            close_files(Open { write: &[&inside, &beside], config: None }).unwrap();
             let read = fs::read(outside.join("old")).map(drop);
-            (fs::write(inside.join("a"), "a"), fs::write(outside.join("b"), "b"), read)
+            let written = fs::write(inside.join("a"), "a").and_then(|()| fs::write(beside.join("a"), "a"));
+            (written, fs::write(outside.join("b"), "b"), read)
         };
         let (written, beside, read) = std::thread::spawn(act).join().unwrap();
         let kept = fs::read(folder.join("a"));
         fs::remove_dir_all(&folder).unwrap();
         fs::remove_dir_all(&elsewhere).unwrap();
+        fs::remove_dir_all(&second).unwrap();
         written.unwrap();
         assert_eq!(kept.unwrap(), b"a");
         assert_eq!(beside.unwrap_err().kind(), io::ErrorKind::PermissionDenied);

@@ -145,7 +145,8 @@ impl Saves {
             ring.file(file(0, Which::Audio), op);
         }
         if !matches!(self.probe, Probe::Passed) {
-            return;
+            // Each is touched again with its next cycle.
+            return self.touched.clear();
         }
         while let Some(&(due, place)) = self.wakes.first().filter(|(due, _)| *due <= now) {
             self.wakes.remove(&(due, place));
