@@ -11,7 +11,7 @@ use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
 use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
-use super::{DriftFigures, RecordingFigures, Snapshot, Totals};
+use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
@@ -90,6 +90,8 @@ struct Sheet<'a> {
     clock_steps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<RecordingFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saving: Option<SavingFigures>,
 }
 
 impl<'a> Sheet<'a> {
@@ -101,7 +103,7 @@ impl<'a> Sheet<'a> {
         rates: &[Known<Rate>],
         drift: &'a DriftFigures,
     ) -> Sheet<'a> {
-        let Totals { engine, stream, ring, recording } = totals;
+        let Totals { engine, stream, ring, recording, saving } = totals;
         let layout = &snapshot.layout;
         Sheet {
             synchronization_status: SynchronizationStatus::new(snapshot, engine.cycles.complete),
@@ -176,6 +178,7 @@ impl<'a> Sheet<'a> {
             silent_s: OfMics::of_sources(layout, |source| snapshot.silent_for[source].map(seconds)),
             clock_steps: engine.clock_steps,
             recording: recording.clone(),
+            saving: *saving,
         }
     }
 }
