@@ -12,10 +12,12 @@
 //!
 //! With resampling nothing slips: see `resample`.
 
+mod listening;
 mod numbered;
 
 use super::align::{Arrival, Placed};
 use super::clock::{Again, ClockModel};
+use super::ear::{Ear, Happened};
 use super::figures::{Alignment, Known, MicCounters};
 use super::grid::Grid;
 use super::late::Unnumbered;
@@ -80,6 +82,8 @@ pub(super) struct Boards {
     max_open: i64,
     /// Room for where each microphone is now.
     places: Vec<Option<f64>>,
+    /// `None`: the sound is not listened to.
+    ear: Option<Box<Ear>>,
 }
 
 impl Boards {
@@ -103,6 +107,7 @@ impl Boards {
             first_heard: None,
             max_open,
             places: Vec::with_capacity(mics),
+            ear: None,
         }
     }
 
@@ -159,6 +164,7 @@ impl Boards {
         }
         self.first_heard.get_or_insert(a.at);
         let late = self.take_in(a, sink);
+        self.tell_ear(a.mic, a.at);
         self.follow(a.at, sink);
         let longest = self.streams.iter().map(Stream::nominal).max().expect("there are streams");
         if let Some(grid) = &mut self.grid {
@@ -338,6 +344,7 @@ impl Boards {
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
         self.ties[mic] = Some(Tie { offset, slip: 0, free: 0, seen: None });
+        self.note_for_ear(mic, Happened::Anew, now);
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.

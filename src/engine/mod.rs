@@ -14,6 +14,7 @@ mod boards;
 pub mod chunks;
 pub mod clock;
 mod desync;
+mod ear;
 pub mod figures;
 mod formats;
 mod formatted;
@@ -54,6 +55,7 @@ use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
+pub use ear::Shifts;
 use figures::Counters;
 use formats::Wire;
 use health::Health;
@@ -230,6 +232,8 @@ pub struct Engine {
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
     forgets_numbers: bool,
+    /// Free boards are listened to.
+    hears_sound: bool,
 }
 
 impl Engine {
@@ -260,6 +264,7 @@ impl Engine {
             health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             forgets_numbers: false,
+            hears_sound: false,
             aligner,
             fixed_hold: fixed,
             kernel,
@@ -281,6 +286,37 @@ impl Engine {
     pub fn numbered_from(mut self, id: u64) -> Engine {
         self.history.number_from(id);
         self
+    }
+
+    /// The sound helps where arrival times cannot decide; [`Engine::listen`] then has work to do. Before anything is fed.
+    #[must_use]
+    pub fn hearing(mut self) -> Engine {
+        self.hears_sound = true;
+        if let Aligner::Independent(boards) = &mut self.aligner {
+            boards.hear_sound();
+        }
+        self
+    }
+
+    /// One slice of listening, some ten microseconds of work. False when there is none to do now.
+    pub fn listen(&mut self) -> bool {
+        let (Some(clocks), Aligner::Independent(boards)) = (self.clocks, &mut self.aligner) else { return false };
+        let mut sink = Sink {
+            history: &mut self.history,
+            counters: &mut self.counters,
+            outputs: &mut self.outputs,
+            meter: &mut self.meter,
+            wall: clocks.wall,
+        };
+        boards.listen(clocks.mono, &mut sink)
+    }
+
+    /// What the sound told of the placement of free boards; `None` where it is not listened to.
+    pub fn shifts(&self) -> Option<Shifts> {
+        match &self.aligner {
+            Aligner::Independent(boards) => boards.shifts(),
+            Aligner::Shared(_) => None,
+        }
     }
 
     /// Start of a turn of an engine that is alone: the clocks, read once.

@@ -7,5 +7,7 @@ mod borders;
 mod claps;
 mod faults;
 mod good_signals;
+mod placement;
 mod rooms;
 mod shifts;
+mod stage;
