@@ -11,6 +11,8 @@
 
 mod align;
 mod boards;
+mod calibrate;
+mod calibrated;
 pub mod chunks;
 pub mod clock;
 mod desync;
@@ -53,6 +55,9 @@ use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
+pub use calibrate::Calibrated;
+use calibrate::Calibration;
+pub use calibrated::{Calibrate, Kept};
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
 pub use ear::Shifts;
@@ -234,6 +239,8 @@ pub struct Engine {
     forgets_numbers: bool,
     /// Free boards are listened to.
     hears_sound: bool,
+    calibration: Option<Box<Calibration>>,
+    kept: Vec<Option<Kept>>,
 }
 
 impl Engine {
@@ -265,6 +272,8 @@ impl Engine {
             rates_due: MonoTime::from_nanos(i64::MIN),
             forgets_numbers: false,
             hears_sound: false,
+            calibration: None,
+            kept: Vec::new(),
             aligner,
             fixed_hold: fixed,
             kernel,
@@ -298,8 +307,21 @@ impl Engine {
         self
     }
 
+    /// Whether the sound helps.
+    pub fn hears(&self) -> bool {
+        self.hears_sound
+    }
+
+    /// Whether there may be something to listen to.
+    pub fn listens(&self) -> bool {
+        self.hears_sound || self.calibration.is_some()
+    }
+
     /// One slice of listening, some ten microseconds of work. False when there is none to do now.
     pub fn listen(&mut self) -> bool {
+        if self.listen_for_claps() {
+            return true;
+        }
         let (Some(clocks), Aligner::Independent(boards)) = (self.clocks, &mut self.aligner) else { return false };
         let mut sink = Sink {
             history: &mut self.history,
@@ -665,6 +687,7 @@ impl Engine {
             return;
         }
         self.rates_due = at + Span::from_secs(1);
+        self.apply_kept();
         for mic in 0..self.mics.len() {
             self.tell_unnumbered(mic);
             if let Some(rate) = self.clock(mic).sharp_rate() {

@@ -286,7 +286,9 @@ impl Stream {
     fn note_moved(&mut self, moved: Moved) {
         self.moved = Some(match (self.moved, moved) {
             (Some(Moved::Renumbered(a)), Moved::Renumbered(b)) => Moved::Renumbered(a.min(b)),
-            (Some(before @ Moved::Renumbered(_)), _) | (Some(before @ Moved::Level), Moved::Lost | Moved::Doubtful) => before,
+            (Some(before @ Moved::Renumbered(_)), _) | (Some(before @ Moved::Level), Moved::Lost | Moved::Doubtful) => {
+                before
+            }
             (Some(before @ Moved::Doubtful), Moved::Lost) => before,
             _ => moved,
         });

@@ -11,6 +11,7 @@ mod faults;
 mod health;
 mod metrics;
 mod recording;
+mod sound;
 mod summaries;
 
 pub use diagnostics::diagnostics_sync;
@@ -18,6 +19,7 @@ pub use faults::{HealthFigures, usable};
 pub use health::{Vitals, health};
 pub use metrics::{Exporter, Metrics};
 pub use recording::RecordingFigures;
+pub use sound::SoundFigures;
 pub use summaries::{diagnostics, latest};
 
 use crate::array::{Layout, pairs};
@@ -116,6 +118,8 @@ pub struct Totals {
     pub ring: RingFigures,
     /// `None` where nothing is recorded.
     pub recording: Option<RecordingFigures>,
+    /// `None` where the sound is not listened to.
+    pub sound: Option<SoundFigures>,
 }
 
 impl Totals {
@@ -153,6 +157,7 @@ impl Totals {
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
             },
             recording: self.recording.as_ref().map(|now| now.since(earlier.recording.as_ref())),
+            sound: self.sound.map(|now| now.since(earlier.sound)),
         }
     }
 }

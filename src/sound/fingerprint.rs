@@ -148,7 +148,8 @@ impl Correlogram {
             let spread = (squares - sum * sum / other.len() as f64).max(0.0).sqrt() as f32;
             let likely = dot(&own, other) / (norm * spread);
             likeness.at[shift] = if likely.is_finite() { likely } else { 0.0 };
-            let (leaves, comes) = (f64::from(other[0]), newer.sums.get(shift + own.len()).map_or(0.0, |&x| f64::from(x)));
+            let (leaves, comes) =
+                (f64::from(other[0]), newer.sums.get(shift + own.len()).map_or(0.0, |&x| f64::from(x)));
             sum += comes - leaves;
             squares += comes * comes - leaves * leaves;
         }

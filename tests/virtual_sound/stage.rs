@@ -99,11 +99,10 @@ pub fn config() -> Config {
     }
 }
 
-/// A time in which a board stood whole packets off, in cycles.
+/// A time in which a board stood whole packets off.
 #[derive(Clone, Copy, Debug)]
 pub struct Episode {
-    pub mic: usize,
-    pub from: u64,
+    /// In cycles.
     pub cycles: u64,
     /// The sound has put it there.
     pub made: bool,
@@ -129,6 +128,16 @@ pub struct Played {
 
 /// Runs a scenario of free boards (the lowest bytes say what is what for 87 s, then come round) on a stage.
 pub fn play(scenario: &Scenario, stage: &Stage, hears: bool) -> Played {
+    play_with(scenario, stage, hears, |_, _| {})
+}
+
+/// The same; `before` each packet something may be done to the engine.
+pub fn play_with(
+    scenario: &Scenario,
+    stage: &Stage,
+    hears: bool,
+    mut before: impl FnMut(&mut Engine, &Packet),
+) -> Played {
     let engine = Engine::new(config());
     let mut run = Played {
         engine: if hears { engine.hearing() } else { engine },
@@ -151,6 +160,7 @@ pub fn play(scenario: &Scenario, stage: &Stage, hears: bool) -> Played {
         let sender = run.sim.sender(&packet);
         let datagram = Datagram { mic: packet.mic, stamp: packet.stamp, sender, bytes: &payload, len: payload.len() };
         run.engine.begin_turn(run.sim.clocks(packet.arrival + LOOP_DELAY));
+        before(&mut run.engine, &packet);
         run.engine.handle_datagram(&datagram);
         run.end_turn();
         run.sim.drain_withheld();
@@ -161,6 +171,9 @@ pub fn play(scenario: &Scenario, stage: &Stage, hears: bool) -> Played {
 impl Played {
     fn note(&mut self, packet: &Packet) {
         let captured = &mut self.captured[packet.mic];
+        if packet.boot > 0 && packet.cycle == 0 {
+            captured.clear();
+        }
         captured.insert(packet.position.0, ((packet.captured - START).as_nanos() as f64 * 48e-6, packet.ppm));
         while captured.len() > 8_000 {
             captured.pop_first();
@@ -200,7 +213,6 @@ impl Played {
                 Output::Log(line) => {
                     self.add_to_hash(line.bytes());
                     if line.contains("by its sound") {
-                        if std::env::var("WATCH").is_ok() { println!("{} {line}", self.cycles); }
                         self.corrected.push(self.cycles);
                     }
                     self.logs.push(line);
@@ -231,14 +243,6 @@ impl Played {
             return;
         }
         known.sort_by(f64::total_cmp);
-        if let Ok(w) = std::env::var("WATCH") {
-            let (a, b) = w.split_once("..").unwrap();
-            if (a.parse::<u64>().unwrap()..b.parse::<u64>().unwrap()).contains(&self.cycles) {
-                let off = shown.map(|s| ((s.unwrap() - known[1]) / 512.0 * 10.0).round() / 10.0);
-                println!("{} {off:?} {:?} lost {:?} corrected {:?}", self.cycles, cycle.mic_samples.iter().collect::<Vec<_>>(),
-                    self.engine.counters().mics.iter().map(|m| m.lost).collect::<Vec<_>>(), self.engine.counters().mics.iter().map(|m| m.corrected).collect::<Vec<_>>());
-            }
-        }
         self.apart.push((cycle.first_frame, known[MICS - 1] - known[0]));
         for (mic, shown) in shown.iter().enumerate() {
             let off = (shown.expect("all are known") - known[1]).abs() > PACKET as f64 / 2.0;
@@ -249,11 +253,17 @@ impl Played {
                 }
                 (false, Some((from, made))) => {
                     self.open[mic] = None;
-                    self.episodes.push(Episode { mic, from, cycles: self.cycles - from, made });
+                    self.episodes.push(Episode { cycles: self.cycles - from, made });
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Episodes that the sound has made.
+    pub fn made(&self) -> usize {
+        let open = self.open.iter().flatten().map(|&(_, made)| made);
+        self.episodes.iter().map(|episode| episode.made).chain(open).filter(|&made| made).count()
     }
 
     /// Episodes, those that lasted more than two seconds, and cycles in which a board was off.

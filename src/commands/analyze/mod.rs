@@ -25,7 +25,7 @@ use crate::cli::AnalyzeArgs;
 use crate::cli::config;
 use crate::engine::Engine;
 use crate::engine::window::WINDOW;
-use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
+use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, SoundFigures, Totals};
 use run::Run;
 
 /// Records between two looks at the wall clock.
@@ -73,7 +73,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
         return Err(Failure::new("the channels are others than --format says"));
     }
     let formats = engine.formats(sources);
-    let options = |new: Engine| new.declared(&formats).forgetting_numbers(args.forget_numbers);
+    let options = |new: Engine| {
+        let new = new.declared(&formats).forgetting_numbers(args.forget_numbers);
+        if args.engine.no_sound { new } else { new.hearing() }
+    };
     let mut run = Run::new(engine.config(layout), ports, options);
     for records in 1u64.. {
         match recording.next_seen()? {
@@ -115,7 +118,8 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 type Past = crate::engine::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
-    Totals { engine: run.engine.counters().clone(), ..Totals::default() }
+    let sound = run.engine.hears().then(|| SoundFigures { shifts: run.engine.shifts(), ..SoundFigures::default() });
+    Totals { engine: run.engine.counters().clone(), sound, ..Totals::default() }
 }
 
 fn snapshot(run: &mut Run, past: &Past) -> Snapshot {

@@ -263,6 +263,8 @@ impl Run {
         }
         self.engine.handle_timeout();
         self.drain();
+        while self.engine.listen() {}
+        self.drain();
         self.spare.push(held.bytes);
         if at - self.drift_checked >= Span::from_secs(1) {
             self.drift_checked = at;

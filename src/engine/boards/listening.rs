@@ -25,7 +25,10 @@ impl Boards {
             Some(Moved::Lost) => Happened::Lost,
             Some(Moved::Doubtful) => Happened::Doubtful,
             Some(Moved::Level) => Happened::Much,
-            Some(Moved::Renumbered(since)) => Happened::MovedSince(since),
+            Some(Moved::Renumbered(since)) => {
+                self.grow_up(mic);
+                Happened::MovedSince(since)
+            }
         };
         self.note_for_ear(mic, happened, now);
     }
@@ -34,11 +37,6 @@ impl Boards {
         if let (Some(ear), Some(grid)) = (&mut self.ear, &self.grid) {
             ear.note(mic, happened, grid.end_in_history(mic), now);
         }
-    }
-
-    /// Whether [`Boards::listen`] has work as soon as there is audio for it.
-    pub fn is_listening(&self) -> bool {
-        self.ear.as_ref().is_some_and(|ear| ear.is_working())
     }
 
     /// A slice of work, some ten microseconds at most. False when there was none.
@@ -62,6 +60,7 @@ impl Boards {
             Finding::Off { mic, packets, margin, after, newest } if !self.streams[mic].is_in_doubt() => {
                 let counters = &mut sink.counters.mics[mic];
                 self.streams[mic].correct(packets, after, newest, now, counters);
+                self.grow_up(mic);
                 let name = sink.history.layout().name_of(mic);
                 let (many, way) = (packets.unsigned_abs(), if packets > 0 { "late" } else { "early" });
                 let line = format!(
@@ -73,6 +72,20 @@ impl Boards {
                 sink.outputs.push_back(Queued::Log(line));
                 if let (Some(ear), Some(grid)) = (&mut self.ear, &self.grid) {
                     ear.put_right(mic, grid.end_in_history(mic), now);
+                }
+            }
+            Finding::OffBy { mic, samples, margin } if !self.streams[mic].is_in_doubt() => {
+                self.told_by_sound(mic, samples, now);
+                let (name, young) = (sink.history.layout().name_of(mic), self.is_young(mic, now));
+                if samples.abs() >= 1.0 {
+                    let line = format!(
+                        "{name}: began anew; by its sound it stood {samples:.1} samples late against where it was before, and was \
+                         put right (margin {margin:.1})"
+                    );
+                    sink.outputs.push_back(Queued::Log(line));
+                }
+                if let (Some(ear), Some(grid), true) = (&mut self.ear, &self.grid, young) {
+                    ear.look_again(mic, grid.end_in_history(mic), now);
                 }
             }
             // Where arrivals are still undecided, it is looked at again.

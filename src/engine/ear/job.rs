@@ -15,8 +15,7 @@ const BEFORE: i64 = 10;
 /// Samples behind the newest emitted one that are left alone for now: late packets still fill them. 150 ms at 48 kHz.
 const LAG: i64 = 7_200;
 /// After so many blocks it is looked at.
-const LOOKS: [u32; 17] =
-    [FEWEST_BLOCKS, 40, 48, 56, 64, 76, 88, 104, 120, 140, 160, 190, 225, 270, 350, 512, KEPT];
+const LOOKS: [u32; 17] = [FEWEST_BLOCKS, 40, 48, 56, 64, 76, 88, 104, 120, 140, 160, 190, 225, 270, 350, 512, KEPT];
 /// Shifts that are compared at a time.
 const SHIFTS_AT_ONCE: usize = 160;
 

@@ -274,16 +274,18 @@ impl Ear {
         }
     }
 
-    /// When there may be something to do, without a packet before.
-    pub fn is_working(&self) -> bool {
-        self.job.is_some()
-    }
-
     /// It was put right: from there on it is looked at again.
     pub fn put_right(&mut self, mic: usize, from: FramePos, now: MonoTime) {
         self.shifts.corrected += 1;
         self.mics[mic].doubt = None;
         self.note(mic, Happened::Much, from, now);
+    }
+
+    /// It began anew, and its offset was told; it is looked at again soon.
+    pub fn look_again(&mut self, mic: usize, from: FramePos, now: MonoTime) {
+        let doubt = Doubt { from, since: now, newest: now, urgent: false, anew: true };
+        self.mics[mic].doubt = Some(doubt);
+        self.due = self.due.map(|due| due.min(now + AGAIN));
     }
 
     /// What this board's pairs say of it together; `None` where there is no fingerprint to compare with.
@@ -308,15 +310,17 @@ impl Ear {
         let Some(placed) = placed.filter(|placed| placed.packet > 0) else { return Step::Worked };
         let Some(joint) = self.joint(mic) else { return Step::Worked };
         if doubt.anew {
-            let Some((samples, margin)) = joint.exact() else { return Step::Worked };
-            if margin < EXACT || samples.abs() > reach {
-                return Step::Worked;
+            let exact = joint.exact().filter(|(samples, margin)| *margin >= EXACT && samples.abs() <= reach);
+            if let Some((samples, margin)) = exact {
+                self.shifts.checked += 1;
+                (self.mics[mic].proved, self.mics[mic].doubt) = (true, None);
+                return Step::Found(Finding::OffBy { mic, samples, margin });
             }
-            self.shifts.checked += 1;
-            (self.mics[mic].proved, self.mics[mic].doubt) = (true, None);
-            return Step::Found(Finding::OffBy { mic, samples, margin });
         }
         let Some(shift) = joint.best(placed.packet) else { return Step::Worked };
+        if shift.packets == 0 && doubt.anew {
+            return Step::Worked;
+        }
         if shift.packets == 0 && shift.margin >= DECIDED {
             return self.prove(mic, doubt, from);
         }
@@ -375,7 +379,9 @@ impl Ear {
         let fingerprint_due = self.fingerprint_due.expect("positions have started");
         self.due = Some(match self.mics.iter().any(waits) {
             true => now,
-            false if open > 0 => fingerprint_due.min(now + AGAIN),
+            false if open > 0 || self.mics.iter().any(|mic| mic.doubt.is_some_and(|doubt| doubt.anew)) => {
+                fingerprint_due.min(now + AGAIN)
+            }
             false => fingerprint_due,
         });
         Step::Worked
@@ -383,7 +389,8 @@ impl Ear {
 
     /// What was collected becomes part of the next fingerprint where it is of the same placement.
     fn keep(&mut self, full: bool, from: FramePos, now: MonoTime) {
-        let stands = |mic: &Mic| mic.proved || mic.doubt.is_none_or(|doubt| !doubt.urgent && (full || doubt.from > from));
+        let stands =
+            |mic: &Mic| mic.proved || mic.doubt.is_none_or(|doubt| !doubt.urgent && (full || doubt.from > from));
         for pair in &mut self.pairs {
             let placed = stands(&self.mics[pair.first]) && stands(&self.mics[pair.second]);
             match &mut pair.trusted {
@@ -427,7 +434,6 @@ fn pairs_of(mics: usize) -> impl Iterator<Item = (usize, usize)> {
         behind.map(move |second| (first, second % mics))
     })
 }
-
 
 #[cfg(test)]
 mod tests {
