@@ -64,8 +64,8 @@ impl Ears {
             took = host::mono() - begun;
             array.listened.1 += u64::from(array.to_be_heard);
         }
-        array.listened.0 = array.listened.0 + took;
-        self.credit = self.credit - took;
+        array.listened.0 += took;
+        self.credit -= took;
         if array.to_be_heard {
             self.row.push_back(id);
         }
