@@ -12,7 +12,7 @@ mod rtp;
 mod save;
 mod simulate;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -52,6 +52,8 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Write a recording's aligned audio as WAV or FLAC, with what is known of it (gaps, clocks) as JSON Lines.
     Extract(ExtractArgs),
+    /// Measure the constant offset between free boards by claps, at a server that runs.
+    Calibrate(CalibrateArgs),
     /// Explain a configuration file, or say what is wrong with it, and where.
     CheckConfig(CheckConfigArgs),
     /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
@@ -137,6 +139,25 @@ pub struct AnalyzeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct CalibrateArgs {
+    /// Where the server is.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub http: SocketAddr,
+    /// The array of this name; by default the first.
+    #[arg(long, value_name = "NAME")]
+    pub array: Option<String>,
+    /// How far the claps are from each microphone, in metres; by default equally far.
+    #[arg(long, value_name = "METRES,...")]
+    pub distances: Option<String>,
+    /// Keep what was told in this file, for `serve --calibration FILE`.
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// The server's token.
+    #[arg(long, value_name = "TOKEN", env = "MICRING_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    pub token: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct CheckConfigArgs {
     /// The file that `serve --config` would be given.
     #[arg(value_name = "FILE")]
@@ -167,6 +188,9 @@ pub struct ServeArgs {
     /// Core that the loop is pinned to: auto (the last one allowed), a number, or none.
     #[arg(long, value_name = "auto|N|none", default_value = "auto", value_parser = parse_core)]
     pub core: Core,
+    /// What `micring calibrate --keep FILE` kept: it is applied to boards that have not begun anew since.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use micring::cli::{Cli, Command};
-use micring::commands::{analyze, check_config, demo, doctor, extract, relay, replay, serve, simulate};
+use micring::commands::{analyze, calibrate, check_config, demo, doctor, extract, relay, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             let scenario = args.scenario().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             simulate::run(&args, &scenario)
         }
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Doctor(args) => match doctor::run(&args) {
             Ok(true) => Ok(()),

@@ -240,6 +240,7 @@ impl Entry {
             hold: self.hold.unwrap_or(usual.hold),
             resample: self.resample.unwrap_or(usual.resample),
             history: self.history.unwrap_or(usual.history),
+            no_sound: usual.no_sound,
             max_datagram: usual.max_datagram,
             format: self.format.as_ref().map_or_else(|| usual.format.clone(), |told| told.get_ref().clone()),
             sdp: usual.sdp.clone(),

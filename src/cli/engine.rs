@@ -32,6 +32,9 @@ pub struct EngineArgs {
     /// Nominal sample rate of every microphone.
     #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(1_000..=768_000))]
     pub sample_rate: u32,
+    /// Decide by arrival times alone, and never by what is heard. See docs/sound.md.
+    #[arg(long)]
+    pub no_sound: bool,
     /// Longest datagram taken, in bytes; longer ones are counted as truncated.
     #[arg(long, value_name = "BYTES", default_value_t = 8192, value_parser = parse_datagram)]
     pub max_datagram: usize,

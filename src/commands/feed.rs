@@ -245,6 +245,9 @@ impl Feed {
         }
         self.engine.handle_timeout();
         listener.drain(&mut self.engine, Now(self.now, &self.steady));
+        // Nobody waits here: as much as there is to hear.
+        while self.engine.listen() {}
+        listener.drain(&mut self.engine, Now(self.now, &self.steady));
         self.spare.push(held.bytes);
         listener.fed(&self.engine, at);
     }

@@ -1,6 +1,7 @@
 //! The commands: where the pure rooms and the kernel meet.
 
 pub mod analyze;
+pub mod calibrate;
 pub mod check_config;
 pub mod demo;
 pub mod doctor;

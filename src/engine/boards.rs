@@ -12,10 +12,13 @@
 //!
 //! With resampling nothing slips: see `resample`.
 
+mod constant;
+mod listening;
 mod numbered;
 
 use super::align::{Arrival, Placed};
 use super::clock::{Again, ClockModel};
+use super::ear::{Ear, Happened};
 use super::figures::{Alignment, Known, MicCounters};
 use super::grid::Grid;
 use super::late::Unnumbered;
@@ -26,6 +29,7 @@ use super::stream::{Decided, Stream};
 use super::tail::Sink;
 use crate::array::MicSet;
 use crate::time::{MonoTime, Span};
+use constant::Constant;
 
 /// After so long a silence a board may have restarted: its offset may be another (clock notes, section 5).
 const SILENCE: Span = Span::from_millis(500);
@@ -33,8 +37,6 @@ const SILENCE: Span = Span::from_millis(500);
 const LEARN: Span = Span::from_secs(1);
 /// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
 const EDGE_SHARE: i64 = 16;
-/// What arrival times cannot tell of an offset.
-const LEFT_OUT: &str = "the least time that each path takes, which differs by a constant";
 /// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
 const HYSTERESIS: f64 = 0.25;
 
@@ -80,6 +82,10 @@ pub(super) struct Boards {
     max_open: i64,
     /// Room for where each microphone is now.
     places: Vec<Option<f64>>,
+    /// Of each microphone, what its arrivals leave out.
+    constants: Vec<Constant>,
+    /// `None`: the sound is not listened to.
+    ear: Option<Box<Ear>>,
 }
 
 impl Boards {
@@ -103,6 +109,8 @@ impl Boards {
             first_heard: None,
             max_open,
             places: Vec::with_capacity(mics),
+            constants: vec![Constant::default(); mics],
+            ear: None,
         }
     }
 
@@ -119,9 +127,10 @@ impl Boards {
     /// samples.
     pub fn alignment(&self, first: usize, second: usize, now: MonoTime) -> Known<Alignment> {
         let ((a, own), (b, other)) = (self.stands(first, now)?, self.stands(second, now)?);
-        let uncertainty = Span::from_secs_f64(own.as_secs_f64().hypot(other.as_secs_f64()));
+        let (spread, leaves_out) = self.left_out(first, second);
+        let uncertainty = Span::from_secs_f64(own.as_secs_f64().hypot(other.as_secs_f64()).hypot(spread));
         let offset = Span::from_secs_f64((a - b) / f64::from(self.sample_rate));
-        Ok(Alignment { offset, uncertainty, leaves_out: Some(LEFT_OUT), reason: None })
+        Ok(Alignment { offset, uncertainty, leaves_out: Some(leaves_out), reason: None })
     }
 
     /// The common position of what a microphone takes at `now`, and how well that is known.
@@ -139,7 +148,8 @@ impl Boards {
         let known = stream.clock.floor_at(end).zip(stream.clock.floor_95(now));
         let (at, uncertainty) = known.ok_or("a clock is not known well enough yet")?;
         let hz = f64::from(self.sample_rate) * (1.0 + stream.clock.rate().map_or(0.0, |rate| rate.ppm.0) * 1e-6);
-        Ok((end.0 as f64 + (now - at).as_secs_f64() * hz + offset, uncertainty))
+        let own = end.0 as f64 + (now - at).as_secs_f64() * hz;
+        Ok((own + offset + self.constants[mic].bias, uncertainty))
     }
 
     pub fn hold(&self) -> Span {
@@ -159,6 +169,7 @@ impl Boards {
         }
         self.first_heard.get_or_insert(a.at);
         let late = self.take_in(a, sink);
+        self.tell_ear(a.mic, a.at);
         self.follow(a.at, sink);
         let longest = self.streams.iter().map(Stream::nominal).max().expect("there are streams");
         if let Some(grid) = &mut self.grid {
@@ -201,6 +212,7 @@ impl Boards {
     ) -> (T, u64) {
         let mut counters = sink.counters.mics[mic];
         let (tie, grid, axis) = (&mut self.ties[mic], &mut self.grid, self.axis);
+        let bias = self.constants[mic].bias;
         let frame_bytes = sink.history.frame_bytes(mic);
         let (mut late, mut slips) = (0, 0);
         let mut place = |d: Decided<'_>| {
@@ -210,7 +222,8 @@ impl Boards {
             let Some(grid) = grid.as_mut() else { return };
             // Without a tie its place will not be learnt any more.
             let too_late = tie.as_mut().is_none_or(|tie| {
-                slips += u64::from(self.resampling.is_none() && tie.catch_up(&d, frame_bytes, axis, self.sample_rate));
+                slips +=
+                    u64::from(self.resampling.is_none() && tie.catch_up(&d, frame_bytes, axis, bias, self.sample_rate));
                 tie.place(mic, &d, now, grid, self.resampling.as_mut(), sink)
             });
             late += u64::from(too_late && d.opens.is_some());
@@ -273,6 +286,7 @@ impl Boards {
     /// The offset of a microphone starts anew.
     fn untie(&mut self, mic: usize, again: Again, now: MonoTime, sink: &mut Sink<'_>) {
         sink.meter.on_restart(mic);
+        self.forget_constant(mic);
         if let (Some(grid), Some(tie)) = (&mut self.grid, self.ties[mic].take()) {
             if let Some(resampling) = &mut self.resampling {
                 resampling.untie(mic, now, grid, sink);
@@ -284,6 +298,7 @@ impl Boards {
 
     /// Ties what has been learnt, and lets slip what has drifted.
     fn follow(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        self.follow_constants(now);
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         places.extend((0..self.streams.len()).map(|mic| self.place_now(mic, now)));
@@ -338,6 +353,8 @@ impl Boards {
             sink.counters.mics[mic].lost += ((offset - before + nominal / 2) / nominal).max(0) as u64;
         }
         self.ties[mic] = Some(Tie { offset, slip: 0, free: 0, seen: None });
+        self.constants[mic].tied = Some(now);
+        self.note_for_ear(mic, Happened::Anew, now);
     }
 
     /// Positions start once every microphone that was heard is tied, or a second after the first is.
@@ -374,7 +391,7 @@ impl Boards {
         let tie = self.ties[mic].as_ref()?;
         let live = self.streams[mic].last_heard().is_some_and(|last| now - last < SILENCE);
         let own = self.own_now(mic, now).filter(|_| live && !self.streams[mic].is_in_doubt())?;
-        Some(own + (tie.offset + tie.slip) as f64)
+        Some(own + (tie.offset + tie.slip) as f64 + self.constants[mic].bias)
     }
 
     /// Only against a floor that has been learnt: the first packets may all be a backlog.
@@ -405,6 +422,7 @@ impl Tie {
         d: &Decided<'_>,
         frame_bytes: usize,
         axis: Option<(MonoTime, f64)>,
+        bias: f64,
         sample_rate: u32,
     ) -> bool {
         let (Some(phase), Some((now, here)), true) = (d.phase, axis, d.opens.is_some()) else { return false };
@@ -414,7 +432,7 @@ impl Tie {
         }
         let pace = self.seen.map_or(f64::from(sample_rate), |(_, there)| (here - there) / seen.as_secs_f64());
         let end = here + (phase - now).as_secs_f64() * pace;
-        let astray = end - (d.first.0 + (d.samples.len() / frame_bytes) as i64 + self.offset) as f64;
+        let astray = end - bias - (d.first.0 + (d.samples.len() / frame_bytes) as i64 + self.offset) as f64;
         self.slip = if astray.abs() > ASTRAY { astray.signum() as i64 } else { 0 };
         self.slip != 0
     }

@@ -310,6 +310,9 @@ impl Engine {
         let resampling = resampling(self.kernel.as_ref(), layout, rate);
         let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
         boards.set_one_clock(one_clock);
+        if self.hears_sound {
+            boards.hear_sound();
+        }
         self.aligner = Aligner::Independent(Box::new(boards));
         // Each counts its positions from 0 again.
         (0..self.mics.len()).for_each(|mic| self.meter.on_restart(mic));

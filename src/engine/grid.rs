@@ -119,6 +119,11 @@ impl Grid {
         self.ends.iter().max().expect("there are microphones") - self.next * self.frames
     }
 
+    /// The same among all positions: where the history has it.
+    pub fn end_in_history(&self, mic: usize) -> FramePos {
+        self.base + self.ends[mic]
+    }
+
     /// Up to where a microphone has filled or passed.
     pub fn end(&self, mic: usize) -> i64 {
         self.ends[mic]

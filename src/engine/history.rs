@@ -154,7 +154,17 @@ impl History {
         Some(())
     }
 
-    /// The same into `out`, four bytes a channel and frame.
+    /// Samples of one channel, from `from` on, under the same condition.
+    pub(super) fn listen(&self, channel: usize, from: FramePos, out: &mut [i32]) -> Option<()> {
+        if from < self.start || from + out.len() as i64 > self.end {
+            return None;
+        }
+        let [first, second] = self.runs(from, out.len()).map(|run| &self.channels[channel][run]);
+        out.iter_mut().zip(first.iter().chain(second)).for_each(|(out, word)| *out = i32::from_le_bytes(*word));
+        Some(())
+    }
+
+    /// Of all channels into `out`, interleaved, four bytes a channel and frame.
     pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
         let mut samples = Vec::with_capacity(out.len() / SAMPLE_BYTES);
         self.append_to(&mut samples, from, out.len() / (SAMPLE_BYTES * self.channels.len()))?;

@@ -61,6 +61,8 @@ pub struct LateOrLost {
     doubt: Option<Doubt>,
     /// Since when the level has stood still, a period or more above the floor, and where.
     standing: Option<(MonoTime, Span)>,
+    /// A level that the sound has shown to be a delay, however whole its periods.
+    excused: Option<Span>,
     /// The newest lasting steps of the floor, and whether they were whole periods. Losses are; queues are not.
     steps: [Option<(MonoTime, bool)>; STEPS],
     next_step: usize,
@@ -192,6 +194,7 @@ impl Default for LateOrLost {
             level: Span::ZERO,
             doubt: None,
             standing: None,
+            excused: None,
             steps: [None; STEPS],
             next_step: 0,
             period: Span::MAX,
@@ -429,6 +432,24 @@ impl LateOrLost {
         self.standing.get_or_insert((since, level));
     }
 
+    /// The sound shows that packets belong `by` earlier than they were numbered, and so come as much later above the floor.
+    pub fn renumbered(&mut self, by: Span, at: MonoTime) {
+        self.set_level((self.level + by).max(Span::ZERO));
+        self.note_step(at, by < Span::ZERO);
+        self.excuse();
+    }
+
+    /// The sound shows that nothing was lost where the level is now.
+    pub fn excuse(&mut self) {
+        self.standing = None;
+        self.excused = Some(self.level);
+    }
+
+    /// Whether what looks like a loss may well be something else: the floor moves, or delays come near a period.
+    pub fn is_unsure(&self, at: MonoTime) -> bool {
+        self.recent_steps(at).1 > 0 || self.mean > self.period.mul_ratio(1, 8) || self.base() > Span::ZERO
+    }
+
     /// A level on whole periods that has stood for long: they were lost, though it was not believed then. Returns how
     /// many, and since when.
     pub fn take_standing(&mut self, at: MonoTime, period: Span) -> Option<(i64, MonoTime)> {
@@ -440,7 +461,7 @@ impl LateOrLost {
         self.standing = Some((at, self.level()));
         let lost = (lowest + self.tolerance()).as_nanos() / period.as_nanos().max(1);
         let whole = period.mul_ratio(lost, 1);
-        if lost == 0 || lowest > whole + self.band() {
+        if self.excused.is_some() || lost == 0 || lowest > whole + self.band() {
             return None;
         }
         self.standing = None;
@@ -486,6 +507,7 @@ impl LateOrLost {
         self.recent[self.next] = r;
         self.next = (self.next + 1) % RECENT;
         self.level = *self.recent.iter().min().expect("it has RECENT entries");
+        self.excused = self.excused.filter(|excused| (self.level - *excused).abs() <= self.band());
         self.standing = match self.standing {
             _ if r < period - self.tolerance() => None,
             Some((since, lowest)) if self.level() <= lowest + self.band() && r >= lowest - self.band() => {

@@ -11,14 +11,18 @@
 
 mod align;
 mod boards;
+mod calibrate;
+mod calibrated;
 pub mod chunks;
 pub mod clock;
 mod desync;
+mod ear;
 pub mod figures;
 mod formats;
 mod formatted;
 mod grid;
 pub mod health;
+mod hearing;
 pub mod history;
 mod hopping;
 pub mod hostclock;
@@ -52,8 +56,12 @@ use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
 use align::{Arrival, Placed, SharedAligner};
 use boards::Boards;
+pub use calibrate::Calibrated;
+use calibrate::Calibration;
+pub use calibrated::{Calibrate, Kept};
 use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
+pub use ear::Shifts;
 use figures::Counters;
 use formats::Wire;
 use health::Health;
@@ -230,6 +238,10 @@ pub struct Engine {
     /// When the meter is next told the clocks' rates: delays are looked at with the drift taken out.
     rates_due: MonoTime,
     forgets_numbers: bool,
+    /// Free boards are listened to.
+    hears_sound: bool,
+    calibration: Option<Box<Calibration>>,
+    kept: Vec<Option<Kept>>,
 }
 
 impl Engine {
@@ -260,6 +272,9 @@ impl Engine {
             health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             forgets_numbers: false,
+            hears_sound: false,
+            calibration: None,
+            kept: Vec::new(),
             aligner,
             fixed_hold: fixed,
             kernel,
@@ -629,6 +644,7 @@ impl Engine {
             return;
         }
         self.rates_due = at + Span::from_secs(1);
+        self.apply_kept();
         for mic in 0..self.mics.len() {
             self.tell_unnumbered(mic);
             if let Some(rate) = self.clock(mic).sharp_rate() {

@@ -44,6 +44,11 @@ impl Resampling {
         self.axis = axis;
     }
 
+    /// By how many samples a board's own axis is further on than its arrivals say.
+    pub fn set_bias(&mut self, mic: usize, samples: f64) {
+        self.tracks[mic].bias = samples;
+    }
+
     /// Common position minus own position of a channel.
     pub fn offset(&self, mic: usize) -> Option<f64> {
         self.tracks[mic].cursor.map(Cursor::offset)
@@ -67,8 +72,8 @@ impl Resampling {
         let phase = d.phase.expect("a channel that is tied has a line for alignment");
         let end = d.first.0 + (d.samples.len() / sink.history.frame_bytes(mic)) as i64;
         let since = Span::as_secs_f64(phase - at) * f64::from(self.sample_rate);
-        let wanted = position + since - end as f64;
         let track = &mut self.tracks[mic];
+        let wanted = position + since - end as f64 - track.bias;
         let (pos, samples) = track.push(&self.kernel, d.first.0, d.samples, wanted);
         let late = !samples.is_empty() && grid.fill_from(free, mic, pos, samples, d.heard, now, sink);
         let track = &mut self.tracks[mic];
@@ -126,12 +131,13 @@ struct Track {
     base: i64,
     end: i64,
     out: Vec<u8>,
+    bias: f64,
 }
 
 impl Track {
     fn new(channels: usize) -> Track {
         let channels = vec![Vec::new(); channels];
-        Track { cursor: None, newest: None, channels, base: 0, end: 0, out: Vec::new() }
+        Track { cursor: None, newest: None, channels, base: 0, end: 0, out: Vec::new(), bias: 0.0 }
     }
 
     /// Whether a packet at `first` does not join what came before.

@@ -93,6 +93,32 @@ impl Skips {
         self.skips.remove(i)
     }
 
+    /// Skipped in all since then.
+    pub fn frames_since(&self, after: MonoTime) -> i64 {
+        self.skips.iter().rev().take_while(|skip| skip.since >= after).map(|skip| skip.frames).sum()
+    }
+
+    /// Of the skips since `after`, so many frames proved false, the newest first. Since when, where there are some.
+    pub fn take_frames(&mut self, frames: i64, after: MonoTime) -> Option<MonoTime> {
+        let (mut left, mut since) = (frames, None);
+        while left > 0
+            && let Some(skip) = self.skips.back_mut().filter(|skip| skip.since >= after)
+        {
+            since = Some(skip.since);
+            if skip.frames > left {
+                // What was counted lost for it shrinks in proportion: it is of one stream, so many frames a chunk.
+                let each = skip.lost.each as i64 * left / skip.frames;
+                skip.frames -= left;
+                skip.lost.each -= each as u64;
+                break;
+            }
+            left -= skip.frames;
+            self.skips.pop_back();
+        }
+        self.dispute = None;
+        since
+    }
+
     pub fn clear(&mut self) {
         self.skips.clear();
         self.dispute = None;

@@ -15,6 +15,7 @@ pub(super) use known::Numbered;
 
 use super::align::Arrival;
 use super::clock::{Again, ClockModel, Frozen, Rise};
+use super::ear::Placed;
 use super::figures::MicCounters;
 use super::grid::Heard;
 use super::late::{Judgement, LateOrLost, Unnumbered};
@@ -47,6 +48,19 @@ pub(super) struct Decided<'a> {
     pub opens: Option<FramePos>,
     /// When its end should have arrived, on the line for alignment; `None` before there is one.
     pub phase: Option<MonoTime>,
+}
+
+/// What has happened to the numbers of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moved {
+    /// A loss that hardly can be anything else.
+    Lost,
+    /// A loss where floors move.
+    Doubtful,
+    /// A level came or went, and hides what was lost with it.
+    Level,
+    /// Numbers since then were wrong.
+    Renumbered(MonoTime),
 }
 
 /// A chunk that waits.
@@ -103,6 +117,8 @@ pub(super) struct Stream {
     /// The floor at two earlier skips, older first. A floor that comes down slowly after a false skip takes the clock's
     /// along, and no packet is early any more, but against this one.
     anchors: [Option<(MonoTime, Frozen)>; 2],
+    /// Not yet asked for.
+    moved: Option<Moved>,
 }
 
 impl Stream {
@@ -124,6 +140,7 @@ impl Stream {
             silence: None,
             review: None,
             anchors: [None; 2],
+            moved: None,
         }
     }
 
@@ -254,18 +271,87 @@ impl Stream {
                 let since = self.pending.front().expect("a chunk waits").heard().at;
                 self.insert(lost, since, counters);
             }
+            self.note_moved(Moved::Level);
             self.judge_waiting(counters, place);
         }
         answer
     }
 
+    /// What has happened to its numbers since this was asked.
+    pub fn take_moved(&mut self) -> Option<Moved> {
+        self.moved.take()
+    }
+
+    /// The worst of what happened counts.
+    fn note_moved(&mut self, moved: Moved) {
+        self.moved = Some(match (self.moved, moved) {
+            (Some(Moved::Renumbered(a)), Moved::Renumbered(b)) => Moved::Renumbered(a.min(b)),
+            (Some(before @ Moved::Renumbered(_)), _) | (Some(before @ Moved::Level), Moved::Lost | Moved::Doubtful) => {
+                before
+            }
+            (Some(before @ Moved::Doubtful), Moved::Lost) => before,
+            _ => moved,
+        });
+    }
+
+    /// How far its chunks may be from where they belong, where all was right at `since`.
+    pub fn placed(&self, since: MonoTime) -> Placed {
+        let (packet, period) = (self.nominal(), self.period());
+        let early = (self.late.level() + period.mul_ratio(1, 8)).as_nanos() / period.as_nanos();
+        Placed { packet: packet as u32, early: early.max(0), late: self.skips.frames_since(since) / packet.max(1) }
+    }
+
+    /// The sound shows that the microphone's chunks are placed so many too late (below 0: too early), which came about after `after`; the
+    /// newest of what may have brought it about at `newest`.
+    pub fn correct(
+        &mut self,
+        chunks: i64,
+        after: MonoTime,
+        newest: MonoTime,
+        at: MonoTime,
+        counters: &mut MicCounters,
+    ) {
+        let frames = chunks * self.nominal();
+        (self.review, self.anchors) = (None, [None; 2]);
+        let since = self.skips.take_frames(frames, after).unwrap_or(newest);
+        self.next = self.next + -frames;
+        self.clock.renumber(since, -frames);
+        self.late.renumbered(Span::of_frames(frames, self.sample_rate), at);
+        let packets = chunks.unsigned_abs();
+        if frames > 0 {
+            counters.found(packets);
+            counters.corrected += packets;
+        } else {
+            counters.lost += packets;
+            self.skips.push(since, -frames, Lost::of_one(packets));
+        }
+    }
+
+    /// The sound shows that its chunks stand where they belong, whatever level they come at.
+    pub fn excuse(&mut self) {
+        self.late.excuse();
+    }
+
     /// Takes a chunk in by its first part; hands on what is decided by it.
     pub fn offer(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let raised = self.is_raised();
+        self.take_in(a, counters, place);
+        if raised != self.is_raised() {
+            self.note_moved(Moved::Level);
+        }
+    }
+
+    fn is_raised(&self) -> bool {
+        self.late.base() > self.period().mul_ratio(1, 4)
+    }
+
+    fn take_in(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
         let (at, frames) = (a.at, i64::from(a.chunk.samples));
         self.note(a);
         if let Some((lost, since)) = self.late.take_standing(at, self.period()) {
             self.insert(lost, since, counters);
             self.clock.renumber(since, lost * self.nominal());
+            self.note_moved(Moved::Renumbered(since));
         }
         match self.judge(self.next + self.waiting(self.pending.len()) + frames, at) {
             Judgement::Certain => self.place(a, counters, place),
@@ -390,6 +476,7 @@ impl Stream {
         self.next = self.next + frames;
         counters.lost += lost as u64;
         self.skips.push(since, frames, Lost::of_one(lost as u64));
+        self.note_moved(if self.late.is_unsure(since) { Moved::Doubtful } else { Moved::Lost });
     }
 
     fn place(&mut self, a: &Arrival<'_>, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
@@ -457,6 +544,7 @@ impl Stream {
             Some(skip) => {
                 self.review = None;
                 self.next = self.next + -skip.frames;
+                self.note_moved(Moved::Renumbered(skip.since));
                 match pulled {
                     Some(anchor) => {
                         self.clock.restore(anchor);
@@ -488,6 +576,8 @@ impl Stream {
             self.insert(lost, at, counters);
             self.clock.renumber_risen(lost * self.nominal());
             self.late.forget_level();
+            // Since when, nobody knows.
+            self.note_moved(Moved::Renumbered(MonoTime::from_nanos(i64::MIN)));
         }
     }
 
@@ -503,6 +593,7 @@ impl Stream {
                 self.review = None;
                 if let Some(skip) = self.skips.take_back(since) {
                     self.next = self.next + -skip.frames;
+                    self.note_moved(Moved::Renumbered(since));
                     self.clock.renumber(since, -skip.frames);
                     self.late.rises(since, lowest + Span::of_frames(skip.frames, self.sample_rate), at);
                     let lost = skip.lost.by(0);

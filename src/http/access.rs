@@ -42,6 +42,13 @@ pub fn origin_allowed(config: &HttpConfig, request: &Request) -> bool {
     config.cors == Cors::Any || origin.same || named()
 }
 
+/// Whether the page that asks, if one does, may change something: a page of another origin only where it is named, not where any page
+/// may read.
+pub fn change_allowed(config: &HttpConfig, request: &Request) -> bool {
+    let Some(origin) = &request.origin else { return true };
+    origin.same || matches!(&config.cors, Cors::Origin(allowed) if allowed.eq_ignore_ascii_case(&origin.name))
+}
+
 /// Equality in a time that depends on the lengths alone.
 fn same(given: &[u8], secret: &[u8]) -> bool {
     let difference = given.iter().zip(secret).fold(0, |acc, (a, b)| black_box(acc | (a ^ b)));

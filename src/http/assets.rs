@@ -15,6 +15,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/app.js", SCRIPT, include_bytes!("page/app.js")),
     ("/decode.js", SCRIPT, include_bytes!("page/decode.js")),
     ("/format.js", SCRIPT, include_bytes!("page/format.js")),
+    ("/calibrate.js", SCRIPT, include_bytes!("page/calibrate.js")),
     ("/listen.js", SCRIPT, include_bytes!("page/listen.js")),
     ("/model.js", SCRIPT, include_bytes!("page/model.js")),
     ("/plots.js", SCRIPT, include_bytes!("page/plots.js")),

@@ -27,7 +27,8 @@ pub enum Method {
     Get,
     Head,
     Options,
-    /// Registered (RFC 9110 section 9), and allowed nowhere here.
+    Post,
+    /// Registered (RFC 9110 section 9), and allowed nowhere here but for POST.
     NotAllowed,
     Unknown,
 }
@@ -199,7 +200,8 @@ fn parse(head: &[u8], limits: &HttpConfig) -> Result<Request, Bad> {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         Some("OPTIONS") => Method::Options,
-        Some("POST" | "PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT") => Method::NotAllowed,
+        Some("POST") => Method::Post,
+        Some("PUT" | "DELETE" | "PATCH" | "TRACE" | "CONNECT") => Method::NotAllowed,
         _ => Method::Unknown,
     };
     let http11 = parsed.version == Some(1);
@@ -254,7 +256,9 @@ impl<'a> Target<'a> {
     /// whatever it names.
     fn parse(method: Method, target: &'a str) -> Result<Target<'a>, Bad> {
         let bad = || Bad::new(400, "malformed request target; send a path such as /api/diagnostics_sync");
-        if target == "*" && method == Method::Options || method == Method::NotAllowed && !target.starts_with('/') {
+        if target == "*" && method == Method::Options
+            || matches!(method, Method::NotAllowed | Method::Post) && !target.starts_with('/')
+        {
             return Ok(Target { path: "*".into(), query: "", authority: None });
         }
         let scheme = |s: &str| target.get(..s.len()).is_some_and(|t| t.eq_ignore_ascii_case(s)).then_some(s.len());

@@ -63,6 +63,7 @@ enum Part {
     DiagnosticsSync,
     Diagnostics,
     Latest,
+    Calibrate,
     Download,
     DownloadText,
     Metrics,
@@ -82,6 +83,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/api/latest", Route::Of(Part::Latest)),
     ("/api/download_buffer", Route::Of(Part::Download)),
     ("/api/download_buffer_text", Route::Of(Part::DownloadText)),
+    ("/api/calibrate", Route::Of(Part::Calibrate)),
     ("/api/arrays", Route::Arrays),
     ("/metrics", Route::Metrics),
     ("/healthz", Route::Health),
@@ -100,6 +102,7 @@ const PARTS: &[(&str, Part)] = &[
     ("diagnostics", Part::DiagnosticsSync),
     ("summary", Part::Diagnostics),
     ("latest", Part::Latest),
+    ("calibrate", Part::Calibrate),
     ("download", Part::Download),
     ("download.csv", Part::DownloadText),
     ("metrics", Part::Metrics),
@@ -138,9 +141,12 @@ pub fn answer(request: &Request, context: &mut Context<'_>) -> Response {
             (Method::Options, _) if request.path == "*" => options(request, context.config),
             (Method::Options, Some(_)) => options(request, context.config),
             (Method::Unknown, _) => Response::error(501, "unknown method; GET, HEAD and OPTIONS are answered"),
-            (Method::NotAllowed, _) if request.path == "*" => not_allowed(),
+            (Method::NotAllowed | Method::Post, _) if request.path == "*" => not_allowed(),
             (_, None) => Response::error(404, "no such route; / lists them"),
-            (Method::NotAllowed, Some(_)) => not_allowed(),
+            (Method::Post, Some(Route::Of(Part::Calibrate))) => body_refused(request).unwrap_or_else(|| {
+                begin_calibration(request, context).unwrap_or_else(|bad| Response::error(bad.status, &bad.text))
+            }),
+            (Method::NotAllowed | Method::Post, Some(_)) => not_allowed(),
             (Method::Get | Method::Head, Some(route)) => body_refused(request).unwrap_or_else(|| {
                 serve(route, request, context).unwrap_or_else(|bad| Response::error(bad.status, &bad.text))
             }),
@@ -224,6 +230,7 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
     Ok(match part {
         Part::DiagnosticsSync => fresh(JSON, Content::Whole(context.source().diagnostics_sync(&stream))),
         Part::Diagnostics => fresh(JSON, Content::Whole(context.source().diagnostics(&stream))),
+        Part::Calibrate => fresh(JSON, Content::Whole(context.source().calibration())),
         Part::Latest => fresh(JSON, Content::Whole(context.source().latest())),
         Part::Cycles => match request.parameter("format").as_deref() {
             None | Some("json") => events(Topic::Cycles, request, context),
@@ -252,6 +259,19 @@ fn serve_part(part: Part, request: &Request, context: &mut Context<'_>) -> Resul
         Part::Metrics => fresh(PROMETHEUS, Content::Whole(context.source().metrics(&stream))),
         Part::Health => unreachable!("answered by `serve`"),
     })
+}
+
+/// Claps are listened to from now on; `?distances=` in metres of each microphone from where they are.
+fn begin_calibration(request: &Request, context: &mut Context<'_>) -> Result<Response, Bad> {
+    if !access::change_allowed(context.config, request) {
+        return Err(Bad::new(403, "that page may change nothing here; --cors ORIGIN says which may"));
+    }
+    let told = request.parameter("distances");
+    let metres =
+        |text: &str| text.trim().parse::<f64>().map_err(|_| Bad::new(400, "distances: give metres, as 1.5,1.5,2"));
+    let distances = told.map(|told| told.split(',').map(metres).collect::<Result<Vec<f64>, Bad>>()).transpose()?;
+    context.source().calibrate(distances).map_err(|why| Bad::new(409, why))?;
+    Ok(fresh(JSON, Content::Whole(context.source().calibration())))
 }
 
 /// An answer that is out of date as soon as it is given.

@@ -69,6 +69,17 @@ pub trait Source {
     fn sdp(&self) -> Option<String> {
         None
     }
+    /// Begins to listen for claps, which are so many metres from each microphone, or equally far from all.
+    ///
+    /// # Errors
+    /// Why there is nothing to calibrate.
+    fn calibrate(&mut self, _distances: Option<Vec<f64>>) -> Result<(), String> {
+        Err("nothing to calibrate".to_owned())
+    }
+    /// What calibrations have told, JSON; it can be kept as a file.
+    fn calibration(&mut self) -> Bytes {
+        Bytes::from_static(b"{}")
+    }
     fn local_time(&self, wall: KernelTime) -> LocalTime;
 }
 

@@ -11,6 +11,7 @@ use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
 use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
+use super::sound::SoundOf;
 use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
@@ -81,6 +82,7 @@ struct Sheet<'a> {
     health: OfMics<HealthOf<'a>>,
     loss: OfMics<Loss<'a>>,
     inference: OfMics<InferenceOf>,
+    sound: SoundOf,
     cycles: Cycles,
     stream: Stream,
     http: Http,
@@ -103,7 +105,7 @@ impl<'a> Sheet<'a> {
         rates: &[Known<Rate>],
         drift: &'a DriftFigures,
     ) -> Sheet<'a> {
-        let Totals { engine, stream, ring, recording, saving } = totals;
+        let Totals { engine, stream, ring, recording, saving, sound } = totals;
         let layout = &snapshot.layout;
         Sheet {
             synchronization_status: SynchronizationStatus::new(snapshot, engine.cycles.complete),
@@ -138,6 +140,7 @@ impl<'a> Sheet<'a> {
                 Loss::new(&engine.mics[source], snapshot.health.loss_unknown(source))
             }),
             inference: OfMics::of_sources(layout, |source| InferenceOf::new(&engine.mics[source])),
+            sound: SoundOf::new(*sound, span),
             cycles: Cycles {
                 emitted: engine.cycles.emitted,
                 complete: engine.cycles.complete,

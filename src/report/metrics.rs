@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 
 use super::channels::{by_channel, couples};
-use super::{Drift, ProcessFigures, Snapshot, faults};
+use super::{Drift, ProcessFigures, Snapshot, faults, sound};
 use crate::array::Layout;
 use crate::engine::figures::{Buckets, MicCounters, SkewHistograms};
 use crate::time::Span;
@@ -85,6 +85,7 @@ impl Exporter {
         text.counter("micring_clock_steps_total", "Steps of the host's clock that were noticed.", counters.clock_steps);
         skew(text, snapshot, histograms);
         faults::metrics(text, &snapshot.health);
+        sound::metrics(text, snapshot.totals.sound);
         http(text, snapshot);
         ring(text, snapshot);
         if let Some(recording) = &snapshot.totals.recording {

@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod recording;
 mod saving;
+mod sound;
 mod summaries;
 
 pub use diagnostics::diagnostics_sync;
@@ -20,6 +21,7 @@ pub use health::{Vitals, health};
 pub use metrics::{Exporter, Metrics};
 pub use recording::RecordingFigures;
 pub use saving::SavingFigures;
+pub use sound::SoundFigures;
 pub use summaries::{diagnostics, latest};
 
 use crate::array::{Layout, pairs};
@@ -120,6 +122,8 @@ pub struct Totals {
     pub recording: Option<RecordingFigures>,
     /// `None` where the array is not saved.
     pub saving: Option<SavingFigures>,
+    /// `None` where the sound is not listened to.
+    pub sound: Option<SoundFigures>,
 }
 
 impl Totals {
@@ -158,6 +162,7 @@ impl Totals {
             },
             recording: self.recording.as_ref().map(|now| now.since(earlier.recording.as_ref())),
             saving: self.saving.as_ref().map(|now| now.since(earlier.saving.as_ref())),
+            sound: self.sound.map(|now| now.since(earlier.sound)),
         }
     }
 }

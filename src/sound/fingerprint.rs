@@ -90,10 +90,16 @@ impl Correlogram {
         self.blocks
     }
 
+    /// What another one of the same pair was collected over is added.
+    pub fn join(&mut self, other: &Correlogram) {
+        self.blocks += other.blocks;
+        self.sums.iter_mut().zip(&other.sums[..]).for_each(|(sum, other)| *sum += other);
+    }
+
     /// One more block of both; as many as are asked for are kept, the older ones fade. Silence of one adds nothing.
     pub fn add(&mut self, first: &Track, second: &Track, kept: u32) {
         let block = first.middle();
-        if block.iter().all(|&x| x == 0.0) {
+        if [block, second.middle()].iter().any(|block| block.iter().all(|&x| x == 0.0)) {
             return;
         }
         if self.blocks < kept {
@@ -118,21 +124,82 @@ impl Correlogram {
 
     /// The best shift, however little it stands out.
     pub fn best_shift(&self, newer: &Correlogram, packet: u32) -> Option<Shift> {
-        let likeness = self.likeness(newer);
-        let mut all: Vec<f32> = likeness.iter().map(|x| x.abs()).collect();
-        let middle = all.len() / 2;
-        let (_, median, _) = all.select_nth_unstable_by(middle, f32::total_cmp);
-        let deviation = *median / MEDIAN_OF_NORMAL;
+        let mut likeness = Likeness::default();
+        self.compare(newer, &mut likeness, SHIFTS_IN_ALL);
+        likeness.best(packet)
+    }
+
+    /// Works on at the correlation of this one's middle with the newer one, by so many shifts. True when it is whole.
+    pub fn compare(&self, newer: &Correlogram, likeness: &mut Likeness, shifts: usize) -> bool {
+        let mut own = [0.0; 2 * REACH + 1];
+        own.copy_from_slice(&self.sums[SHIFTS..SHIFTS + 2 * REACH + 1]);
+        let mean = own.iter().sum::<f32>() / own.len() as f32;
+        own.iter_mut().for_each(|x| *x -= mean);
+        let norm = dot(&own, &own).sqrt();
+        let to = (likeness.done + shifts).min(SHIFTS_IN_ALL);
+        let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
+        for shift in likeness.done..to {
+            let other = &newer.sums[shift..shift + own.len()];
+            // The sums move on by one, and are made anew from time to time.
+            if shift == likeness.done {
+                sum = other.iter().map(|&x| f64::from(x)).sum();
+                squares = other.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            }
+            let spread = (squares - sum * sum / other.len() as f64).max(0.0).sqrt() as f32;
+            let likely = dot(&own, other) / (norm * spread);
+            likeness.at[shift] = if likely.is_finite() { likely } else { 0.0 };
+            let (leaves, comes) =
+                (f64::from(other[0]), newer.sums.get(shift + own.len()).map_or(0.0, |&x| f64::from(x)));
+            sum += comes - leaves;
+            squares += comes * comes - leaves * leaves;
+        }
+        likeness.done = to;
+        to == SHIFTS_IN_ALL
+    }
+}
+
+/// Shifts that are compared.
+const SHIFTS_IN_ALL: usize = 2 * SHIFTS + 1;
+/// An offset stands out where nothing further than this from it, in samples of the low rate, is nearly as good.
+const APART: i64 = 8;
+/// Samples of the low rate on either side from which what lies between them is made.
+const AROUND: i64 = 8;
+/// Steps of a sample of the low rate at which that is looked at.
+const STEPS: i64 = 32;
+
+/// How alike two correlograms are at each shift; or the sums of such.
+#[derive(Clone, Debug)]
+pub struct Likeness {
+    at: Box<[f32; SHIFTS_IN_ALL]>,
+    done: usize,
+}
+
+impl Default for Likeness {
+    fn default() -> Likeness {
+        Likeness { at: Box::new([0.0; SHIFTS_IN_ALL]), done: 0 }
+    }
+}
+
+impl Likeness {
+    /// It is made anew.
+    pub fn clear(&mut self) {
+        self.at.fill(0.0);
+        self.done = 0;
+    }
+
+    /// Adds what another pair says of the same microphone; `turned` where that is the pair's first.
+    pub fn add(&mut self, other: &Likeness, turned: bool) {
+        let from = |i: usize| if turned { SHIFTS_IN_ALL - 1 - i } else { i };
+        self.at.iter_mut().enumerate().for_each(|(i, sum)| *sum += other.at[from(i)]);
+    }
+
+    /// The best shift by whole packets of so many samples, however little it stands out.
+    pub fn best(&self, packet: u32) -> Option<Shift> {
         let step = f64::from(packet) / DECIMATION as f64;
         let most = ((SHIFTS as f64 - NEAR as f64) / step) as i64;
-        let near = |packets: i64| {
-            let at = SHIFTS as i64 + (packets as f64 * step).round() as i64;
-            let around = &likeness[(at - NEAR) as usize..=(at + NEAR) as usize];
-            around.iter().copied().fold(f32::MIN, f32::max)
-        };
         let (mut best, mut second) = ((0, f32::MIN), f32::MIN);
         for packets in -most..=most {
-            let found = near(packets);
+            let found = self.near(packets, step);
             if found > best.1 {
                 second = best.1;
                 best = (packets, found);
@@ -140,23 +207,52 @@ impl Correlogram {
                 second = second.max(found);
             }
         }
-        let margin = f64::from((best.1 - second) / deviation);
+        let margin = f64::from((best.1 - second) / self.deviation());
         (most > 0 && margin.is_finite()).then_some(Shift { packets: best.0, margin })
     }
 
-    /// The correlation of this one's middle with the newer one, at each shift.
-    fn likeness(&self, newer: &Correlogram) -> Vec<f32> {
-        let mut own = [0.0; 2 * REACH + 1];
-        own.copy_from_slice(&self.sums[SHIFTS..SHIFTS + 2 * REACH + 1]);
-        let mean = own.iter().sum::<f32>() / own.len() as f32;
-        own.iter_mut().for_each(|x| *x -= mean);
-        let norm = dot(&own, &own).sqrt();
-        let at = |shift: usize| {
-            let other = &newer.sums[shift..shift + own.len()];
-            let mean = other.iter().sum::<f32>() / other.len() as f32;
-            let spread = (dot(other, other) - other.len() as f32 * mean * mean).max(0.0).sqrt();
-            dot(&own, other) / (norm * spread)
+    /// By how many deviations such a shift is better than none; `None` where it is too far.
+    pub fn gain(&self, packets: i64, packet: u32) -> Option<f64> {
+        let step = f64::from(packet) / DECIMATION as f64;
+        let within = packets.abs() as f64 * step <= (SHIFTS as i64 - NEAR) as f64;
+        within.then(|| f64::from((self.near(packets, step) - self.near(0, step)) / self.deviation()))
+    }
+
+    fn near(&self, packets: i64, step: f64) -> f32 {
+        let at = SHIFTS as i64 + (packets as f64 * step).round() as i64;
+        let around = &self.at[(at - NEAR) as usize..=(at + NEAR) as usize];
+        around.iter().copied().fold(f32::MIN, f32::max)
+    }
+
+    /// The best shift of all, in samples as they came, and by how many deviations it is better than any that is not beside it.
+    pub fn exact(&self) -> Option<(f64, f64)> {
+        let best = (0..SHIFTS_IN_ALL).max_by(|&a, &b| self.at[a].total_cmp(&self.at[b]))? as i64;
+        let inside = (APART.max(AROUND)..SHIFTS_IN_ALL as i64 - APART.max(AROUND)).contains(&best);
+        let far = |i: &usize| (*i as i64 - best).abs() > APART;
+        let second = (0..SHIFTS_IN_ALL).filter(far).map(|i| self.at[i]).fold(f32::MIN, f32::max);
+        let margin = f64::from((self.at[best as usize] - second) / self.deviation());
+        if !inside || !margin.is_finite() {
+            return None;
+        }
+        // What lies between the samples: sinc under a Hann window.
+        let between = |steps: i64| -> f64 {
+            let weight = |k: i64| {
+                let x = steps as f64 / STEPS as f64 - k as f64;
+                let turn = std::f64::consts::PI * x;
+                let window = 0.5 + 0.5 * (turn / (AROUND + 1) as f64).cos();
+                window * if x.abs() < 1e-9 { 1.0 } else { turn.sin() / turn }
+            };
+            (-AROUND..=AROUND).map(|k| f64::from(self.at[(best + k) as usize]) * weight(k)).sum()
         };
-        (0..=2 * SHIFTS).map(at).collect()
+        let top = (-STEPS..=STEPS).max_by(|&a, &b| between(a).total_cmp(&between(b)))?;
+        let low = (best - SHIFTS as i64) as f64 + top as f64 / STEPS as f64;
+        Some((low * DECIMATION as f64, margin))
+    }
+
+    /// The standard deviation of all shifts, as far as a median tells.
+    fn deviation(&self) -> f32 {
+        let mut all = self.at.map(f32::abs);
+        let (_, median, _) = all.select_nth_unstable_by(SHIFTS_IN_ALL / 2, f32::total_cmp);
+        *median / MEDIAN_OF_NORMAL
     }
 }

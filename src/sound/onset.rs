@@ -41,6 +41,9 @@ pub fn first_arrival(samples: &[i32]) -> Option<usize> {
         return None;
     }
     let stands = |at: usize| {
+        if sharp[at].abs() < ABOVE_NOISE * noise {
+            return false;
+        }
         let moment = &sharp[at..(at + MOMENT).min(sharp.len())];
         let peak = moment.iter().fold(0.0_f64, |peak, x| peak.max(x.abs()));
         peak >= LEAST_PEAK * noise && sharp[at].abs() >= (SHARE * peak).max(ABOVE_NOISE * noise)

@@ -5,6 +5,7 @@
 mod abuse;
 mod arrays;
 mod audio;
+mod calibration;
 mod clients;
 mod costs;
 mod drift;

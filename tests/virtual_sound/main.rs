@@ -4,8 +4,11 @@
 //! --nocapture table` prints them. Without the variable, each signal is heard for a few seconds.
 
 mod borders;
+mod calibration;
 mod claps;
 mod faults;
 mod good_signals;
+mod placement;
 mod rooms;
 mod shifts;
+mod stage;

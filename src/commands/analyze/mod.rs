@@ -23,7 +23,7 @@ use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::Engine;
 use crate::engine::window::WINDOW;
-use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, Totals};
+use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, SoundFigures, Totals};
 use run::Run;
 
 /// What was found, for all three ways to tell it.
@@ -54,7 +54,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
     let Opened { mut recording, config, formats } =
         feed::open(&args.files, &args.one, args.mic_ports.as_ref(), args.channels, &args.engine)?;
-    let options = |new: Engine| new.declared(&formats).forgetting_numbers(args.forget_numbers);
+    let options = |new: Engine| {
+        let new = new.declared(&formats).forgetting_numbers(args.forget_numbers);
+        if args.engine.no_sound { new } else { new.hearing() }
+    };
     let mut run = Run::new(config, ports, options);
     for records in 1u64.. {
         match recording.next_seen()? {
@@ -96,7 +99,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 type Past = crate::engine::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
-    Totals { engine: run.feed.engine.counters().clone(), ..Totals::default() }
+    let sound =
+        run.feed.engine.hears().then(|| SoundFigures { shifts: run.feed.engine.shifts(), ..SoundFigures::default() });
+    Totals { engine: run.feed.engine.counters().clone(), sound, ..Totals::default() }
 }
 
 fn snapshot(run: &mut Run, past: &Past) -> Snapshot {

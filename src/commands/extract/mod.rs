@@ -97,7 +97,11 @@ pub fn run(args: &ExtractArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&args.to)
         .map_err(|error| Failure::new(format_args!("cannot write into {}: {error}", args.to.display())))?;
     let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
-    let mut feed = Feed::new(config, ports, |new| new.declared(&formats));
+    let options = |new: Engine| {
+        let new = new.declared(&formats);
+        if args.engine.no_sound { new } else { new.hearing() }
+    };
+    let mut feed = Feed::new(config, ports, options);
     let frames_a_file = args.rotate_age.map_or(NO_END, |age| (age.as_secs_f64() * f64::from(rate)) as i64);
     let name = args.one.array.as_deref().or_else(|| recording.array()).unwrap_or(DEFAULT_NAME).to_owned();
     let follower = Follower::new(&name, &feed.engine, frames_a_file);

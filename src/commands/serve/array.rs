@@ -10,7 +10,7 @@ use crate::array::{ArrayId, ArrayName, DEFAULT_NAME};
 use crate::engine::Engine;
 use crate::engine::hostclock::HostClock;
 use crate::engine::window::Past;
-use crate::report::{Exporter, SavingFigures, Totals};
+use crate::report::{Exporter, SavingFigures, SoundFigures, Totals};
 use crate::time::{MonoTime, Span};
 
 /// After the last datagram of an array the counters are looked at once more, so that those of the window come to rest.
@@ -40,6 +40,10 @@ pub(super) struct Array {
     pub timer: Option<MonoTime>,
     /// Of an array that an address is: the address, and when it is looked at whether it is heard no more.
     pub host: Option<(IpAddr, MonoTime)>,
+    /// Time spent on its sound, and in how many slices.
+    pub listened: (Span, u64),
+    /// In the list of those to be listened to.
+    pub to_be_heard: bool,
     /// Where it is sent to: a place in [`Plant::rtp`](super::view::Plant).
     pub rtp: Option<usize>,
     /// Its place among what is saved, and what that counts.
@@ -66,10 +70,18 @@ impl Array {
             afterwards: None,
             timer: None,
             host: None,
+            listened: (Span::ZERO, 0),
+            to_be_heard: false,
             rtp: None,
             save: None,
             saving: None,
         }
+    }
+
+    /// What its sound told, and cost; `None` where it is not listened to.
+    pub fn sound(&self) -> Option<SoundFigures> {
+        let (busy, slices) = self.listened;
+        self.engine.hears().then(|| SoundFigures { shifts: self.engine.shifts(), busy, slices })
     }
 
     /// Sources, each with a port of its own.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 use super::array::Array;
+use super::calibration::KeptOf;
 use super::event_loop::{Loop, Timer};
 use super::inlet::{Feeds, Hosts, Inlet};
 use super::plain;
@@ -39,6 +40,8 @@ pub(super) struct Configured {
     pub file: Option<(PathBuf, EngineArgs, Bind)>,
     /// Datagrams that an inlet's socket can hand over at a time.
     pub buffers: usize,
+    /// Calibrations of earlier runs.
+    pub kept: KeptOf,
     /// The turn in which an array was made last, and how many in that.
     made: (u64, usize),
     /// The turn in which a datagram was left for the next one.
@@ -118,6 +121,8 @@ impl Loop {
         let engine = Engine::new(spec.engine.config(spec.layout))
             .numbered_from(first_id)
             .declared(&spec.engine.formats(spec.ports.len()));
+        let engine = engine.calibrated(self.configured.kept.get(&name).cloned().unwrap_or_default());
+        let engine = if spec.engine.no_sound { engine } else { engine.hearing() };
         self.server.add(id, engine.history().first_id());
         let mut array = Array::new(name, engine, inlet, spec.ports.len());
         if let Some(saves) = &mut self.saves {

@@ -4,7 +4,7 @@
 //! 2. read the clocks once;
 //! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
 //! 4. feed timers: for each array time has passed as far as nothing older can still come to it;
-//! 5. feed HTTP, at most a share of it (`web`), so that no load of it delays audio;
+//! 5. feed HTTP, at most a share of it (`web`), so that no load of it delays audio, and listen, a few slices at most (`ears`);
 //! 6. hand over log lines, what is recorded and what is saved; all that was queued is submitted by the next turn's wait.
 //!
 //! The work of a turn is in proportion to what came: arrays that nothing happened to are not looked at. What they wait for
@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::configured::{Configured, Whose};
+use super::ears::Ears;
 use super::inlet::InletId;
 use super::log::Log;
 use super::order::Order;
@@ -78,6 +79,7 @@ pub(super) struct Loop {
     unarmed: Vec<SocketId>,
     pub(super) server: Server,
     web: Web,
+    ears: Ears,
     pub(super) log: Log,
     pub(super) recording: Option<Recording>,
     pub(super) saves: Option<Saves>,
@@ -107,6 +109,7 @@ impl Loop {
             unarmed: Vec::new(),
             server,
             web: Web::default(),
+            ears: Ears::default(),
             log: Log::default(),
             recording: None,
             saves: None,
@@ -221,7 +224,7 @@ impl Loop {
     /// One turn; `false` when it was the last.
     fn turn(&mut self) -> io::Result<bool> {
         // 1. Wait. Not with an event among what is submitted: when the kernel has it is to be known.
-        if self.spin || self.is_behind() || self.web.is_handing() || self.web.has_work(&self.server) {
+        if self.spin || self.is_behind() || self.web.is_handing() || self.has_work() {
             self.ring.poll()?;
         } else {
             let now = host::mono();
@@ -249,6 +252,11 @@ impl Loop {
         self.feed_own(clocks);
         self.web.feed(&mut self.server, &mut self.ring, &mut self.plant, &mut self.log, clocks);
 
+        // What the sound tells, a little at a time.
+        if let Some(id) = self.ears.listen(&mut self.plant.arrays, clocks.mono) {
+            self.drain(id, clocks);
+        }
+
         // 6. What is sent as RTP, what is recorded and saved, and log lines; the next wait submits.
         for out in &mut self.plant.rtp {
             out.submit(&mut self.ring);
@@ -267,6 +275,11 @@ impl Loop {
             self.ring.write_log(bytes);
         }
         Ok(!self.finished(clocks.mono))
+    }
+
+    /// Whether HTTP or the sound has something to do that needs nothing to come first.
+    fn has_work(&self) -> bool {
+        self.web.has_work(&self.server) || self.ears.has_work()
     }
 
     /// Whether an older datagram may be missing somewhere.
@@ -514,12 +527,14 @@ impl Loop {
             array.engine.handle_timeout_as_of(stamp);
         }
         self.drain(id, clocks);
+        self.ears.add(id, &mut self.plant.arrays);
         let array = self.plant.arrays.of_mut(id);
+        let sound = array.sound();
         let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
         let (shared, ring, server) = (&self.plant.shared, &self.ring, &self.server);
         let saving = array.saving;
         array.observe(clocks.mono, fed, |copy, engine| {
-            shared.copy_totals(copy, engine, inlet, ring.counters(), &server.figures(id));
+            shared.copy_totals(copy, engine, inlet, ring.counters(), &server.figures(id), sound);
             copy.saving = saving;
         });
         let due = array.next_timeout();
@@ -588,6 +603,7 @@ impl Loop {
             self.timers.first().map(|&(due, _)| due),
             self.server.next_timeout(),
             self.web.next_timeout(),
+            self.ears.next_timeout(),
             self.cut_at(),
             self.notify.next_feed(),
             self.recording.as_ref().and_then(Recording::next_timeout),

@@ -7,7 +7,9 @@
 //! fails here says what, where, why, and what to do next.
 
 mod array;
+mod calibration;
 mod configured;
+mod ears;
 mod event_loop;
 mod inlet;
 mod log;
@@ -77,6 +79,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         Some(path) => configured::read(path, &args.engine).map_err(Failure::new)?,
         None => vec![args.array().map_err(Failure::new)?],
     };
+    let kept = args.calibration.as_deref().map(calibration::read).transpose().map_err(Failure::new)?;
     let descriptors = host::raise_descriptor_limit().unwrap_or(0);
     let signals = if args.config.is_some() { Signals::block_hangup_too() } else { Signals::block() };
     let signals = signals.map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
@@ -119,6 +122,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let notify = Notify::from_environment(host::mono());
     let mut run = Loop::new(ring, server, core, notify, args.host.busy_poll);
     run.configured.buffers = usize::from(socket_buffers);
+    run.configured.kept = kept.unwrap_or_default();
     if let Some(saves) = saves {
         run.say(saves.describe());
         run.saves = Some(saves);

@@ -11,12 +11,12 @@ use super::inlet::{Inlet, InletId};
 use super::rtp::RtpOut;
 use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
-use crate::engine::Engine;
 use crate::engine::figures::MicCounters;
+use crate::engine::{Calibrate, Engine};
 use crate::http::{House, LocalTime, Source};
 use crate::report::{
     self, DriftFigures, HealthFigures, LatestPacket, Metrics, ProcessFigures, RecordingFigures, RingFigures,
-    ServerInfo, Snapshot, StreamFigures, Totals, Vitals,
+    ServerInfo, Snapshot, SoundFigures, StreamFigures, Totals, Vitals,
 };
 use crate::sys::host::{self, ProcessFiles};
 use crate::sys::ring::{Ring, RingCounters};
@@ -120,9 +120,9 @@ impl Shared {
     }
 
     /// Everything that counts up of an array, its sockets and what it shares with the others.
-    pub fn totals(&self, engine: &Engine, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
+    pub fn totals(&self, array: &Array, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
         let mut totals = Totals::default();
-        self.copy_totals(&mut totals, engine, inlet, counters, stream);
+        self.copy_totals(&mut totals, &array.engine, inlet, counters, stream, array.sound());
         totals
     }
 
@@ -134,12 +134,14 @@ impl Shared {
         inlet: &Inlet,
         counters: RingCounters,
         stream: &StreamFigures,
+        sound: Option<SoundFigures>,
     ) {
         copy.engine.copy(engine.counters());
         for (mic, port) in copy.engine.mics.iter_mut().zip(&inlet.ports) {
             mic.kernel_dropped = port.drops.total();
         }
         copy.stream = *stream;
+        copy.sound = sound;
         copy.ring = RingFigures {
             turns: self.turns,
             enters: counters.enters,
@@ -251,7 +253,7 @@ impl View<'_> {
     fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
         let array = self.own();
         let inlet = self.plant.inlet(array.inlet);
-        let mut totals = self.plant.shared.totals(&array.engine, inlet, self.ring.counters(), stream);
+        let mut totals = self.plant.shared.totals(array, inlet, self.ring.counters(), stream);
         totals.saving = array.saving;
         let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
         (totals, window)
@@ -490,6 +492,15 @@ impl Source for View<'_> {
         let (run, rate) = (array.engine.history().first_id(), array.engine.config().sample_rate);
         self.plant.rtp[array.rtp?].sdp(array.name.as_str(), run, rate, self.channels())
     }
+    fn calibrate(&mut self, distances: Option<Vec<f64>>) -> Result<(), String> {
+        let array = self.plant.arrays.of_mut(self.at);
+        array.engine.calibrate(Calibrate { distances }).map_err(str::to_owned)
+    }
+
+    fn calibration(&mut self) -> Bytes {
+        super::calibration::body(self.own(), self.clocks.mono).into()
+    }
+
     fn local_time(&self, wall: KernelTime) -> LocalTime {
         let local = self.plant.shared.local;
         if wall.as_nanos().div_euclid(1_000_000_000) == local.0 {

@@ -7,6 +7,7 @@ import { MICS, PAIRS, PAIR_KEYS, UNKNOWN_TEXT, decibels, duration, ppm, samples 
 import { Model, POLL_MS } from "./model.js";
 import { Picture, drawHistogram, drawJitter, drawMeter, drawPairs, drawSkew, drawStrip, drawWave, palette } from "./plots.js";
 import { Player } from "./listen.js";
+import { calibrate } from "./calibrate.js";
 import { Calm, news } from "./verdict.js";
 import { address, paths } from "./place.js";
 import { onTheme } from "./theme.js";
@@ -269,6 +270,13 @@ $("mode").addEventListener("change", () => (player.mode = $("mode").value));
 $("volume").addEventListener("input", () => {
   player.decibels = Number($("volume").value);
   $("volume-text").textContent = `${$("volume").value.replace("-", "\u2212")} dB`;
+});
+
+$("calibrate").addEventListener("click", async () => {
+  const asked = (method) => fetch(address(paths.calibrate), { method, cache: "no-store" }).then((response) => response.json());
+  $("calibrate").disabled = true;
+  await calibrate(asked, (text) => view.write($("calibrate-state"), text)).catch((error) => view.write($("calibrate-state"), error.message));
+  $("calibrate").disabled = false;
 });
 
 function linkDownloads() {

@@ -16,12 +16,12 @@ export function address(path, parameters = {}) {
 export const paths = array === null ? oldRoutes() : routes(`/api/arrays/${encodeURIComponent(array)}/`);
 
 function oldRoutes() {
-  const own = { stream: "/api/stream_3ch", diagnostics: "/api/diagnostics_sync", metrics: "/metrics", wav: "/api/download_buffer", csv: "/api/download_buffer_text" };
+  const own = { stream: "/api/stream_3ch", diagnostics: "/api/diagnostics_sync", metrics: "/metrics", wav: "/api/download_buffer", csv: "/api/download_buffer_text", calibrate: "/api/calibrate" };
   return { ...own, all: [own.stream, "/api/stream_3ch.wav", "/api/stream", own.diagnostics, "/api/diagnostics", "/api/latest", "/metrics", "/healthz"] };
 }
 
 function routes(base) {
   const path = (name) => base + name;
   const all = ["stream", "stream.bin", "stream.wav", "packets", "diagnostics", "summary", "latest", "metrics", "health"].map(path);
-  return { stream: path("stream"), diagnostics: path("diagnostics"), metrics: path("metrics"), wav: path("download"), csv: path("download.csv"), all };
+  return { stream: path("stream"), diagnostics: path("diagnostics"), metrics: path("metrics"), wav: path("download"), csv: path("download.csv"), calibrate: path("calibrate"), all };
 }

@@ -1,0 +1,29 @@
+// Calibration by claps: begun by a button, told in words until it is over.
+
+const AGAIN_MS = 500;
+
+/** What to show of an answer of /api/calibrate. */
+export function calibrationText(told) {
+  if (told.error) return told.error;
+  if (told.state === "listening") {
+    const claps = told.claps === 1 ? "1 clap" : `${told.claps} claps`;
+    return `Clap about once a second, equally far from all microphones: ${claps} heard, ${Math.ceil(told.ends_in_s)} s left`;
+  }
+  if (told.state !== "done") return "";
+  const of = ([name, mic]) => {
+    const label = name.replace("mic", "mic ");
+    return mic.reason ? `${label}: ${mic.reason}` : `${label}: ${mic.moved_samples.toFixed(1)} \u00b1 ${mic.uncertainty_samples.toFixed(1)} samples`;
+  };
+  return Object.entries(told.mics).map(of).join(" \u00b7 ");
+}
+
+/** Begins, and tells again and again how it goes, until it is over. `ask(method)` gives an answer. */
+export async function calibrate(ask, tell) {
+  let told = await ask("POST");
+  tell(calibrationText(told));
+  while (told.state === "listening") {
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    told = await ask("GET");
+    tell(calibrationText(told));
+  }
+}
