@@ -20,4 +20,5 @@ mod rig;
 mod rtp;
 mod runs;
 mod storms;
+mod tools;
 mod web;
