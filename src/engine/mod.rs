@@ -22,6 +22,7 @@ mod formats;
 mod formatted;
 mod grid;
 pub mod health;
+mod hearing;
 pub mod history;
 mod hopping;
 pub mod hostclock;
@@ -295,50 +296,6 @@ impl Engine {
     pub fn numbered_from(mut self, id: u64) -> Engine {
         self.history.number_from(id);
         self
-    }
-
-    /// The sound helps where arrival times cannot decide; [`Engine::listen`] then has work to do. Before anything is fed.
-    #[must_use]
-    pub fn hearing(mut self) -> Engine {
-        self.hears_sound = true;
-        if let Aligner::Independent(boards) = &mut self.aligner {
-            boards.hear_sound();
-        }
-        self
-    }
-
-    /// Whether the sound helps.
-    pub fn hears(&self) -> bool {
-        self.hears_sound
-    }
-
-    /// Whether there may be something to listen to.
-    pub fn listens(&self) -> bool {
-        self.hears_sound || self.calibration.is_some()
-    }
-
-    /// One slice of listening, some ten microseconds of work. False when there is none to do now.
-    pub fn listen(&mut self) -> bool {
-        if self.listen_for_claps() {
-            return true;
-        }
-        let (Some(clocks), Aligner::Independent(boards)) = (self.clocks, &mut self.aligner) else { return false };
-        let mut sink = Sink {
-            history: &mut self.history,
-            counters: &mut self.counters,
-            outputs: &mut self.outputs,
-            meter: &mut self.meter,
-            wall: clocks.wall,
-        };
-        boards.listen(clocks.mono, &mut sink)
-    }
-
-    /// What the sound told of the placement of free boards; `None` where it is not listened to.
-    pub fn shifts(&self) -> Option<Shifts> {
-        match &self.aligner {
-            Aligner::Independent(boards) => boards.shifts(),
-            Aligner::Shared(_) => None,
-        }
     }
 
     /// Start of a turn of an engine that is alone: the clocks, read once.
