@@ -2,10 +2,14 @@
 
 pub mod config;
 mod engine;
+mod extract;
 mod host;
 mod http;
+#[cfg(feature = "manual")]
+pub mod manual;
 mod record;
 mod rtp;
+mod save;
 mod simulate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,10 +20,12 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::config::{ArraySpec, Senders};
 pub use self::engine::EngineArgs;
+pub use self::extract::ExtractArgs;
 pub use self::host::{DoctorArgs, HostArgs, LowLatency};
 pub use self::http::{HttpArgs, parse_token};
 pub use self::record::RecordArgs;
 pub use self::rtp::RtpArgs;
+pub use self::save::SaveArgs;
 pub use self::simulate::{Pieces, SimulateArgs};
 use crate::array::ArrayName;
 use crate::time::Span;
@@ -44,12 +50,28 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what a recording (pcapng or pcap, of micring or of tcpdump) shows about skew, drift, loss and stability.
     Analyze(AnalyzeArgs),
+    /// Write a recording's aligned audio as WAV or FLAC, with what is known of it (gaps, clocks) as JSON Lines.
+    Extract(ExtractArgs),
     /// Measure the constant offset between free boards by claps, at a server that runs.
     Calibrate(CalibrateArgs),
     /// Explain a configuration file, or say what is wrong with it, and where.
     CheckConfig(CheckConfigArgs),
     /// Look at this host: what it needs for low latency, and the commands that mend it. Exit code 1 when micring cannot run.
     Doctor(DoctorArgs),
+    /// Hand the arrays of local servers on to NATS: the same as `micring-relay publish`, whose options it takes.
+    #[command(disable_help_flag = true)]
+    Relay(RelayArgs),
+    /// Write man pages and shell completions.
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Options of `micring-relay publish`: --help shows them.
+    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<std::ffi::OsString>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -179,6 +201,8 @@ pub struct ServeArgs {
     pub record: RecordArgs,
     #[command(flatten)]
     pub rtp: RtpArgs,
+    #[command(flatten)]
+    pub save: SaveArgs,
 }
 
 #[derive(Args, Clone, Debug)]

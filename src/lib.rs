@@ -14,7 +14,7 @@
 //! 3. Feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more.
 //! 4. Feed timers: time has passed as far as nothing older can still come.
 //! 5. Feed HTTP, a bounded share of what came and of what is to be done.
-//! 6. Hand over log lines and recordings; the next wait submits everything.
+//! 6. Hand over log lines, recordings and saved audio; the next wait submits everything.
 //!
 //! # Rooms
 //!

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use micring::cli::{Cli, Command};
-use micring::commands::{analyze, calibrate, check_config, demo, doctor, replay, serve, simulate};
+use micring::commands::{analyze, calibrate, check_config, demo, doctor, extract, relay, replay, serve, simulate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         }
         Command::Replay(args) => replay::run(&args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Simulate(args) => {
             let scenario = args.scenario().unwrap_or_else(|wrong_usage| wrong_usage.exit());
             simulate::run(&args, &scenario)
@@ -29,6 +30,12 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
         },
+        Command::Relay(args) => relay::run(&args),
+        #[cfg(feature = "manual")]
+        Command::Manual(args) => micring::cli::manual::write(<Cli as clap::CommandFactory>::command(), &args.folder)
+            .map_err(|error| {
+                micring::commands::Failure::new(format_args!("cannot write {}: {error}", args.folder.display()))
+            }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,6 +32,9 @@ struct Cli {
     /// Throughput (ingest, fanout, growth) with all that is under test in SCHED_FIFO: for a machine that is not quiet.
     #[arg(long, global = true)]
     isolate: bool,
+    /// `arrays`: how many, each a row.
+    #[arg(long, global = true, value_delimiter = ',', default_value = "1,10,100,500")]
+    counts: Vec<usize>,
     /// Where results.json and the plots go; default: target/bench.
     #[arg(long, global = true)]
     out: Option<PathBuf>,
@@ -123,6 +126,7 @@ fn rig(cli: &Cli) -> Result<Rig> {
         stretch: cli.stretch,
         quick,
         isolate: cli.isolate,
+        counts: cli.counts.clone(),
         python: None,
         missing: RefCell::default(),
         out,

@@ -115,7 +115,8 @@ impl Process {
         let address = self.http.context("no HTTP server")?;
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        // HTTP/1.0: the body as it is, until the connection ends.
+        write!(stream, "GET {target} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
         let mut all = String::new();
         stream.read_to_string(&mut all)?;
         let (_, body) = all.split_once("\r\n\r\n").context("no head")?;

@@ -33,6 +33,8 @@ pub struct Rig {
     pub quick: bool,
     /// Throughput is measured before whatever else runs on this machine: for one that is not quiet.
     pub isolate: bool,
+    /// How many arrays, each a row.
+    pub counts: Vec<usize>,
     pub python: Option<Python>,
     /// Peers that cannot be had here, and why.
     pub missing: RefCell<BTreeMap<String, String>>,
@@ -146,6 +148,7 @@ mod tests {
             stretch: 1.0,
             quick: true,
             isolate: false,
+            counts: Vec::new(),
             python: None,
             missing: RefCell::default(),
             out: std::path::PathBuf::new(),

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::array::Array;
 use crate::event::Event;
@@ -36,6 +36,8 @@ const BUSY: Duration = Duration::from_secs(3);
 /// Longest wait for the next part.
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a question that fails is asked again: a relay is back within that, or it is down.
+const TRIED: Duration = Duration::from_secs(30);
 
 const STATUS: &str = "Micring-Status";
 const PART_NUMBER: &str = "Micring-Part";
@@ -229,5 +231,24 @@ pub async fn cycles(client: &Client, place: &Place, after: u64, until: Option<u6
     match ask(client, place, &Question::cycles(after, until)).await? {
         (200, body) => Event::all(body),
         (_, body) => Err(String::from_utf8_lossy(&body).trim().to_owned()),
+    }
+}
+
+/// As [`cycles`]; what fails is tried again for a while: a relay that is connected anew, or has many to answer, does so seconds later.
+pub async fn cycles_again(
+    client: &Client,
+    place: &Place,
+    after: u64,
+    until: Option<u64>,
+) -> Result<Vec<Event>, String> {
+    let start = Instant::now();
+    loop {
+        match cycles(client, place, after, until).await {
+            Err(trouble) if start.elapsed() < TRIED => {
+                say(format_args!("{}/{}: {trouble}; it is asked again", place.host, place.array));
+                sleep(AGAIN).await;
+            }
+            answer => return answer,
+        }
     }
 }

@@ -99,7 +99,7 @@ impl Feeds {
             for event in events {
                 while let Some(after) = missing_behind(*at, &event) {
                     let before = *at;
-                    match ask::cycles(&self.client, place, after, Some(event.header.id - 1)).await {
+                    match ask::cycles_again(&self.client, place, after, Some(event.header.id - 1)).await {
                         Ok(missing) => missing.into_iter().for_each(|event| add(&mut batch, at, event)),
                         Err(trouble) => say(format_args!("{}/{}: {trouble}", place.host, place.array)),
                     }

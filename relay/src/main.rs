@@ -52,6 +52,10 @@ enum Command {
     /// Serve the arrays of all hosts over HTTP, fed from NATS.
     #[command(aliases = ["play", "fleet"])]
     Serve(Box<serve::ServeArgs>),
+    /// Write man pages and shell completions.
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual(micring::cli::manual::ManualArgs),
 }
 
 /// One line for people.
@@ -83,6 +87,14 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Publish(args) => publish::run(*args).await,
             Command::Serve(args) => serve::run(*args).await,
+            #[cfg(feature = "manual")]
+            Command::Manual(args) => {
+                let written = micring::cli::manual::write(<Cli as clap::CommandFactory>::command(), &args.folder);
+                written.map_err(|error| {
+                    let trouble = format_args!("cannot write {}: {error}", args.folder.display());
+                    failure::Failure::new(failure::Exit::Other, trouble)
+                })
+            }
         }
     });
     match result {

@@ -396,7 +396,7 @@ async fn fetch(
 ) -> Option<u64> {
     let mut reached = None;
     loop {
-        let events = match ask::cycles(client, place, reached.unwrap_or(after), until).await {
+        let events = match ask::cycles_again(client, place, reached.unwrap_or(after), until).await {
             Ok(events) => events,
             Err(trouble) => {
                 say(format_args!("{}/{}: what a client missed stays missing: {trouble}", place.host, place.array));

@@ -29,7 +29,7 @@ pub struct RecordArgs {
 }
 
 /// `200000`, `64MB`, `1.5GiB`.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor: f64 = match unit {
@@ -50,7 +50,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_age(text: &str) -> Result<Span, String> {
+pub(super) fn parse_age(text: &str) -> Result<Span, String> {
     match parse_span(text)? {
         span if span < Span::from_secs(1) => Err("is too short: 1s or more".into()),
         span => Ok(span),

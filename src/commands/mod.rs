@@ -5,10 +5,16 @@ pub mod calibrate;
 pub mod check_config;
 pub mod demo;
 pub mod doctor;
+pub mod extract;
+mod feed;
+mod progress;
 mod recording;
+pub mod relay;
 pub mod replay;
+mod saved;
 pub mod serve;
 pub mod simulate;
+mod steady;
 
 use std::fmt::{self, Display};
 

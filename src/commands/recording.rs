@@ -156,6 +156,11 @@ impl Recording {
         self.declared.iter().find(|(of, _)| *of == mic).map(|(_, format)| format)
     }
 
+    /// The array that is read, where the files name it.
+    pub fn array(&self) -> Option<&str> {
+        self.arrays.first().map(String::as_str).filter(|name| !name.is_empty())
+    }
+
     /// That another array is in the files than the one that is read.
     pub fn note(&self) -> Option<String> {
         let (read, others) = self.arrays.split_first()?;

@@ -16,7 +16,7 @@ use super::lag::Lag;
 use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
-use super::tail::{Entry, Sink, Slot, Tail};
+use super::tail::{Sink, Slot, Tail};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use place::Place;
 
@@ -98,6 +98,25 @@ struct Mic {
     lag: Lag,
 }
 
+/// What the arrival of a packet says of the cycle that it goes to.
+#[derive(Debug)]
+struct Verdict {
+    /// Where the packet ends in that cycle.
+    own_end: FramePos,
+    /// Above the board's floor; `None` while there is none.
+    residual: Option<Span>,
+    /// Behind the cycle's other microphones.
+    behind: Option<Span>,
+    judgement: Judgement,
+    /// The doubt that stood before it.
+    doubt_since: MonoTime,
+    doubt_is_long: bool,
+    /// It moves with those that are in doubt.
+    doubtful: bool,
+    /// Before its own floor.
+    early: bool,
+}
+
 /// Aligns the packets of one board.
 #[derive(Debug)]
 pub(super) struct SharedAligner {
@@ -168,13 +187,38 @@ impl SharedAligner {
 
     /// Places a chunk by its first part, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        let silence = self.hear(a, sink);
+        let place = self.choose(a, silence, sink);
+        if matches!(place, Place::Nowhere) {
+            return Placed::Duplicate;
+        }
+        let Some(i) = self.seat(place, a, sink) else {
+            sink.counters.mics[a.mic].late += 1;
+            return Placed::Late;
+        };
+        let verdict = self.judge(place, i, a, silence);
+        let slot = Slot::of(a, verdict.doubtful, verdict.early);
+        let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
+        self.settle(place, a, &verdict, sink);
+        if !verdict.doubtful && !matches!(place, Place::Tentative) && !self.may_be_stray(i, a.mic) {
+            self.learn(a.mic, verdict.own_end, a.at, verdict.residual, sink);
+            if let Some(behind) = verdict.behind.filter(|_| !matches!(place, Place::Overdue(_))) {
+                self.mics[a.mic].lag.note(behind);
+            }
+        }
+        self.emit_ready(a.at, sink);
+        if late { Placed::Late } else { Placed::OnTime }
+    }
+
+    /// Somebody is there: what a silence before it ends, and what another sender or another cut begins. Returns whether the whole board
+    /// was silent.
+    fn hear(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
         let pause = self.last_heard.map_or(Span::ZERO, |last| a.at - last);
         let silence = pause > SILENCE;
         self.first_heard.get_or_insert(a.at);
         self.last_heard = Some(self.last_heard.map_or(a.at, |last| last.max(a.at)));
         if silence {
-            // Whatever is open has waited long enough. The next packet opens a cycle of its own, unless it may be the rest of the
-            // newest.
+            // Whatever is open has waited long enough.
             self.give_up_doubt(sink);
             self.emit_all(a.at, sink);
             (self.restarted, self.again) = (a.is_of_new_sender(), a.again);
@@ -190,66 +234,65 @@ impl SharedAligner {
             self.late.number_anew();
         }
         self.resolve_tentative(a, sink);
-        let rest = self.tail.back().and_then(Entry::last_mic).is_some_and(|last| last < a.mic) && !a.is_of_new_sender();
-        let place = if silence && self.tail.len() > 0 && !rest { Place::Next } else { self.choose(a, sink) };
-        if matches!(place, Place::Nowhere) {
-            return Placed::Duplicate;
-        }
+        silence
+    }
+
+    /// The cycle that it goes to; `None` where the cycle it was meant for is no longer known.
+    fn seat(&mut self, place: Place, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Option<usize> {
         if matches!(place, Place::Tentative | Place::Contested) {
             self.early = [Some(a.at), self.early[0]];
         }
-        if matches!(place, Place::Next)
-            && let Some((cycles, since)) = self.late.take_standing(a.at, self.period())
-        {
-            let frames = cycles * i64::from(self.tail.nominal());
-            let lost = self.tail.insert_lost(cycles, true, sink);
-            self.skips.push(since, frames, lost);
-            self.clock.renumber(since, frames);
-            self.mics.iter_mut().for_each(|mic| mic.clock.renumber(since, frames));
-        }
-        let overdue = matches!(place, Place::Overdue(_));
-        let filled = match place {
-            Place::Contested => Some(self.settle_contest(a, sink)),
+        match place {
+            Place::Join(i) | Place::Rising(i) => Some(i),
             Place::Overdue(hole) => {
                 self.mics[a.mic].lag.overtaken();
-                Some(hole)
+                hole
             }
-            _ => None,
-        };
-        let place = match filled {
-            Some(Some(i)) => Place::Join(i),
-            Some(None) => {
-                sink.counters.mics[a.mic].late += 1;
-                return Placed::Late;
+            Place::Contested => self.settle_contest(a, sink),
+            Place::Next => {
+                self.skip_standing(a.at, sink);
+                Some(self.tail.open(a.at, false))
             }
-            None => place,
-        };
-        let i = match place {
-            Place::Join(i) | Place::Rising(i) => i,
-            Place::Next | Place::Tentative | Place::Contested | Place::Overdue(_) | Place::Nowhere => {
-                self.tail.open(a.at, matches!(place, Place::Tentative))
-            }
-        };
-        let samples = a.chunk.samples;
-        let own_end = self.tail.get(i).own_end(samples);
-        let r = self.residual(own_end, a.at);
+            Place::Tentative => Some(self.tail.open(a.at, true)),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// What stood raised by whole periods for long was lost after all.
+    fn skip_standing(&mut self, at: MonoTime, sink: &mut Sink<'_>) {
+        let Some((cycles, since)) = self.late.take_standing(at, self.period()) else { return };
+        let frames = cycles * i64::from(self.tail.nominal());
+        let lost = self.tail.insert_lost(cycles, true, sink);
+        self.skips.push(since, frames, lost);
+        self.clock.renumber(since, frames);
+        self.mics.iter_mut().for_each(|mic| mic.clock.renumber(since, frames));
+    }
+
+    /// What its arrival says of cycle `i`: as early as it can be, delayed, or behind a loss.
+    fn judge(&mut self, place: Place, i: usize, a: &Arrival<'_>, silence: bool) -> Verdict {
+        let entry = self.tail.get(i);
+        let own_end = entry.own_end(a.chunk.samples);
+        let behind = self.behind(a.mic, a.at, entry);
+        let joins_doubtful = entry.is_doubtful() && !matches!(place, Place::Rising(_) | Place::Next | Place::Tentative);
+        let residual = self.residual(own_end, a.at);
         let doubt_since = self.late.doubt_since().unwrap_or(a.at);
         let doubt_is_long = self.late.doubt_is_long();
-        let judgement = match (place, r) {
+        let judgement = match (place, residual) {
             (Place::Rising(_) | Place::Next, Some(r)) => self.late.judge(r, a.at, self.period(), silence),
             _ => Judgement::Certain,
         };
-        let behind = self.behind(a.mic, a.at, self.tail.get(i));
-        // What joins a doubtful cycle moves with it.
         let doubtful = match judgement {
-            Judgement::Certain => matches!(place, Place::Join(_)) && self.tail.get(i).is_doubtful(),
+            Judgement::Certain => joins_doubtful,
             Judgement::Delayed | Judgement::Risen => false,
             Judgement::Doubtful | Judgement::Lost(_) => true,
         };
         let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
-        let slot = Slot::of(a, doubtful, early);
-        let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
-        match judgement {
+        Verdict { own_end, residual, behind, judgement, doubt_since, doubt_is_long, doubtful, early }
+    }
+
+    /// What the judgement means for those that were in doubt.
+    fn settle(&mut self, place: Place, a: &Arrival<'_>, verdict: &Verdict, sink: &mut Sink<'_>) {
+        match verdict.judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {
                 if self.late.doubt_since() == Some(a.at) {
@@ -261,21 +304,13 @@ impl SharedAligner {
             }
             // What was lost while a queue came shows by the order of the microphones.
             Judgement::Delayed | Judgement::Risen => {
-                if doubt_is_long {
+                if verdict.doubt_is_long {
                     self.restart_clocks(sink);
                 }
                 self.settle_delayed(sink);
             }
-            Judgement::Lost(cycles) => self.settle_lost(cycles, doubt_since, doubt_is_long, sink),
+            Judgement::Lost(cycles) => self.settle_lost(cycles, verdict.doubt_since, verdict.doubt_is_long, sink),
         }
-        if !doubtful && !matches!(place, Place::Tentative) {
-            self.learn(a.mic, own_end, a.at, r, sink);
-            if let Some(behind) = behind.filter(|_| !overdue) {
-                self.mics[a.mic].lag.note(behind);
-            }
-        }
-        self.emit_ready(a.at, sink);
-        if late { Placed::Late } else { Placed::OnTime }
     }
 
     /// No more packets come here: what has begun to go out goes out.
@@ -431,7 +466,8 @@ impl SharedAligner {
             }
             let closed = i + 1 < self.tail.len() && !self.tail.get(i + 1).tentative;
             let ran_out = now - entry.opened >= self.hold;
-            if !(entry.is_complete() || closed || ran_out) {
+            let is_certain = || (0..self.mics.len()).all(|mic| !self.may_be_stray(i, mic));
+            if !(closed || ran_out || entry.is_complete() && is_certain()) {
                 return;
             }
             self.let_go(now, sink);

@@ -1,4 +1,4 @@
-//! An engine that listens: whether it does, a slice of it, and what came of it.
+//! Listening, a slice at a time: what [`ear`](super::ear) and [`calibrate`](super::calibrate) have to do.
 
 use super::tail::Sink;
 use super::{Aligner, Engine, Shifts};

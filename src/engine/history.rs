@@ -128,8 +128,13 @@ impl History {
     }
 
     /// Emitted frames that are kept.
-    pub(super) fn keeps(&self) -> i64 {
+    pub fn keeps(&self) -> i64 {
         self.keep
+    }
+
+    /// Emitted cycles whose records are kept, at most.
+    pub fn keeps_cycles(&self) -> usize {
+        self.max_cycles
     }
 
     /// Positions that can be read: up to the last emitted frame.

@@ -8,6 +8,7 @@ pub mod rates;
 pub mod rtp;
 pub mod sdp;
 pub mod sidecar;
+pub mod track;
 pub mod wave;
 
 pub use pcm::Sample;

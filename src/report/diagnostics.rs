@@ -12,7 +12,7 @@ use super::chunk::ChunkOf;
 use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
 use super::sound::SoundOf;
-use super::{DriftFigures, RecordingFigures, Snapshot, Totals};
+use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
@@ -92,6 +92,8 @@ struct Sheet<'a> {
     clock_steps: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recording: Option<RecordingFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saving: Option<SavingFigures>,
 }
 
 impl<'a> Sheet<'a> {
@@ -103,7 +105,7 @@ impl<'a> Sheet<'a> {
         rates: &[Known<Rate>],
         drift: &'a DriftFigures,
     ) -> Sheet<'a> {
-        let Totals { engine, stream, ring, recording, sound } = totals;
+        let Totals { engine, stream, ring, recording, saving, sound } = totals;
         let layout = &snapshot.layout;
         Sheet {
             synchronization_status: SynchronizationStatus::new(snapshot, engine.cycles.complete),
@@ -179,6 +181,7 @@ impl<'a> Sheet<'a> {
             silent_s: OfMics::of_sources(layout, |source| snapshot.silent_for[source].map(seconds)),
             clock_steps: engine.clock_steps,
             recording: recording.clone(),
+            saving: *saving,
         }
     }
 }

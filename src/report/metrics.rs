@@ -91,6 +91,9 @@ impl Exporter {
         if let Some(recording) = &snapshot.totals.recording {
             recording.render(text, layout);
         }
+        if let Some(saving) = &snapshot.totals.saving {
+            saving.render(text);
+        }
     }
 }
 

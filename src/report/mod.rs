@@ -11,6 +11,7 @@ mod faults;
 mod health;
 mod metrics;
 mod recording;
+mod saving;
 mod sound;
 mod summaries;
 
@@ -19,6 +20,7 @@ pub use faults::{HealthFigures, usable};
 pub use health::{Vitals, health};
 pub use metrics::{Exporter, Metrics};
 pub use recording::RecordingFigures;
+pub use saving::SavingFigures;
 pub use sound::SoundFigures;
 pub use summaries::{diagnostics, latest};
 
@@ -118,6 +120,8 @@ pub struct Totals {
     pub ring: RingFigures,
     /// `None` where nothing is recorded.
     pub recording: Option<RecordingFigures>,
+    /// `None` where the array is not saved.
+    pub saving: Option<SavingFigures>,
     /// `None` where the sound is not listened to.
     pub sound: Option<SoundFigures>,
 }
@@ -157,6 +161,7 @@ impl Totals {
                 log_lines_dropped: r.log_lines_dropped - o.log_lines_dropped,
             },
             recording: self.recording.as_ref().map(|now| now.since(earlier.recording.as_ref())),
+            saving: self.saving.as_ref().map(|now| now.since(earlier.saving.as_ref())),
             sound: self.sound.map(|now| now.since(earlier.sound)),
         }
     }

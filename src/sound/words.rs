@@ -68,6 +68,58 @@ pub struct Words {
     lopsided: u32,
 }
 
+/// Even, for the two slots.
+const LANES: usize = 8;
+
+/// What the words of one packet show, each [`LANES`]th word in one lane.
+struct Lanes {
+    any: [u32; LANES],
+    all: [u32; LANES],
+    min: [i32; LANES],
+    max: [i32; LANES],
+    low_byte: [u32; LANES],
+    sign_at_the_bottom: [u32; LANES],
+}
+
+impl Lanes {
+    /// Before any word; `first` stands for one that will come.
+    fn of(first: i32) -> Lanes {
+        Lanes {
+            any: [0; LANES],
+            all: [u32::MAX; LANES],
+            min: [first; LANES],
+            max: [first; LANES],
+            low_byte: [0; LANES],
+            sign_at_the_bottom: [0; LANES],
+        }
+    }
+
+    fn add(&mut self, words: &[i32; LANES]) {
+        for (lane, &word) in words.iter().enumerate() {
+            self.any[lane] |= word as u32;
+            self.all[lane] &= word as u32;
+            self.min[lane] = self.min[lane].min(word);
+            self.max[lane] = self.max[lane].max(word);
+            self.low_byte[lane] += low_byte_moves(word);
+            self.sign_at_the_bottom[lane] += sign_at_the_bottom(word);
+        }
+    }
+
+    fn extremes(&self) -> (i32, i32) {
+        let min = self.min.iter().fold(i32::MAX, |min, &lane| min.min(lane));
+        (min, self.max.iter().fold(i32::MIN, |max, &lane| max.max(lane)))
+    }
+}
+
+/// 1 or 0, as the next.
+fn low_byte_moves(word: i32) -> u32 {
+    u32::from(word & 0xff != 0)
+}
+
+fn sign_at_the_bottom(word: i32) -> u32 {
+    u32::from((word >> 7 ^ word >> 6) & 1 == 0)
+}
+
 impl Default for Words {
     fn default() -> Words {
         Words {
@@ -87,23 +139,37 @@ impl Default for Words {
 
 impl Words {
     /// Words of one packet, in their order. A packet may begin in either slot.
-    pub fn add(&mut self, words: impl IntoIterator<Item = i32>) {
-        let mut peak = 0;
+    ///
+    /// Everything is collected in [`LANES`] side by side, even ones of one slot and odd ones of the other, so that one value does not wait
+    /// for the one before it.
+    pub fn add(&mut self, words: &[i32]) {
+        let Some(&first) = words.first() else { return };
+        let mut seen = Lanes::of(first);
+        let (eights, rest) = words.as_chunks::<LANES>();
+        eights.iter().for_each(|eight| seen.add(eight));
+        let mut last = [first; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        seen.add(&last);
+        // What fills the last up is the first word again, which changes none of the extremes.
+        let filled = (LANES - rest.len()) as u64;
         // Squared differences from the last word of the same slot: no offset is in them.
-        let (mut before, mut energy) = ([None; 2], [0.0; 2]);
-        for (place, word) in words.into_iter().enumerate() {
-            self.count += 1;
-            self.any |= word as u32;
-            self.all &= word as u32;
-            (self.min, self.max) = (self.min.min(word), self.max.max(word));
-            peak = peak.max(word.unsigned_abs());
-            self.low_byte += u64::from(word & 0xff != 0);
-            self.sign_at_the_bottom += u64::from((word >> 7 ^ word >> 6) & 1 == 0);
-            let slot = place % 2;
-            if let Some(before) = before[slot].replace(word) {
-                energy[slot] += (f64::from(word) - f64::from(before)).powi(2);
+        let mut squares = [0.0; LANES];
+        for (many, before) in words[2.min(words.len())..].chunks(LANES).zip(words.chunks(LANES)) {
+            for ((square, &word), &before) in squares.iter_mut().zip(many).zip(before) {
+                *square += (f64::from(word) - f64::from(before)).powi(2);
             }
         }
+        let mut energy = [0.0; 2];
+        squares.iter().enumerate().for_each(|(place, square)| energy[place % 2] += square);
+        let (min, max) = seen.extremes();
+        self.any |= seen.any.iter().fold(0, |any, &lane| any | lane);
+        self.all &= seen.all.iter().fold(u32::MAX, |all, &lane| all & lane);
+        (self.min, self.max) = (self.min.min(min), self.max.max(max));
+        let peak = min.unsigned_abs().max(max.unsigned_abs());
+        let sum = |lanes: &[u32; LANES]| lanes.iter().map(|&lane| u64::from(lane)).sum::<u64>();
+        self.low_byte += sum(&seen.low_byte) - filled * u64::from(low_byte_moves(first));
+        self.sign_at_the_bottom += sum(&seen.sign_at_the_bottom) - filled * u64::from(sign_at_the_bottom(first));
+        self.count += words.len() as u64;
         self.quietest = self.quietest.min(peak);
         self.packets += 1;
         self.lopsided += u32::from(energy[0].max(energy[1]) > HALF_EMPTY * energy[0].min(energy[1]));
@@ -163,7 +229,7 @@ mod tests {
     fn found(words: impl IntoIterator<Item = i32>) -> Found {
         let words: Vec<i32> = words.into_iter().collect();
         let mut all = Words::default();
-        words.chunks(512).for_each(|packet| all.add(packet.iter().copied()));
+        words.chunks(512).for_each(|packet| all.add(packet));
         all.found().expect("enough words")
     }
 
@@ -176,7 +242,7 @@ mod tests {
         assert_eq!(found(sound(2e4).iter().enumerate().map(|(i, x)| x | ((i as i32 * 37) & 0xff))), Found::default());
         assert_eq!(found([0; 10_000]), Found::default(), "dead is another fault");
         let mut few = Words::default();
-        few.add([1, 2, 3]);
+        few.add(&[1, 2, 3]);
         assert_eq!(few.found(), None);
     }
 
@@ -196,8 +262,9 @@ mod tests {
                 assert!(found(words.iter().copied()).half_empty);
                 let mut pieces = Words::default();
                 for chunk in words.chunks(512) {
-                    pieces.add(chunk[..365.min(chunk.len())].iter().copied());
-                    pieces.add(chunk.iter().copied().skip(365));
+                    let (front, rest) = chunk.split_at(365.min(chunk.len()));
+                    pieces.add(front);
+                    pieces.add(rest);
                 }
                 assert!(pieces.found().expect("enough").half_empty);
             }

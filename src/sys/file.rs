@@ -24,8 +24,10 @@ pub(super) const OPCODES: [u8; 3] = [opcode::OpenAt::CODE, opcode::Close::CODE, 
 pub enum FileOp {
     /// Creates a file that must not exist yet, for its owner alone, and makes it the one that is written.
     Create(CString),
-    /// Appends the bytes from `from` on; may complete with fewer.
-    Write { bytes: Vec<u8>, from: usize },
+    /// Writes the bytes from `from` on, the first of all at `at` in the file; may complete with fewer. Says where, since a write that failed
+    /// halfway may have moved the file's own position without saying so (seen with ENOSPC and EFBIG on Linux 6.18), and its bytes are
+    /// written again.
+    Write { bytes: Vec<u8>, from: usize, at: u64 },
     /// Closes the file.
     Close,
     /// Removes a file by its name.
@@ -36,9 +38,6 @@ pub enum FileOp {
 #[derive(Default)]
 pub(super) struct FileSlot {
     fd: Option<OwnedFd>,
-    /// Bytes that the file has for certain. Writes say where they go: one that failed halfway may have moved the file's own
-    /// position without saying so (seen with ENOSPC and EFBIG on Linux 6.18), and its bytes are written again.
-    written: u64,
     op: Option<FileOp>,
 }
 
@@ -60,10 +59,10 @@ impl FileSlot {
                 let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
                 opcode::OpenAt::new(here, path.as_ptr()).flags(flags).mode(0o600).build()
             }
-            FileOp::Write { bytes, from } => {
+            FileOp::Write { bytes, from, at } => {
                 let rest = &bytes[*from..];
                 opcode::Write::new(fd.expect("a file is open"), rest.as_ptr(), rest.len() as u32)
-                    .offset(self.written)
+                    .offset(*at + *from as u64)
                     .build()
             }
             FileOp::Close => opcode::Close::new(fd.expect("a file is open")).build(),
@@ -78,9 +77,7 @@ impl FileSlot {
             FileOp::Create(_) if result >= 0 => {
                 // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
                 self.fd = Some(unsafe { OwnedFd::from_raw_fd(result) });
-                self.written = 0;
             }
-            FileOp::Write { .. } => self.written += result.max(0) as u64,
             // The descriptor is gone whatever close says (close(2), "Dealing with error returns").
             FileOp::Close => {
                 if let Some(fd) = self.fd.take() {

@@ -102,8 +102,8 @@ const CONFIG_CALLS: [i64; 5] =
 /// What stays open.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Open<'a> {
-    /// Files may be written below this folder only, and through the ring only.
-    pub record: Option<&'a Path>,
+    /// Files may be written below these folders only, and through the ring only.
+    pub write: &'a [&'a Path],
     /// This file is read again, and UDP sockets are bound then.
     pub config: Option<&'a Path>,
 }
@@ -143,7 +143,7 @@ fn close_files(open: Open<'_>) -> Result<String, String> {
             // child with us (PR_SET_PDEATHSIG).
             .scope(Scope::from_all(abi) & Scope::AbstractUnixSocket)?
             .create()?;
-        if let Some(folder) = open.record {
+        for folder in open.write {
             let write = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
             let folder = PathFd::new(folder)?;
             ruleset = ruleset.add_rule(PathBeneath::new(folder, write | AccessFs::ReadDir))?;
@@ -161,7 +161,8 @@ fn close_files(open: Open<'_>) -> Result<String, String> {
         LandlockStatus::NotEnabled => return Err("this kernel has Landlock switched off".into()),
         LandlockStatus::NotImplemented => return Err("this kernel has no Landlock".into()),
     };
-    let written = open.record.map(|folder| format!(" but below {}", folder.display())).unwrap_or_default();
+    let folders: Vec<String> = open.write.iter().map(|folder| folder.display().to_string()).collect();
+    let written = if folders.is_empty() { String::new() } else { format!(" but below {}", folders.join(" and ")) };
     let read = open.config.map(|file| format!(", but the configuration {}", file.display())).unwrap_or_default();
     let closed = format!("no file{written}{read}, no new TCP connection");
     match status.ruleset {
@@ -324,17 +325,21 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::create_dir_all(&elsewhere).unwrap();
         fs::write(elsewhere.join("old"), "old").unwrap();
-        let (inside, outside) = (folder.clone(), elsewhere.clone());
+        let second = folder.with_extension("second");
+        fs::create_dir_all(&second).unwrap();
+        let (inside, beside, outside) = (folder.clone(), second.clone(), elsewhere.clone());
         // Landlock alone: with the filter, only the ring could open a file.
         let act = move || {
-            close_files(Open { record: Some(&inside), config: None }).unwrap();
+            close_files(Open { write: &[&inside, &beside], config: None }).unwrap();
             let read = fs::read(outside.join("old")).map(drop);
-            (fs::write(inside.join("a"), "a"), fs::write(outside.join("b"), "b"), read)
+            let written = fs::write(inside.join("a"), "a").and_then(|()| fs::write(beside.join("a"), "a"));
+            (written, fs::write(outside.join("b"), "b"), read)
         };
         let (written, beside, read) = std::thread::spawn(act).join().unwrap();
         let kept = fs::read(folder.join("a"));
         fs::remove_dir_all(&folder).unwrap();
         fs::remove_dir_all(&elsewhere).unwrap();
+        fs::remove_dir_all(&second).unwrap();
         written.unwrap();
         assert_eq!(kept.unwrap(), b"a");
         assert_eq!(beside.unwrap_err().kind(), io::ErrorKind::PermissionDenied);

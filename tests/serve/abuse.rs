@@ -12,7 +12,7 @@ use crate::rig::{Events, PATIENCE, Serve, assert_aligned, offset_of, skips};
 
 /// Plays the index signal for a while, lets `abuse` at the server, and checks what a reading subscriber saw meanwhile.
 fn audio_does_not_notice(args: &[&str], abuse: impl FnOnce(SocketAddr)) -> Serve {
-    let serve = Serve::start(args);
+    let serve = Serve::patient(args);
     let mut microphones = Microphones(serve.simulator(&["--signal", "index"]).stdout(Stdio::piped()).spawn().unwrap());
     let mut stream = serve.events("/api/stream_3ch");
     let watcher = thread::spawn(move || {

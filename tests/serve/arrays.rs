@@ -12,6 +12,9 @@ use crate::rig::{Event, PATIENCE, Serve, index, micring};
 const FRAMES: i64 = 512;
 const PERIOD: Duration = Duration::from_nanos(10_666_667);
 
+/// As [`Serve::patient`].
+const PATIENT: &str = "hold = \"5s\"\n";
+
 /// A configuration file of this test alone.
 struct Config(PathBuf);
 
@@ -243,7 +246,7 @@ fn arrays_of_sixteen_eight_four_and_one_channels_are_aligned_streamed_and_downlo
 
 #[test]
 fn one_that_is_flooded_one_that_nobody_reads_and_one_that_stops_cost_the_others_nothing() {
-    let array = |name: &str| format!("[[array]]\nname = \"{name}\"\nports = [0, 0, 0]\n");
+    let array = |name: &str| format!("[[array]]\nname = \"{name}\"\nports = [0, 0, 0]\n{PATIENT}");
     let config = Config::new("flood", &["flooded", "unread", "stopped", "well"].map(array).concat());
     let serve = config.serve();
     let mut boards =
@@ -293,7 +296,7 @@ fn one_that_is_flooded_one_that_nobody_reads_and_one_that_stops_cost_the_others_
 #[test]
 fn every_address_is_an_array_made_when_it_is_heard_and_forgotten() {
     let text = "[[array]]\nports = [0, 0, 0]\nsenders = \"each-host\"\nforget = \"2s\"\nmax_arrays = 2\n";
-    let config = Config::new("hosts", text);
+    let config = Config::new("hosts", &[text, PATIENT].concat());
     let serve = config.serve();
     assert_eq!(names(&serve), Vec::<String>::new());
     assert_eq!((serve.get("/api/stream_3ch").status, serve.get("/healthz").status), (404, 503));
@@ -354,7 +357,7 @@ fn many_addresses_heard_in_one_turn_lose_nothing_while_their_arrays_are_made() {
 #[test]
 fn sighup_reads_the_file_again_and_leaves_alone_what_has_not_changed() {
     let ports: [u16; 7] = free_ports();
-    let array = |name: &str, ports: &[u16]| format!("[[array]]\nname = \"{name}\"\nports = {ports:?}\n");
+    let array = |name: &str, ports: &[u16]| format!("[[array]]\nname = \"{name}\"\nports = {ports:?}\n{PATIENT}");
     let config = Config::new("hup", &(array("stays", &ports[..3]) + &array("goes", &ports[3..6])));
     let serve = config.serve();
     let to = |ports: &[u16]| ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port))).collect::<Vec<_>>();

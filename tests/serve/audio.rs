@@ -21,7 +21,7 @@ fn run(serve: &Serve, args: &[&str], cycles: u64) -> (Vec<crate::rig::Event>, se
 
 #[test]
 fn a_minute_is_aligned_to_the_sample_and_memory_stays_flat() {
-    let serve = Serve::start(&[]);
+    let serve = Serve::patient(&[]);
     let mut events = serve.events("/api/stream_3ch");
     let mut child = serve.simulator(&["--duration", "60s"]).stdout(Stdio::null()).spawn().unwrap();
     let first = events.next().unwrap();

@@ -187,7 +187,7 @@ fn another_sender_is_adopted_after_500_ms_of_silence() {
 
 #[test]
 fn fifty_clients_that_never_read_delay_nobody() {
-    let serve = Serve::start(&[]);
+    let serve = Serve::patient(&[]);
     let mut stuck = Vec::new();
     for _ in 0..50 {
         let mut stream = TcpStream::connect(serve.http).unwrap();

@@ -21,4 +21,5 @@ mod rig;
 mod rtp;
 mod runs;
 mod storms;
+mod tools;
 mod web;

@@ -44,6 +44,12 @@ impl Serve {
         Serve::spawn(command)
     }
 
+    /// For tests that want every cycle complete. A sender that is starved in the middle of a cycle (a busy machine) is not what they are
+    /// about: 40 ms later that cycle would leave without the rest.
+    pub fn patient(args: &[&str]) -> Serve {
+        Serve::start(&[args, &["--hold", "5s"]].concat())
+    }
+
     pub fn spawn(mut command: Command) -> Serve {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("micring starts");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -192,7 +192,7 @@ fn gstreamer_hears_what_was_sent() {
 #[test]
 fn where_nobody_listens_sending_rests_and_audio_goes_on() {
     let port = free_ports();
-    let serve = Serve::start(&["--rtp-out", &format!("127.0.0.1:{port}")]);
+    let serve = Serve::patient(&["--rtp-out", &format!("127.0.0.1:{port}")]);
     let mut sender = serve.simulator(&["--duration", "120s"]).stdout(Stdio::null()).spawn().unwrap();
     let told = || serve.json("/api/arrays")["arrays"][0]["rtp"]["sent"].clone();
     let count = |figures: &serde_json::Value, key: &str| figures[key].as_u64().unwrap();
@@ -226,4 +226,59 @@ fn without_rtp_there_is_no_description() {
     assert_eq!(response.status, 404);
     assert!(String::from_utf8_lossy(&response.body).contains("--rtp-out"));
     assert!(serve.json("/api/arrays")["arrays"][0]["rtp"].is_null());
+}
+
+/// In a network of this thread's own, with a cable: what leaves at one end is looked at by tcpdump at the other.
+#[test]
+fn a_multicast_is_on_the_wire_with_its_group_and_hops() {
+    // SAFETY: takes a flag, and gives this thread alone (and what it starts) a network of its own.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        assert!(std::env::var_os("CI").is_none(), "CI makes network namespaces");
+        println!("SKIP\tRTP multicast\tno network namespaces here");
+        return;
+    }
+    let ip = |args: &str| assert!(Command::new("ip").args(args.split(' ')).status().unwrap().success(), "ip {args}");
+    for args in [
+        "link set lo up",
+        "link add here type veth peer name there",
+        "addr add 10.77.0.1/24 dev here",
+        "link set here up",
+        "link set there up",
+        "route add 239.0.0.0/8 dev here",
+    ] {
+        ip(args);
+    }
+    let serve = Serve::start(&["--rtp-out", "239.1.2.3:5004", "--rtp-ttl", "7"]);
+    let sdp = String::from_utf8(serve.get("/api/stream.sdp").body).unwrap();
+    assert!(sdp.contains("c=IN IP4 239.1.2.3/7\r\n"), "{sdp}");
+    let file = std::env::temp_dir().join(format!("micring-wire-{}.pcap", std::process::id()));
+    let mut tcpdump = Command::new("tcpdump")
+        .args(["-i", "there", "-U", "-c", "200", "-w", file.to_str().unwrap(), "udp", "and", "dst", "239.1.2.3"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("tcpdump is installed: see scripts/test");
+    let mut sender = serve.simulator(&["--duration", "120s"]).stdout(Stdio::null()).spawn().unwrap();
+    assert!(tcpdump.wait().unwrap().success(), "200 packets came");
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    let fields = ["eth.dst", "ip.ttl", "udp.dstport", "rtp.p_type", "rtp.seq", "rtp.timestamp", "udp.length"];
+    let output = Command::new("tshark")
+        .args(["-d", "udp.port==5004,rtp", "-T", "fields", "-E", "separator=;", "-r", file.to_str().unwrap()])
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .output()
+        .expect("tshark is installed: see scripts/test");
+    std::fs::remove_file(&file).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let packets: Vec<Vec<&str>> = text.lines().map(|line| line.split(';').collect()).collect();
+    assert_eq!(packets.len(), 200);
+    let number = |packet: &[&str], field: usize| packet[field].parse::<i64>().unwrap();
+    for packet in &packets {
+        // RFC 1112, 6.4: the group's last 23 bits.
+        assert_eq!(packet[..4], ["01:00:5e:01:02:03", "7", "5004", "96"], "{packet:?}");
+    }
+    for two in packets.windows(2) {
+        let frames = (number(&two[0], 6) - 8 - 12) / 9;
+        assert_eq!(number(&two[1], 5) - number(&two[0], 5), frames, "nothing is missing");
+        assert_eq!((number(&two[1], 4) - number(&two[0], 4)).rem_euclid(65_536), 1);
+    }
 }

@@ -94,7 +94,9 @@ fn stopped_for_longer_than_the_sockets_hold_the_kernels_drops_are_counted_and_po
 
 #[test]
 fn without_descriptors_new_clients_wait_and_audio_goes_on() {
-    let serve = Serve::spawn(limited(options(), libc::RLIMIT_NOFILE, 40));
+    let mut command = options();
+    command.args(["--hold", "5s"]);
+    let serve = Serve::spawn(limited(command, libc::RLIMIT_NOFILE, 40));
     let mut events = serve.events("/api/stream_3ch");
     let mut board = serve.board();
     board.cycles(20);
@@ -162,7 +164,7 @@ fn one_flooded_microphone_costs_the_others_nothing() {
 
 #[test]
 fn ten_thousand_connects_and_resets_leave_nothing_behind() {
-    let serve = Serve::start(&[]);
+    let serve = Serve::patient(&[]);
     let mut events = serve.events("/api/stream_3ch");
     let mut child = serve.simulator(&[]).stdout(Stdio::null()).spawn().unwrap();
     let offset = offset_of(&events.next().unwrap());

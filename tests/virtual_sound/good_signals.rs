@@ -10,7 +10,7 @@ fn words_of_good_signals_show_no_fault() {
         let heard = packets(&array(1, sound, level, ambient), seconds(4) * PACKETS_A_SECOND);
         for window in heard.iter().flat_map(|packets| packets.chunks_exact(PACKETS_A_SECOND / 3)) {
             let mut words = Words::default();
-            window.iter().for_each(|packet| words.add(packet.iter().copied()));
+            window.iter().for_each(|packet| words.add(packet));
             assert_eq!(words.found(), Some(Found::default()), "{name}");
         }
     }

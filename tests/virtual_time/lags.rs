@@ -96,3 +96,42 @@ fn five_minutes_after_the_worst_of_networks_the_channels_stand_within_a_sample()
         assert!(apart <= 1.0, "seed {seed}: {apart}");
     }
 }
+
+/// One board. Every two seconds one packet of one microphone comes a period late, by `by` before or behind the next of its microphone;
+/// where `cut` is set, three cycles are lost each 10 s, so that a skip stands all the time.
+fn strays(mic: usize, by: Span, cut: bool) -> Rig {
+    let scenario = Scenario { seed: 3, ..Scenario::one_board(Span::from_secs(60)) };
+    let mut sim = Sim::new(&scenario);
+    let mut packets: Vec<Packet> = sim.by_ref().collect();
+    packets.retain(|packet| !cut || !(500..503).contains(&(packet.cycle % 940)));
+    for packet in packets.iter_mut().filter(|packet| packet.mic == mic && packet.cycle % 188 == 187) {
+        let late = Span::from_nanos(10_666_667) + by;
+        packet.arrival = packet.arrival + late;
+        packet.stamp = packet.stamp + late;
+    }
+    packets.sort_by_key(|packet| packet.arrival);
+    let (mut rig, mut payload) = (Rig::new(config()), Vec::new());
+    for packet in &packets {
+        rig.wait_until(packet.arrival, &sim);
+        sim.payload(packet, &mut payload);
+        let (sender, len) = (sim.sender(packet), payload.len());
+        let datagram = Datagram { mic: packet.mic, stamp: packet.stamp, sender, bytes: &payload, len };
+        rig.feed(&datagram, packet.arrival, &sim);
+    }
+    rig
+}
+
+#[test]
+fn a_packet_that_comes_a_period_late_shifts_nothing_behind_a_skip_either() {
+    for cut in [false, true] {
+        for mic in 0..MICS {
+            for by in [-300, -150, -50, 50, 150, 300].map(Span::from_micros) {
+                let rig = strays(mic, by, cut);
+                let corrected: u64 = rig.engine.counters().mics.iter().map(|m| m.corrected).sum();
+                println!("skips {cut}, mic {mic}, {by:?}: lost {:?}, offsets {:?}", rig.lost(), rig.offsets);
+                assert_eq!((rig.misaligned, rig.offsets.len(), corrected), (0, 1, 0));
+                assert_eq!(rig.lost(), [if cut { 18 } else { 0 }; MICS], "six times three cycles, and no stray");
+            }
+        }
+    }
+}

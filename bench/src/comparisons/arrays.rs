@@ -56,7 +56,7 @@ impl Kind {
 }
 
 pub fn run(rig: &Rig) -> Result<Outcome> {
-    let counts: &[usize] = if rig.quick { &[3] } else { &[1, 10, 100, 500] };
+    let counts: &[usize] = if rig.quick { &[3] } else { &rig.counts };
     let mut sheet = Sheet::default();
     for round in 0..rig.rounds {
         for kind in [Kind::Ports, Kind::Hosts] {

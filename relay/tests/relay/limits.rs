@@ -1,7 +1,7 @@
 //! What the NATS server cannot do: one line with the next step, and an exit code.
 
 use crate::far::connect;
-use crate::rig::{Folder, Nats, Relay, Serve, relay, until};
+use crate::rig::{Folder, Nats, Relay, Serve, micring, relay, until};
 
 /// The last line, the code; no stack, no second line.
 fn refused(nats: &str, args: &[&str]) -> (i32, String) {
@@ -104,4 +104,20 @@ fn wrong_usage() {
         let mut command = relay("nats://127.0.0.1:1", args);
         assert_eq!(command.output().unwrap().status.code(), Some(2), "{args:?}");
     }
+}
+
+/// As the contract has it: `micring relay --nats URL`.
+#[test]
+fn micring_relay_is_the_relay_beside_micring() {
+    let output = micring().args(["relay", "--nats", "nats://127.0.0.1:1", "--wait", "100ms"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.starts_with("micring-relay: ") && said.contains("127.0.0.1:1"), "{said}");
+    let folder = Folder::new();
+    // Without it: which program that is, and how to get it.
+    let alone = folder.0.join("micring");
+    std::fs::copy(micring().get_program(), &alone).unwrap();
+    let output = std::process::Command::new(alone).arg("relay").env("PATH", "/nonexistent").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("cannot run micring-relay: No such file"), "{said}");
 }

@@ -179,7 +179,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn micring() -> Command {
+pub fn micring() -> Command {
     let beside = PathBuf::from(env!("CARGO_BIN_EXE_micring-relay")).with_file_name("micring");
     let path = std::env::var_os("MICRING_BIN").map_or(beside, PathBuf::from);
     assert!(path.exists(), "{} is not there: cargo build --bin micring first", path.display());
@@ -260,7 +260,7 @@ impl Relay {
 
 /// A `micring-relay serve`: the far side for clients that know nothing of NATS.
 pub struct Far {
-    _process: Process,
+    pub process: Process,
     pub http: SocketAddr,
 }
 
@@ -270,7 +270,7 @@ impl Far {
         command.args(["serve", "--nats", nats, "--http", "127.0.0.1:0"]).args(args).stdout(Stdio::piped());
         let mut process = Process::spawn("far", &mut command);
         let http = process.ready()["http"].as_str().unwrap().parse().unwrap();
-        Far { _process: process, http }
+        Far { process, http }
     }
 
     pub fn json(&self, path: &str) -> Value {

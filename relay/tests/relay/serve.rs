@@ -1,7 +1,7 @@
 //! The far side for clients that know nothing of NATS: micring's own routes, of every array of the fleet.
 
 use crate::far::{ARRAY, Cycle, check, connect, cycle};
-use crate::rig::{Events, Far, Nats, Relay, Serve, get, until};
+use crate::rig::{Events, Far, Nats, Relay, Serve, Wire, get, until};
 
 const NAME: &str = "attic.default";
 
@@ -70,6 +70,39 @@ fn a_listener_misses_nothing_when_the_nats_server_dies() {
     until("it is connected again", || !get(relay.http, "/healthz").1.contains("not connected"));
     let wrong = get(relay.http, "/healthz").1;
     assert!(wrong.contains("diagnostics: not stored") && wrong.contains("raise it (max_payload"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_listener_that_was_cut_off_misses_nothing_although_the_relay_has_no_room_for_its_question() {
+    let nats = Nats::with_store();
+    let wire = Wire::to(nats.address());
+    let serve = Serve::start(&["--history", "60s"]);
+    let _microphones = serve.microphones(&[]);
+    let _relay = Relay::start(&nats.url(), &serve, &[]);
+    let far = Far::start(&wire.url(), &[]);
+    known(&far);
+    let mut events = Events::open(far.http, "/api/stream_3ch", "");
+    // A quarter of what an answer has room for.
+    let mut cycles = take(&mut events, 700);
+    wire.cut();
+    let health = || get(far.http, "/healthz");
+    until("the cut is noticed", || health().0 == 503);
+    // As many as it answers at a time ask for more than there is: the rest of their answers comes at the pace of the microphones.
+    let client = connect(&nats.url()).await;
+    let question = format!(r#"{{"what": "cycles", "after": {}, "until": {}}}"#, cycles[0].id, u64::MAX);
+    for n in 0..8 {
+        let inbox = format!("nobody.reads.{n}");
+        client.publish_with_reply(format!("{ARRAY}.ask"), inbox, question.clone().into()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    wire.mend();
+    let last = cycles.last().unwrap().id;
+    while cycles.last().unwrap().id < last + 3_000 {
+        cycles.push(cycle(&events.next()));
+    }
+    check(&cycles);
+    let said = far.process.stderr();
+    assert!(said.contains("does not answer; it is asked again"), "the question failed at first: {said}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn figure(out: &mut String, svg: &str, caption: &str) {
 
 /// Cells with the seconds at which they begin and end.
 fn cells(findings: &Findings) -> Vec<(f64, f64, &Cell)> {
-    let Some(timeline) = &findings.run.timeline else { return Vec::new() };
+    let Some(timeline) = &findings.run.watch.timeline else { return Vec::new() };
     let width = timeline.width().as_secs_f64();
     timeline.cells().iter().enumerate().map(|(i, cell)| (i as f64 * width, (i + 1) as f64 * width, cell)).collect()
 }
@@ -154,7 +154,7 @@ fn delays(out: &mut String, findings: &Findings) {
             Ok(figure) => format!("drift {:+.3} &plusmn;{:.3} ppm taken out", figure.ppm, figure.uncertainty_ppm),
             Err(reason) => format!("drift not taken out: {}", escaped(reason)),
         };
-        let drift = if findings.run.drift_is_known(mic) { drift } else { "drift not taken out".to_owned() };
+        let drift = if findings.run.watch.drift_is_known(mic) { drift } else { "drift not taken out".to_owned() };
         let caption = format!("mic {mic}: line, the lower envelope; band, all packets; {drift}");
         figure(out, &plot.svg(&format!("Arrival residuals of mic {mic} over time")), &caption);
     }
@@ -232,7 +232,7 @@ fn variation(out: &mut String, findings: &Findings) {
     *out += "<h2>Packet delay variation</h2>";
     *out += "<p>Share of packets by their delay above the smallest of the last ten seconds (RFC 5481). A good Wi-Fi keeps 99 % below some \
              milliseconds; a second hump is a retransmission, a power-saving sleep or a queue.</p>";
-    let histograms = findings.run.engine.meter().histograms().delay_variation;
+    let histograms = findings.run.feed.engine.meter().histograms().delay_variation;
     let mut plot = Plot::new(
         Axis::log("us above the smallest", LEAST_US, histograms[0].bounds.last().map_or(1e6, |b| b.as_micros_f64())),
         Axis::linear(
@@ -264,8 +264,8 @@ fn stability(out: &mut String, findings: &Findings) {
              flat or rise, the clocks themselves wander. MTIE is the largest change of arrival time inside any stretch of that length, drift \
              included (NIST SP 1065, ITU-T G.810).</p>";
     let deviations = |of: &Series| of.deviations(findings.snapshot.server.sample_rate);
-    let mics: Vec<_> = findings.run.stability.iter().map(deviations).collect();
-    let pairs: Vec<_> = findings.run.pair_stability.iter().map(deviations).collect();
+    let mics: Vec<_> = findings.run.watch.stability.iter().map(deviations).collect();
+    let pairs: Vec<_> = findings.run.watch.pair_stability.iter().map(deviations).collect();
     type Pick = fn(&Deviations) -> f64;
     let kinds: [(&str, &'static str, Pick); 3] = [
         ("Allan deviation", "ratio", |at| at.adev),

@@ -47,16 +47,16 @@ fn recording(findings: &Findings) -> Value {
             })
         })
         .collect();
-    let first = run.stamps.map(|(first, _)| first.as_nanos());
-    let last = run.stamps.map(|(_, last)| last.as_nanos());
+    let first = run.watch.stamps.map(|(first, _)| first.as_nanos());
+    let last = run.watch.stamps.map(|(_, last)| last.as_nanos());
     let other_ports: Map<String, Value> =
-        run.elsewhere.iter().map(|(port, count)| (port.to_string(), json!(count))).collect();
+        run.feed.elsewhere.iter().map(|(port, count)| (port.to_string(), json!(count))).collect();
     json!({
         "files": files,
         "first_ns": first,
         "last_ns": last,
-        "duration_s": run.stamps.map(|_| run.duration().as_secs_f64()),
-        "cycle_frames": run.cycle_frames,
+        "duration_s": run.watch.stamps.map(|_| run.watch.duration().as_secs_f64()),
+        "cycle_frames": run.watch.cycle_frames,
         "notes": findings.notes,
         "other_ports": other_ports,
     })
@@ -81,11 +81,11 @@ fn frames(census: &Census) -> Value {
 fn stability(findings: &Findings) -> Value {
     let (run, rate) = (&findings.run, findings.snapshot.server.sample_rate);
     let mut object = Map::new();
-    for mic in 0..run.stability.len() {
-        object.insert(format!("mic{mic}"), points(&run.stability[mic].deviations(rate)));
+    for mic in 0..run.watch.stability.len() {
+        object.insert(format!("mic{mic}"), points(&run.watch.stability[mic].deviations(rate)));
     }
-    for (pair, (first, second)) in pairs(run.stability.len()).enumerate() {
-        let figures = points(&run.pair_stability[pair].deviations(rate));
+    for (pair, (first, second)) in pairs(run.watch.stability.len()).enumerate() {
+        let figures = points(&run.watch.pair_stability[pair].deviations(rate));
         object.insert(format!("mic{first}_vs_mic{second}"), figures);
     }
     Value::Object(object)
@@ -110,6 +110,7 @@ fn points(deviations: &[(f64, Deviations)]) -> Value {
 fn gaps(findings: &Findings) -> Value {
     let run = &findings.run;
     let list: Vec<Value> = run
+        .watch
         .gaps
         .iter()
         .map(|gap| {
@@ -121,7 +122,7 @@ fn gaps(findings: &Findings) -> Value {
             })
         })
         .collect();
-    json!({ "list": list, "not_listed": run.gaps_not_listed })
+    json!({ "list": list, "not_listed": run.watch.gaps_not_listed })
 }
 
 /// A figure, or a dash.

@@ -1,7 +1,7 @@
 //! `micring analyze`: what a recording says about the array, by the very engine that `serve` runs.
 //!
 //! [`run`] takes the datagrams through virtual time and collects; [`json`], [`table`] and [`html`] say what was found. This
-//! file reads the files, tells how far it is, and decides what a broken file means: one that ends inside a record (the recorder was
+//! file reads the files and decides what a broken file means: one that ends inside a record (the recorder was
 //! killed) is read up to there, with a warning; one that is corrupt is an error with its offset. A file or a microphone of which there is
 //! nothing is said, with what the frames were.
 
@@ -10,28 +10,21 @@ mod json;
 mod plot;
 mod run;
 mod series;
-mod steady;
 mod table;
 mod timeline;
 
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
 
 use super::Failure;
-use super::recording::{self, FileRead, Recording};
+use super::feed::{self, Opened};
+use super::progress::{Progress, RECORDS_A_LOOK};
+use super::recording::{self, FileRead};
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
-use crate::cli::config;
 use crate::engine::Engine;
 use crate::engine::window::WINDOW;
 use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, SoundFigures, Totals};
 use run::Run;
-
-/// Records between two looks at the wall clock.
-const RECORDS_A_LOOK: u64 = 4_096;
-/// How often the progress line changes.
-const PROGRESS: Duration = Duration::from_millis(200);
 
 /// What was found, for all three ways to tell it.
 pub(super) struct Findings {
@@ -57,27 +50,15 @@ impl Findings {
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     let mut progress = Progress::new(&args.files);
-    let wanted = recording::wanted(&args.one, args.mic_ports.as_ref());
-    let ports = wanted.ports.as_deref();
     let mut past = Past::default();
-    let mut recording = Recording::open(&args.files, &wanted)?;
-    let sources = recording.sources();
-    let engine = args.engine.or_declared(sources, |mic| recording.declared(mic));
-    let layout = match (args.channels, recording.layout()) {
-        (Some(channels), _) => config::layout(sources, channels).map_err(Failure::new)?,
-        (None, Some(layout)) => layout,
-        (None, None) => engine.layout(sources).map_err(Failure::new)?,
-    };
-    let engine = engine.of_layout(&layout);
-    if !engine.fits(&layout) {
-        return Err(Failure::new("the channels are others than --format says"));
-    }
-    let formats = engine.formats(sources);
+    let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
+    let Opened { mut recording, config, formats } =
+        feed::open(&args.files, &args.one, args.mic_ports.as_ref(), args.channels, &args.engine)?;
     let options = |new: Engine| {
         let new = new.declared(&formats).forgetting_numbers(args.forget_numbers);
         if args.engine.no_sound { new } else { new.hearing() }
     };
-    let mut run = Run::new(engine.config(layout), ports, options);
+    let mut run = Run::new(config, ports, options);
     for records in 1u64.. {
         match recording.next_seen()? {
             None => break,
@@ -94,10 +75,10 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     progress.end();
     let note = recording.note();
     let files = recording.into_files();
-    if run.stamps.is_none() {
+    if run.watch.stamps.is_none() {
         return Err(recording::nothing_found(&files, ports));
     }
-    let mut notes = recording::notes(&files, &run.engine.counters().mics.map(|mic| mic.received), ports);
+    let mut notes = recording::notes(&files, &run.feed.engine.counters().mics.map(|mic| mic.received), ports);
     notes.extend(note);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
@@ -118,16 +99,17 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 type Past = crate::engine::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
-    let sound = run.engine.hears().then(|| SoundFigures { shifts: run.engine.shifts(), ..SoundFigures::default() });
-    Totals { engine: run.engine.counters().clone(), sound, ..Totals::default() }
+    let sound =
+        run.feed.engine.hears().then(|| SoundFigures { shifts: run.feed.engine.shifts(), ..SoundFigures::default() });
+    Totals { engine: run.feed.engine.counters().clone(), sound, ..Totals::default() }
 }
 
 fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     const NOT_RECORDED: &str = "a recording does not tell when a loop read";
     let now = run.now();
     let totals = totals(run);
-    let duration = run.duration();
-    let engine = &mut run.engine;
+    let duration = run.watch.duration();
+    let engine = &mut run.feed.engine;
     let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter_mut().window(now));
     for figures in [&mut skew, &mut window_skew] {
         figures.loop_delay.fill(Err(NOT_RECORDED));
@@ -136,7 +118,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     }
     let unnumbered = (0..engine.layout().sources()).map(|source| engine.unnumbered(source)).collect();
     let mut health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
-    if run.cut {
+    if run.feed.cut {
         health = health.without_sound("the recording does not hold the samples whole");
     }
     let layout = *engine.layout();
@@ -170,57 +152,5 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
         silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
         window_totals,
         window_skew,
-    }
-}
-
-/// A line on standard error, where that is a terminal.
-struct Progress {
-    shown: bool,
-    started: Instant,
-    last: Instant,
-    total: Option<u64>,
-}
-
-impl Progress {
-    #[expect(clippy::disallowed_methods, reason = "a progress bar is for people, who live in real time")]
-    fn new(files: &[PathBuf]) -> Progress {
-        let sizes = files.iter().map(|path| path.metadata().ok().filter(|file| file.is_file()).map(|file| file.len()));
-        let started = Instant::now();
-        Progress { shown: io::stderr().is_terminal(), started, last: started, total: sizes.sum() }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "see above")]
-    fn look(&mut self, position: u64) {
-        let now = Instant::now();
-        if !self.shown || now - self.last < PROGRESS {
-            return;
-        }
-        self.last = now;
-        let done = position;
-        let rate = done as f64 / (now - self.started).as_secs_f64();
-        let megabytes = |bytes: f64| bytes / 1e6;
-        let (done_mb, rate_mb) = (megabytes(done as f64), megabytes(rate));
-        let line = match self.total.filter(|total| *total > 0) {
-            Some(total) => {
-                let share = (done as f64 / total as f64).min(1.0);
-                let filled = (share * 30.0) as usize;
-                let bar: String = (0..30).map(|i| if i < filled { '#' } else { '.' }).collect();
-                let left = (total.saturating_sub(done)) as f64 / rate;
-                let total_mb = megabytes(total as f64);
-                format!(
-                    "[{bar}] {:3.0} %  {done_mb:.0} of {total_mb:.0} MB, {rate_mb:.0} MB/s, {left:.0} s left",
-                    share * 100.0
-                )
-            }
-            None => format!("{done_mb:.0} MB, {rate_mb:.0} MB/s"),
-        };
-        // A terminal that has gone takes nothing from the analysis.
-        let _ = write!(io::stderr(), "\r{line:<78}");
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r{:<78}\r", "");
-        }
     }
 }

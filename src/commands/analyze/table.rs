@@ -161,27 +161,27 @@ fn stability(out: &mut String, findings: &Findings) {
             line!(out, "{:<22}{tau:>12.3}{:>12.2e}{:>14.3}{:>14.1}", "", at.adev, at.tdev * 1e6, at.mtie * 1e6);
         }
     };
-    for (mic, stability) in run.stability.iter().enumerate() {
+    for (mic, stability) in run.watch.stability.iter().enumerate() {
         table(&format!("stability of mic {mic}"), stability);
     }
-    for ((first, second), stability) in array::pairs(run.stability.len()).zip(&run.pair_stability) {
+    for ((first, second), stability) in array::pairs(run.watch.stability.len()).zip(&run.watch.pair_stability) {
         table(&format!("of {second} against {first}"), stability);
     }
 }
 
 fn gaps(out: &mut String, findings: &Findings) {
     let run = &findings.run;
-    if run.gaps.is_empty() {
+    if run.watch.gaps.is_empty() {
         line!(out, "\nno gap: every channel of every cycle was filled when it left");
         return;
     }
     line!(out, "\ngaps when their cycle left     first frame      frames   seconds from the start");
-    for gap in run.gaps.iter().take(GAPS_SHOWN) {
+    for gap in run.watch.gaps.iter().take(GAPS_SHOWN) {
         let who = gap.mic.map_or("whole cycles".to_owned(), |mic| format!("mic {mic}"));
         let seconds = gap.after.as_secs_f64();
         line!(out, "{who:<26}{:>16}{:>12}{seconds:>25.3}", gap.first_frame.0, gap.frames);
     }
-    let more = run.gaps.len().saturating_sub(GAPS_SHOWN) as u64 + run.gaps_not_listed;
+    let more = run.watch.gaps.len().saturating_sub(GAPS_SHOWN) as u64 + run.watch.gaps_not_listed;
     if more > 0 {
         line!(out, "and {more} more");
     }

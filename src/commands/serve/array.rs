@@ -10,7 +10,7 @@ use crate::array::{ArrayId, ArrayName, DEFAULT_NAME};
 use crate::engine::Engine;
 use crate::engine::hostclock::HostClock;
 use crate::engine::window::Past;
-use crate::report::{Exporter, SoundFigures, Totals};
+use crate::report::{Exporter, SavingFigures, SoundFigures, Totals};
 use crate::time::{MonoTime, Span};
 
 /// After the last datagram of an array the counters are looked at once more, so that those of the window come to rest.
@@ -46,6 +46,9 @@ pub(super) struct Array {
     pub to_be_heard: bool,
     /// Where it is sent to: a place in [`Plant::rtp`](super::view::Plant).
     pub rtp: Option<usize>,
+    /// Its place among what is saved, and what that counts.
+    pub save: Option<usize>,
+    pub saving: Option<SavingFigures>,
 }
 
 /// In which order arrays are listed: that of the configuration, then that in which addresses were heard.
@@ -70,6 +73,8 @@ impl Array {
             listened: (Span::ZERO, 0),
             to_be_heard: false,
             rtp: None,
+            save: None,
+            saving: None,
         }
     }
 

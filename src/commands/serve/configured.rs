@@ -124,7 +124,12 @@ impl Loop {
         let engine = engine.calibrated(self.configured.kept.get(&name).cloned().unwrap_or_default());
         let engine = if spec.engine.no_sound { engine } else { engine.hearing() };
         self.server.add(id, engine.history().first_id());
-        self.plant.arrays.insert(id, Array::new(name, engine, inlet, spec.ports.len()), entry);
+        let mut array = Array::new(name, engine, inlet, spec.ports.len());
+        if let Some(saves) = &mut self.saves {
+            array.save = Some(saves.add(id, array.name.as_str(), &array.engine));
+            array.saving = Some(Default::default());
+        }
+        self.plant.arrays.insert(id, array, entry);
         let free = |out: &RtpOut| Some(out.spec) == spec.rtp && out.array.is_none();
         if let Some(place) = self.plant.rtp.iter().position(free) {
             self.plant.rtp[place].attach(id, spec.layout.channels());
@@ -212,6 +217,9 @@ impl Loop {
         let Some(array) = self.plant.arrays.remove(id) else { return };
         if let Some(place) = array.rtp {
             self.plant.rtp[place].detach();
+        }
+        if let (Some(saves), Some(place)) = (&mut self.saves, array.save) {
+            saves.end(place, &array.engine, host::mono());
         }
         if let Some(due) = array.timer {
             self.timers.remove(&(due, Timer::Array(id)));

@@ -5,7 +5,7 @@
 //! 3. feed datagrams in the order of the kernel's stamps; where an older one may be missing, arm, enter once more (`merge`);
 //! 4. feed timers: for each array time has passed as far as nothing older can still come to it;
 //! 5. feed HTTP, at most a share of it (`web`), so that no load of it delays audio, and listen, a few slices at most (`ears`);
-//! 6. hand over log lines and what is recorded; all that was queued is submitted by the next turn's wait.
+//! 6. hand over log lines, what is recorded and what is saved; all that was queued is submitted by the next turn's wait.
 //!
 //! The work of a turn is in proportion to what came: arrays that nothing happened to are not looked at. What they wait for
 //! stands in one ordered set of timers.
@@ -21,9 +21,11 @@ use super::log::Log;
 use super::order::Order;
 use super::record::Recording;
 use super::rtp::RtpOut;
+use super::save::Saves;
 use super::view::Plant;
 use super::web::Web;
 use crate::array::ArrayId;
+use crate::commands::Failure;
 use crate::cycle::Clocks;
 use crate::engine::hostclock::HostClock;
 use crate::engine::{Datagram, Output, Verdict, packet};
@@ -80,6 +82,7 @@ pub(super) struct Loop {
     ears: Ears,
     pub(super) log: Log,
     pub(super) recording: Option<Recording>,
+    pub(super) saves: Option<Saves>,
     /// The configuration's entries, and how it is read again.
     pub(super) configured: Configured,
     completions: Vec<Completion>,
@@ -109,6 +112,7 @@ impl Loop {
             ears: Ears::default(),
             log: Log::default(),
             recording: None,
+            saves: None,
             configured: Configured::default(),
             completions: Vec::with_capacity(8192),
             own: Vec::with_capacity(8),
@@ -167,14 +171,37 @@ impl Loop {
         Ok(())
     }
 
+    /// Turns until it is known that audio can be saved, for the same reason.
+    ///
+    /// # Errors
+    /// It cannot, or the ring failed.
+    pub fn open_saves(&mut self) -> Result<(), Failure> {
+        let give_up = host::mono() + FIRST_FILE;
+        // The first turn would wait for nothing.
+        if let Some(saves) = &mut self.saves {
+            saves.submit(&mut self.plant.arrays, &mut self.ring, &mut self.log, host::mono());
+        }
+        while let Some(saves) = &self.saves
+            && host::mono() < give_up
+        {
+            match saves.tried() {
+                None => drop(self.turn().map_err(|error| Failure::new(format_args!("the ring failed: {error}")))?),
+                Some(tried) => return tried.map_err(|errno| saves.failure(errno)),
+            }
+        }
+        Ok(())
+    }
+
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn()? {}
         // The kernel closes what is open with the process, and would end a half answer like a whole one.
         for id in self.server.unfinished() {
             self.web.reset(id, &mut self.ring);
         }
-        if let Some(line) = self.recording.as_ref().and_then(Recording::unwritten) {
-            self.log.line(&line);
+        let recorded = self.recording.as_ref().and_then(Recording::unwritten);
+        let unwritten: Vec<String> = self.saves.iter().flat_map(Saves::unwritten).chain(recorded).collect();
+        if !unwritten.is_empty() {
+            unwritten.iter().for_each(|line| self.log.line(line));
             let until = host::mono() + LAST_WORDS;
             while !self.log.is_empty() && host::mono() < until {
                 if !self.ring.log_busy()
@@ -230,7 +257,7 @@ impl Loop {
             self.drain(id, clocks);
         }
 
-        // 6. What is sent as RTP, what is recorded, and log lines; the next wait submits.
+        // 6. What is sent as RTP, what is recorded and saved, and log lines; the next wait submits.
         for out in &mut self.plant.rtp {
             out.submit(&mut self.ring);
             out.take_line().into_iter().for_each(|line| self.log.line(&line));
@@ -238,6 +265,9 @@ impl Loop {
         if let Some(recording) = &mut self.recording {
             recording.submit(&mut self.ring, &mut self.log, clocks.mono);
             self.plant.shared.recording.get_or_insert_default().copy(recording.figures());
+        }
+        if let Some(saves) = &mut self.saves {
+            saves.submit(&mut self.plant.arrays, &mut self.ring, &mut self.log, clocks.mono);
         }
         if !self.ring.log_busy()
             && let Some(bytes) = self.log.next()
@@ -445,6 +475,9 @@ impl Loop {
                     if let Some(place) = array.rtp {
                         rtp[place].cycle(&cycle, array.engine.history(), clocks.mono);
                     }
+                    if let (Some(saves), Some(place)) = (&mut self.saves, array.save) {
+                        saves.cycle(place, &array.engine, clocks.mono);
+                    }
                 }
                 Output::Log(line) => {
                     let whose = self.plant.arrays.prefix(id);
@@ -499,8 +532,10 @@ impl Loop {
         let sound = array.sound();
         let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
         let (shared, ring, server) = (&self.plant.shared, &self.ring, &self.server);
+        let saving = array.saving;
         array.observe(clocks.mono, fed, |copy, engine| {
             shared.copy_totals(copy, engine, inlet, ring.counters(), &server.figures(id), sound);
+            copy.saving = saving;
         });
         let due = array.next_timeout();
         if array.timer != due {
@@ -527,7 +562,12 @@ impl Loop {
             match completion {
                 Completion::Signal => self.signalled(clocks),
                 Completion::LogWritten(result) => self.log.written(result),
-                Completion::FileDone { op, result } => {
+                Completion::FileDone { file, op, result } if Saves::has(file) => {
+                    if let Some(saves) = &mut self.saves {
+                        saves.done(file, op, result, clocks.mono);
+                    }
+                }
+                Completion::FileDone { op, result, .. } => {
                     if let Some(recording) = &mut self.recording {
                         recording.done(op, result, clocks.mono);
                     }
@@ -552,6 +592,9 @@ impl Loop {
         if let Some(recording) = &mut self.recording {
             recording.finish(clocks);
         }
+        if let Some(saves) = &mut self.saves {
+            saves.finish(&self.plant.arrays, clocks.mono);
+        }
     }
 
     /// When the next turn must begin, if nothing completes before.
@@ -564,20 +607,25 @@ impl Loop {
             self.cut_at(),
             self.notify.next_feed(),
             self.recording.as_ref().and_then(Recording::next_timeout),
+            self.saves.as_ref().and_then(Saves::next_timeout),
         ];
         timers.into_iter().flatten().min()
     }
 
     /// When the program ends, whatever has not drained by then.
     fn cut_at(&self) -> Option<MonoTime> {
-        let recorded = self.recording.as_ref().is_none_or(Recording::is_drained);
-        Some(self.stop_at? + if recorded { Span::ZERO } else { RECORDING_SHUTDOWN })
+        Some(self.stop_at? + if self.is_written() { Span::ZERO } else { RECORDING_SHUTDOWN })
+    }
+
+    /// Whether the disk has all that is recorded and saved.
+    fn is_written(&self) -> bool {
+        self.recording.as_ref().is_none_or(Recording::is_drained) && self.saves.as_ref().is_none_or(Saves::is_drained)
     }
 
     fn finished(&self, now: MonoTime) -> bool {
         let Some(cut_at) = self.cut_at() else { return false };
-        let recorded = self.recording.as_ref().is_none_or(Recording::is_drained);
-        let drained = recorded && self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
+        let drained =
+            self.is_written() && self.server.is_drained() && self.ring.open_connections() == 0 && self.log.is_empty();
         drained || now >= cut_at
     }
 }

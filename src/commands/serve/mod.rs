@@ -2,7 +2,7 @@
 //!
 //! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
 //! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
-//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`record`], [`recorder`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
+//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`record`], [`recorder`], [`save`], [`saver`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
 //! and given up to it; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
@@ -19,7 +19,9 @@ mod privileges;
 mod record;
 mod recorder;
 mod rtp;
-mod shelf;
+mod save;
+mod saver;
+pub(super) mod shelf;
 mod shortage;
 mod view;
 mod web;
@@ -27,7 +29,7 @@ mod web;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ use crate::sys::udp::{self, OutSocket, StampedSocket};
 pub use configured::read as read_config;
 use event_loop::Loop;
 use record::Recording;
+use save::Saves;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
 /// overhead.
@@ -101,10 +104,11 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let named = args.config.is_some();
     let sources = specs.iter().zip(&arrays).flat_map(|(spec, (_, mics))| configured::interfaces(spec, named, mics));
     let recording = Recording::begin(&args.record, sources.collect())?;
+    let saves = Saves::begin(&args.save)?;
     let socket_buffers = buffers(&specs);
     let options = RingOptions {
         max_datagram: args.engine.max_datagram,
-        files: recording.is_some(),
+        files: recording.is_some() || saves.is_some(),
         socket_buffers,
         grows: args.config.is_some(),
         ..RingOptions::default()
@@ -119,6 +123,10 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let mut run = Loop::new(ring, server, core, notify, args.host.busy_poll);
     run.configured.buffers = usize::from(socket_buffers);
     run.configured.kept = kept.unwrap_or_default();
+    if let Some(saves) = saves {
+        run.say(saves.describe());
+        run.saves = Some(saves);
+    }
     for spec in specs.iter().filter_map(|spec| spec.rtp) {
         let socket = OutSocket::connect(spec.to, spec.ttl)
             .map_err(|error| Failure::new(format_args!("cannot send RTP to {}: {}", spec.to, plain(&error))))?;
@@ -167,7 +175,9 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
     }
     ready(&addresses)?;
-    let _asked = privileges::take(&args.host, args.record.record.as_deref(), args.config.as_deref(), &mut run);
+    let folders: Vec<&Path> =
+        [&args.record.record, &args.save.save].into_iter().flatten().map(PathBuf::as_path).collect();
+    let _asked = privileges::take(&args.host, &folders, args.config.as_deref(), &mut run);
     run.open_recording().map_err(|errno| {
         let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
         let next = match errno {
@@ -178,6 +188,7 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
         };
         Failure::new(format_args!("cannot record into {folder}: {}{next}", words(errno)))
     })?;
+    run.open_saves()?;
     announce(&addresses, named);
     run.notify("READY=1");
     run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))

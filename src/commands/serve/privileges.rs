@@ -13,13 +13,8 @@ use crate::sys::latency::{self, Locked, WakeUpRequest};
 use crate::sys::sandbox::{self, Open};
 
 /// Asks first, gives up after: the requests need the privileges. What is returned has to live as long as the loop.
-/// `record`: the folder that stays open to writing. `config`: the file that is read again, whose ports are bound then.
-pub(super) fn take(
-    args: &HostArgs,
-    record: Option<&Path>,
-    config: Option<&Path>,
-    run: &mut Loop,
-) -> Option<WakeUpRequest> {
+/// `write`: the folders that stay open to writing. `config`: the file that is read again, whose ports are bound then.
+pub(super) fn take(args: &HostArgs, write: &[&Path], config: Option<&Path>, run: &mut Loop) -> Option<WakeUpRequest> {
     let parts = args.low_latency.unwrap_or_default();
     let asked = ask(parts, args.busy_poll, run);
     // glibc reads the time zone's file at the first use; later no file can be opened.
@@ -31,7 +26,7 @@ pub(super) fn take(
             Ok(how) => format!("{layer} ({how})"),
             Err(why) => format!("NOT by {layer} ({why})"),
         };
-        let layers: Vec<String> = sandbox::confine(Open { record, config }).into_iter().map(text).collect();
+        let layers: Vec<String> = sandbox::confine(Open { write, config }).into_iter().map(text).collect();
         run.say(format_args!("confined by {}", layers.join(", ")));
     }
     asked

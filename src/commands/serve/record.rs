@@ -16,8 +16,11 @@ use crate::engine::hostclock::HostClock;
 use crate::report::RecordingFigures;
 use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
-use crate::sys::ring::{Ring, UdpDatagram};
+use crate::sys::ring::{FileId, Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
+
+/// The recording's place among the ring's files.
+pub(super) const FILE: FileId = 0;
 
 /// A recording that is going on.
 pub(super) struct Recording {
@@ -90,7 +93,7 @@ impl Recording {
     /// At the end of a turn: the next operation goes to the ring, lines to the log.
     pub fn submit(&mut self, ring: &mut Ring, log: &mut Log, now: MonoTime) {
         if let Some(op) = self.recorder.next_op(now) {
-            ring.file(op);
+            ring.file(FILE, op);
         }
         while let Some(line) = self.recorder.next_line() {
             log.line(&line);

@@ -96,8 +96,9 @@ pub(super) struct Recorder {
     /// To be tried again.
     again: Option<FileOp>,
     retry_at: Option<MonoTime>,
-    /// The file that the disk is at, for messages.
+    /// The file that the disk is at, for messages, and the bytes that it has.
     at_disk: PathBuf,
+    written: u64,
     current: Option<Current>,
     shelf: Shelf,
     drops: Vec<u64>,
@@ -141,6 +142,7 @@ impl Recorder {
             again: None,
             retry_at: None,
             at_disk: settings.folder.clone(),
+            written: 0,
             current: None,
             shelf: Shelf::new(settings.folder.clone(), settings.max_bytes, stored),
             steps: 0,
@@ -266,7 +268,7 @@ impl Recorder {
             }
             Op::Write(chunk) => {
                 self.in_flight = Some(chunk.datagrams);
-                FileOp::Write { bytes: chunk.bytes, from: 0 }
+                FileOp::Write { bytes: chunk.bytes, from: 0, at: self.written }
             }
             Op::Close => FileOp::Close,
             Op::Unlink(path) => {
@@ -282,17 +284,19 @@ impl Recorder {
         match (op, result) {
             (FileOp::Create(_), Ok(_)) => {
                 self.figures.files += 1;
+                self.written = 0;
                 self.trouble = None;
             }
             // Another recording of the same second.
             (FileOp::Create(_), Err(libc::EEXIST)) => self.again = Some(FileOp::Create(c_path(&self.next_name()))),
-            (FileOp::Write { bytes, from }, Ok(count)) if count > 0 => {
+            (FileOp::Write { bytes, from, at }, Ok(count)) if count > 0 => {
                 self.figures.bytes += count as u64;
                 self.trouble = None;
                 if from + count < bytes.len() {
-                    self.again = Some(FileOp::Write { bytes, from: from + count });
+                    self.again = Some(FileOp::Write { bytes, from: from + count, at });
                     return;
                 }
+                self.written += bytes.len() as u64;
                 let datagrams = self.in_flight.take().expect("a write has its datagrams");
                 add(&mut self.figures.recorded, &datagrams);
                 self.recycle(bytes);

@@ -66,7 +66,7 @@ impl Shelf {
 
 /// `20261123T024311Z` (ISO 8601, basic): in the order of time as text, and the same in every time zone. The date by
 /// counting days from 1 March 0000, so that a leap day ends its year.
-fn utc(wall: KernelTime) -> String {
+pub fn utc(wall: KernelTime) -> String {
     const DAYS_TO_1970: i64 = 719_468;
     const DAYS_OF_400_YEARS: i64 = 146_097;
     let seconds = wall.as_nanos().div_euclid(1_000_000_000);

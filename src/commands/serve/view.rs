@@ -253,7 +253,8 @@ impl View<'_> {
     fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
         let array = self.own();
         let inlet = self.plant.inlet(array.inlet);
-        let totals = self.plant.shared.totals(array, inlet, self.ring.counters(), stream);
+        let mut totals = self.plant.shared.totals(array, inlet, self.ring.counters(), stream);
+        totals.saving = array.saving;
         let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
         (totals, window)
     }

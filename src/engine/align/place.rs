@@ -28,8 +28,16 @@ pub(super) enum Place {
 }
 
 impl SharedAligner {
-    /// Where a packet belongs, by the order of stamps and the clock.
-    pub(super) fn choose(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> Place {
+    /// Where a packet belongs. The first after a silence of the whole board opens a cycle, unless it may be the rest of the newest.
+    pub(super) fn choose(&self, a: &Arrival<'_>, silence: bool, sink: &Sink<'_>) -> Place {
+        let may_be_rest = |back: &Entry| back.last_mic().is_some_and(|last| last < a.mic) && !a.is_of_new_sender();
+        if silence && self.tail.back().is_some_and(|back| !may_be_rest(back)) {
+            return Place::Next;
+        }
+        self.by_order_and_clock(a, sink)
+    }
+
+    fn by_order_and_clock(&self, a: &Arrival<'_>, sink: &Sink<'_>) -> Place {
         let Some(back) = self.tail.back() else { return Place::Next };
         let (mic, samples) = (a.mic, a.chunk.samples);
         let newest = self.tail.len() - 1;
@@ -81,7 +89,9 @@ impl SharedAligner {
         let hole = holes.take_while(|(.., r)| r.is_some_and(|r| r < quarter)).find(|(_, e, r)| near(*r) && beside(e));
         match hole {
             Some((i, ..)) => Place::Join(i),
-            None if !empty && near(own) && !self.skips.stands(a.at) => Place::Contested,
+            None if !empty && near(own) && (!self.skips.stands(a.at) || self.has_stray(newest, mic)) => {
+                Place::Contested
+            }
             None => Place::Tentative,
         }
     }
@@ -119,8 +129,7 @@ impl SharedAligner {
         let newest = self.tail.len() - 1;
         let entry = self.tail.get(newest);
         let first = entry.slots[a.mic].expect("it is contested");
-        let overtook = entry.slots[..a.mic].iter().flatten().any(|s| s.at > first.at);
-        if !(first.early || overtook) || entry.has_left() {
+        if !came_too_soon(entry, a.mic) || entry.has_left() {
             return self.hole(a.mic, a.chunk.samples, a.at);
         }
         let hole = self.hole(a.mic, first.samples, first.at);
@@ -132,6 +141,28 @@ impl SharedAligner {
             None => sink.counters.mics[a.mic].late += 1,
         }
         Some(newest)
+    }
+
+    /// A second packet of `mic` at the phase of cycle `i` is a stray's doing, and not the next cycle's that comes a period early since
+    /// the last skip was false: the cycle before lacks one, and either the first came too soon and what is beside it did not, or
+    /// what the board sends last is still to come.
+    fn has_stray(&self, i: usize, mic: usize) -> bool {
+        let entry = self.tail.get(i);
+        let others = || entry.slots.iter().enumerate().filter(|&(other, _)| other != mic).filter_map(|(_, slot)| *slot);
+        let last = entry.slots.len() - 1;
+        self.follows_hole(i, mic)
+            && (came_too_soon(entry, mic) && others().all(|slot| !slot.early)
+                || mic < last && entry.slots[last].is_none())
+    }
+
+    /// The packet of `mic` in cycle `i` came too soon for it, and may be the one that the cycle before lacks: the next of `mic` tells.
+    pub(super) fn may_be_stray(&self, i: usize, mic: usize) -> bool {
+        self.follows_hole(i, mic) && came_too_soon(self.tail.get(i), mic)
+    }
+
+    /// The cycle before cycle `i` lacks `mic`, which `i` has.
+    fn follows_hole(&self, i: usize, mic: usize) -> bool {
+        self.tail.lacking(mic).next().is_some_and(|(hole, _)| hole + 1 == i)
     }
 
     /// The newest cycle that lacks `mic` and whose time had come at `at`.
@@ -200,4 +231,10 @@ impl SharedAligner {
         let ahead = |(since, first)| Span::of_frames(end - first, self.sample_rate) - (at - since);
         self.floor_since.is_some_and(|floor| ahead(floor) > BACKLOG)
     }
+}
+
+/// The packet of `mic` came before its own floor, or before those that the board sends before it.
+fn came_too_soon(entry: &Entry, mic: usize) -> bool {
+    entry.slots[mic]
+        .is_some_and(|slot| slot.early || entry.slots[..mic].iter().flatten().any(|other| other.at > slot.at))
 }

@@ -139,19 +139,20 @@ impl Window {
     }
 
     fn add(&mut self, at: MonoTime, samples: &[[u8; SAMPLE_BYTES]]) {
-        let of = |sample: &[u8; SAMPLE_BYTES]| i32::from_le_bytes(*sample);
-        let (mut sum, mut min, mut max) = (0_i64, i32::MAX, i32::MIN);
-        // Eight sums side by side: one alone waits for each addition before the next.
-        let mut squares = [0.0; 8];
-        for eight in samples.chunks(8) {
-            for (square, sample) in squares.iter_mut().zip(eight) {
-                let value = of(sample);
-                *square += f64::from(value).powi(2);
-                sum += i64::from(value);
-                min = min.min(value);
-                max = max.max(value);
+        let mut room = [0_i32; MOST_SAMPLES];
+        let words = &mut room[..samples.len()];
+        words.iter_mut().zip(samples).for_each(|(word, sample)| *word = i32::from_le_bytes(*sample));
+        let words = &*words;
+        let (min, max) = words.iter().fold((i32::MAX, i32::MIN), |(min, max), &word| (min.min(word), max.max(word)));
+        // Eight sums side by side: one alone waits for each addition before the next. A thousand words' sum is exact in a float.
+        let (mut sums, mut squares) = ([0.0; 8], [0.0; 8]);
+        for eight in words.chunks(8) {
+            for ((sum, square), &word) in sums.iter_mut().zip(&mut squares).zip(eight) {
+                *sum += f64::from(word);
+                *square += f64::from(word).powi(2);
             }
         }
+        let sum = sums.iter().sum::<f64>() as i64;
         self.to = at;
         self.packets += 1;
         self.samples += samples.len() as u64;
@@ -162,12 +163,12 @@ impl Window {
         let mut flat = 0;
         for top in [min, max] {
             if i64::from(top).abs() >= LEAST_TOP && min != max {
-                flat += in_flat_tops(samples.iter().map(of), top);
+                flat += in_flat_tops(words, top);
             }
         }
         self.flat += flat;
         self.flat_packets += u32::from(flat > 0);
-        self.words.add(samples.iter().skip(NOT_LOOKED_AT).map(of));
+        self.words.add(&words[NOT_LOOKED_AT.min(words.len())..]);
     }
 
     fn level(&self) -> Level {
@@ -186,9 +187,9 @@ impl Window {
 }
 
 /// Samples that are equal to `top` and stand in a row of them.
-fn in_flat_tops(samples: impl Iterator<Item = i32>, top: i32) -> u64 {
+fn in_flat_tops(samples: &[i32], top: i32) -> u64 {
     let (mut all, mut row) = (0, 0);
-    for sample in samples {
+    for &sample in samples {
         row = if sample == top { row + 1 } else { 0 };
         all += match row {
             0..FLAT => 0,

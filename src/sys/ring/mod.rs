@@ -94,6 +94,9 @@ impl Default for RingOptions {
     }
 }
 
+/// Which of the files that are written: a place, small numbers first.
+pub type FileId = usize;
+
 /// Why a multishot ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
@@ -164,8 +167,9 @@ pub enum Completion {
         packet: Vec<u8>,
         result: Result<usize, i32>,
     },
-    /// A file operation ended, with a count or an errno.
+    /// An operation on the file at this place ended, with a count or an errno.
     FileDone {
+        file: FileId,
         op: FileOp,
         result: Result<usize, i32>,
     },
@@ -221,7 +225,8 @@ pub struct Ring {
     free: Vec<u32>,
     signals: Option<Signals>,
     log: Option<Bytes>,
-    file: FileSlot,
+    /// Each with one operation in flight at most.
+    files: Vec<FileSlot>,
     /// Submissions that the kernel refused for now, in order. Of each kind a socket or connection has one at most: so bounded.
     waiting: VecDeque<squeue::Entry>,
     no_iowait: bool,
@@ -236,9 +241,7 @@ impl Drop for Ring {
         if let Some(bytes) = self.log.take() {
             std::mem::forget(bytes);
         }
-        if self.file.is_busy() {
-            std::mem::forget(std::mem::take(&mut self.file));
-        }
+        self.files.iter_mut().filter(|file| file.is_busy()).for_each(|file| std::mem::forget(std::mem::take(file)));
         let packets = self.outlets.iter_mut().flat_map(|outlet| &mut outlet.sending);
         packets.filter_map(Option::take).for_each(std::mem::forget);
         let mut receiving = false;
@@ -284,7 +287,7 @@ impl Ring {
             free: Vec::new(),
             signals: None,
             log: None,
-            file: FileSlot::default(),
+            files: Vec::new(),
             waiting: VecDeque::new(),
             no_iowait,
             counters: RingCounters::default(),
@@ -385,16 +388,15 @@ impl Ring {
         self.log.is_some()
     }
 
-    /// Starts an operation on the file; at most one is in flight. Needs [`RingOptions::files`].
-    pub fn file(&mut self, op: FileOp) {
-        let entry = self.file.submit(op);
-        // SAFETY: what the entry points to stays in `self.file` until the operation's completion is reaped; where the ring is dropped
-        // before, it is never freed (`drop`).
-        unsafe { self.push(entry, Token::File) };
-    }
-
-    pub fn file_busy(&self) -> bool {
-        self.file.is_busy()
+    /// Starts an operation on the file at a place; of each at most one is in flight. Needs [`RingOptions::files`].
+    pub fn file(&mut self, file: FileId, op: FileOp) {
+        if self.files.len() <= file {
+            self.files.resize_with(file + 1, FileSlot::default);
+        }
+        let entry = self.files[file].submit(op);
+        // SAFETY: what the entry points to stays in the slot until the operation's completion is reaped, on the heap, which moving the slot
+        // does not move; where the ring is dropped before, it is never freed (`drop`).
+        unsafe { self.push(entry, Token::File(file)) };
     }
 
     fn cancel(&mut self, token: Token) {

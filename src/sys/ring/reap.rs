@@ -33,9 +33,9 @@ impl Ring {
                     self.log = None;
                     out.push(Completion::LogWritten(usize::try_from(result).map_err(|_| -result)));
                 }
-                Some(Token::File) => {
-                    let (op, result) = self.file.complete(result);
-                    out.push(Completion::FileDone { op, result });
+                Some(Token::File(file)) => {
+                    let (op, result) = self.files[file].complete(result);
+                    out.push(Completion::FileDone { file, op, result });
                 }
                 Some(Token::Outlet(handle)) => self.reap_outlet(handle, result, out),
                 Some(Token::Mark) => out.push(Completion::Marked),

@@ -34,8 +34,10 @@ impl Disk {
                 }
                 Ok(3)
             }
-            FileOp::Write { bytes, from } => {
+            FileOp::Write { bytes, from, at } => {
                 let rest = &bytes[*from..];
+                let there = self.files[self.open.as_ref().unwrap()].len() as u64;
+                assert_eq!(at + *from as u64, there, "a recording has no hole");
                 let count = match &mut self.room {
                     Some((0, errno)) => return Err(*errno),
                     Some((room, _)) => {
