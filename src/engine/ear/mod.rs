@@ -33,6 +33,10 @@ const STALE: u32 = 3;
 const EXACT: f64 = 6.0;
 /// And only this far from where arrivals put the board, in seconds: their floor is found to a millisecond in a second.
 const EXACT_REACH_S: f64 = 0.004;
+/// Arrivals find a floor in a minute. In a fingerprint of before, the boards stood where they were thought to be at first, which is off by
+/// some samples; it shows no offset smaller than this, in seconds.
+const FLOORS_SETTLE: Span = Span::from_secs(70);
+const EARLY_LEAST_S: f64 = 0.000_5;
 /// From what has happened until it is noted, at most: arrivals decide in a quarter of a second.
 const BEFORE_NOTED: Span = Span::from_secs(1);
 /// All pairs are compared of so many boards.
@@ -173,6 +177,9 @@ pub(super) struct Ear {
     fingerprint_due: Option<MonoTime>,
     /// In samples.
     exact_reach: f64,
+    early_least: f64,
+    /// When positions started.
+    started: Option<MonoTime>,
     shifts: Shifts,
     /// Room for a block.
     block: Box<[i32; crate::sound::fingerprint::FULL_BLOCK]>,
@@ -203,6 +210,8 @@ impl Ear {
             due: None,
             fingerprint_due: None,
             exact_reach: EXACT_REACH_S * f64::from(sample_rate),
+            early_least: EARLY_LEAST_S * f64::from(sample_rate),
+            started: None,
             shifts: Shifts::default(),
             block: Box::new([0; crate::sound::fingerprint::FULL_BLOCK]),
             candidate: None,
@@ -251,6 +260,7 @@ impl Ear {
         placed: impl Fn(usize, MonoTime) -> Option<Placed>,
         now: MonoTime,
     ) -> Step {
+        self.started.get_or_insert(now);
         let due = *self.due.get_or_insert(now + SETTLES);
         self.fingerprint_due.get_or_insert(due);
         if self.job.is_none() {
@@ -302,15 +312,24 @@ impl Ear {
         heard.then_some(&self.joint)
     }
 
+    /// The smallest offset that the fingerprints of a board can show, in samples.
+    fn least_offset(&self, mic: usize) -> f64 {
+        let settled = self.started.map(|started| started + FLOORS_SETTLE);
+        let mut trusted = self.pairs.iter().filter(|pair| pair.is_of(mic)).filter_map(|pair| pair.trusted.as_ref());
+        let early = trusted.any(|trusted| settled.is_none_or(|settled| trusted.until < settled));
+        if early { self.early_least } else { 0.0 }
+    }
+
     fn decide(&mut self, mic: usize, placed: Option<Placed>) -> Step {
         let job = self.job.as_mut().expect("it decides");
         job.stage = Stage::Decide(mic + 1);
-        let (from, reach) = (job.from, self.exact_reach);
+        let from = job.from;
+        let believed = self.least_offset(mic)..=self.exact_reach;
         let (Some(doubt), false) = (self.mics[mic].doubt, self.mics[mic].proved) else { return Step::Worked };
         let Some(placed) = placed.filter(|placed| placed.packet > 0) else { return Step::Worked };
         let Some(joint) = self.joint(mic) else { return Step::Worked };
         if doubt.anew {
-            let exact = joint.exact().filter(|(samples, margin)| *margin >= EXACT && samples.abs() <= reach);
+            let exact = joint.exact().filter(|(samples, margin)| *margin >= EXACT && believed.contains(&samples.abs()));
             if let Some((samples, margin)) = exact {
                 self.shifts.checked += 1;
                 (self.mics[mic].proved, self.mics[mic].doubt) = (true, None);
