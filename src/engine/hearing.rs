@@ -21,7 +21,7 @@ impl Engine {
 
     /// Whether there may be something to listen to.
     pub fn listens(&self) -> bool {
-        self.hears_sound || self.calibration.is_some()
+        self.calibration.is_some() || self.hears_sound && matches!(self.aligner, Aligner::Independent(_))
     }
 
     /// One slice of listening, some ten microseconds of work. False when there is none to do now.
