@@ -33,8 +33,6 @@ fn claps_calibrate_free_boards_and_a_file_keeps_it() {
     let serve = Serve::start(&["--clock", "independent"]);
     let file = std::env::temp_dir().join(format!("micring-calibration-{}.json", std::process::id()));
     let _ = fs::remove_file(&file);
-    let args = ["--boards", "each", "--signal", "claps", "--duration", "120s", "--ppm", "20,-15,3"];
-    let _boards = Boards(serve.simulator(&args).stdout(Stdio::null()).spawn().expect("simulate starts"));
     let calibrate = || {
         let mut command = micring();
         command.args(["calibrate", "--http", &serve.http.to_string(), "--distances", &distances()]);
@@ -44,12 +42,28 @@ fn claps_calibrate_free_boards_and_a_file_keeps_it() {
     let refused = calibrate();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("not all microphones are heard"), "{said}");
-    // Clocks are learnt meanwhile.
-    let known = |told: &Value| told["alignment"]["mic0_vs_mic1"]["uncertainty_samples"].as_f64().is_some();
+    let args = ["--boards", "each", "--signal", "claps", "--duration", "300s", "--ppm", "20,-15,3"];
+    let _boards = Boards(serve.simulator(&args).stdout(Stdio::null()).spawn().expect("simulate starts"));
+    // Clocks are learnt.
+    let known = |told: &Value| {
+        let of =
+            |pair: &str| told["alignment"][pair]["uncertainty_samples"].as_f64().is_some_and(|samples| samples < 5.0);
+        of("mic0_vs_mic1") && of("mic0_vs_mic2")
+    };
     while !known(&serve.diagnostics()) {
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
-    let done = calibrate();
+    // On a busy machine a try may fail, since boards slip meanwhile: that is said, and it is asked again.
+    let is_whole = |text: &[u8]| String::from_utf8_lossy(text).matches("moved by").count() == 3;
+    let mut done = calibrate();
+    for _ in 0..3 {
+        if is_whole(&done.stdout) {
+            break;
+        }
+        let said = String::from_utf8_lossy(&[&done.stdout[..], &done.stderr].concat()).into_owned();
+        assert!(said.contains("claps disagree") || said.contains("fewer than three claps"), "{said}");
+        done = calibrate();
+    }
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{out}{err}{}", serve.stderr());
     for mic in ["mic1: moved by", "mic2: moved by", "left open:", "kept in"] {
