@@ -10,31 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use micring::capture::{Datagrams, Fault, Seen};
-use rig::{Event, Events, PATIENCE, Serve, assert_aligned, micring, offset_of, skips, tell};
+use rig::{Event, Events, Folder, PATIENCE, Serve, assert_aligned, micring, offset_of, skips, tell};
 use serde_json::Value;
 
 #[path = "serve/rig.rs"]
 #[allow(dead_code, reason = "the rig of tests/serve, of which this file needs a part")]
 mod rig;
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("micring-record-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("a scratch folder");
-        Folder(path)
-    }
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a plain path")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn recordings(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

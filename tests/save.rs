@@ -9,32 +9,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rig::{PATIENCE, Serve, index, micring, python};
+use rig::{Folder, PATIENCE, Serve, index, micring, python};
 use serde_json::Value;
 
 #[path = "serve/rig.rs"]
 #[allow(dead_code, reason = "the rig of tests/serve, of which this file needs a part")]
 mod rig;
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("micring-save-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("a scratch folder");
-        Folder(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a plain path")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A saved file: where it begins in the run, what is in it, and what is said of it.
 struct Saved {

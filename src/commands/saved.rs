@@ -132,6 +132,13 @@ impl Follower {
                 self.track.line(|frame, position| Line::Drift { frame, position, of, ppm, uncertainty_ppm }, out);
             }
         }
+        for (mic, kept) in mics.iter().zip(engine.kept()) {
+            if let Some(kept) = kept {
+                let (samples, uncertainty_samples) = (kept.samples, kept.uncertainty);
+                let line = |frame, position| Line::Calibration { frame, position, mic, samples, uncertainty_samples };
+                self.track.line(line, out);
+            }
+        }
         for (pair, alignment) in pairs.iter().zip(engine.alignment(now)) {
             if let Ok(known) = alignment {
                 let (offset_us, uncertainty_us) = (known.offset.as_micros_f64(), known.uncertainty.as_micros_f64());

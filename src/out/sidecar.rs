@@ -43,6 +43,8 @@ pub enum Line<'a> {
     Drift { frame: i64, position: i64, of: &'a str, ppm: f64, uncertainty_ppm: f64 },
     /// Offset of a pair of channels as placed, with half its 95 % interval.
     Alignment { frame: i64, position: i64, pair: &'a str, offset_us: f64, uncertainty_us: f64 },
+    /// What a calibration has moved a microphone by, with half its 95 % interval: in the samples already.
+    Calibration { frame: i64, position: i64, mic: &'a str, samples: f64, uncertainty_samples: f64 },
     /// The last line of a file that was closed: frames in it.
     End { frames: i64 },
 }

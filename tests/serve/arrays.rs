@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::{Event, PATIENCE, Serve, index, micring};
+use crate::rig::{Event, Folder, PATIENCE, Serve, index, micring};
 
 const FRAMES: i64 = 512;
 const PERIOD: Duration = Duration::from_nanos(10_666_667);
@@ -16,26 +16,29 @@ const PERIOD: Duration = Duration::from_nanos(10_666_667);
 const PATIENT: &str = "hold = \"5s\"\n";
 
 /// A configuration file of this test alone.
-struct Config(PathBuf);
+struct Config {
+    folder: Folder,
+    file: PathBuf,
+}
 
 impl Config {
     fn new(name: &str, text: &str) -> Config {
-        let folder = std::env::temp_dir().join(format!("micring-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let config = Config(folder.join("arrays.toml"));
+        let folder = Folder::new(name);
+        let file = Path::new(folder.path()).join("arrays.toml");
+        let config = Config { folder, file };
         config.write(text);
         config
     }
 
     /// As an editor does it: another file takes its place.
     fn write(&self, text: &str) {
-        let new = self.0.with_extension("new");
+        let new = self.file.with_extension("new");
         std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, &self.0).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
     }
 
     fn path(&self) -> &str {
-        self.0.to_str().unwrap()
+        self.file.to_str().unwrap()
     }
 
     fn serve(&self) -> Serve {
@@ -47,12 +50,6 @@ impl Config {
         command.args(["serve", "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0", "--config", self.path()]);
         command.args(options);
         Serve::spawn(command)
-    }
-}
-
-impl Drop for Config {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
     }
 }
 
@@ -404,7 +401,7 @@ fn a_recording_holds_all_arrays_and_each_is_analysed_by_its_name() {
          [[array]]\nname = \"door\"\nport = 0\nchannels = 2\nformat = \"raw:s16le*2\"\n\n\
          [[array]]\nname = \"fleet\"\nport = 0\nsenders = \"each-host\"\n",
     );
-    let folder = config.0.with_file_name("recordings");
+    let folder = config.folder.0.join("recordings");
     let mut serve = config.serve_with(&["--record", folder.to_str().unwrap()]);
     let mut roof = Board::new("127.0.0.1", ports_of(&serve, "roof"));
     let mut door = Board::new("127.0.0.1", ports_of(&serve, "door"));

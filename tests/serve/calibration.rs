@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::rig::{Serve, micring};
+use crate::rig::{Folder, PATIENCE, Serve, micring};
 
 /// Of the clapper from the corners of the triangle on which `simulate` puts three boards (src/sim/room/array.rs), in metres.
 fn distances() -> String {
@@ -30,9 +31,9 @@ impl Drop for Boards {
 
 #[test]
 fn claps_calibrate_free_boards_and_a_file_keeps_it() {
-    let serve = Serve::start(&["--clock", "independent"]);
-    let file = std::env::temp_dir().join(format!("micring-calibration-{}.json", std::process::id()));
-    let _ = fs::remove_file(&file);
+    let folder = Folder::new("calibration");
+    let serve = Serve::start(&["--clock", "independent", "--save", folder.path()]);
+    let file = folder.0.join("kept.json");
     let calibrate = || {
         let mut command = micring();
         command.args(["calibrate", "--http", &serve.http.to_string(), "--distances", &distances()]);
@@ -81,5 +82,23 @@ fn claps_calibrate_free_boards_and_a_file_keeps_it() {
     let left_out = told["alignment"]["mic0_vs_mic1"]["leaves_out"].as_str().unwrap_or_default().to_owned();
     assert!(left_out.contains("calibration"), "{left_out}");
     assert!(told["sound"]["busy_us_per_s"].as_f64().is_some_and(|busy| busy > 0.0), "{}", told["sound"]);
-    fs::remove_file(&file).expect("it is there");
+    // What is saved meanwhile says so too.
+    let said = || {
+        let paths = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path());
+        let sidecar = paths.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+        let text = fs::read_to_string(sidecar.expect("a sidecar")).unwrap();
+        // The last line may be half written.
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        lines.into_iter().find(|line| line["kind"] == "calibration" && line["mic"] == "mic1")
+    };
+    let give_up = Instant::now() + PATIENCE;
+    let line = loop {
+        if let Some(line) = said() {
+            break line;
+        }
+        assert!(Instant::now() < give_up, "the sidecar says nothing of the calibration");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let (samples, kept) = (line["samples"].as_f64().unwrap(), kept["mics"]["mic1"]["samples"].as_f64().unwrap());
+    assert!((samples - kept).abs() < 0.01, "{samples}, {kept}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use micring::array::Layout;
 use micring::cycle::Cycle;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
-use micring::sim::room::{Room, Scene, Sound, Source};
+use micring::sim::room::{Room, Scene, Sound, Source, between};
 use micring::sim::{Packet, START, Scenario, Sim};
 use micring::time::{FramePos, MonoTime, Span};
 
@@ -44,19 +44,8 @@ impl Stage {
         Stage { heard: vec![vec![0; 4]; MICS] }
     }
 
-    /// A sample between two, by a Catmull-Rom spline.
     fn at(&self, mic: usize, time: f64) -> i32 {
-        let samples = &self.heard[mic];
-        let whole = time.floor();
-        let p = [-1, 0, 1, 2].map(|k| f64::from(samples[(whole as i64 + k).rem_euclid(samples.len() as i64) as usize]));
-        let t = time - whole;
-        let slope = [(p[2] - p[0]) / 2.0, (p[3] - p[1]) / 2.0];
-        let (t2, t3) = (t * t, t * t * t);
-        let value = p[1] * (2.0 * t3 - 3.0 * t2 + 1.0)
-            + slope[0] * (t3 - 2.0 * t2 + t)
-            + p[2] * (3.0 * t2 - 2.0 * t3)
-            + slope[1] * (t3 - t2);
-        value as i32
+        between(&self.heard[mic], time)
     }
 
     pub fn payload(&self, packet: &Packet, payload: &mut Vec<u8>) {

@@ -71,18 +71,22 @@ impl Heard {
         Heard(Arc::new(scene.hear(REPEATS)))
     }
 
-    /// A sample at a time in samples since the start, between two of them by a Catmull-Rom spline.
+    /// A sample at a time in samples since the start.
     pub fn at(&self, mic: usize, time: f64) -> i32 {
-        let samples = &self.0[mic];
-        let whole = time.floor();
-        let p = [-1, 0, 1, 2].map(|k| f64::from(samples[(whole as i64 + k).rem_euclid(REPEATS as i64) as usize]));
-        let t = time - whole;
-        let slope = [(p[2] - p[0]) / 2.0, (p[3] - p[1]) / 2.0];
-        let (t2, t3) = (t * t, t * t * t);
-        let value = p[1] * (2.0 * t3 - 3.0 * t2 + 1.0)
-            + slope[0] * (t3 - 2.0 * t2 + t)
-            + p[2] * (3.0 * t2 - 2.0 * t3)
-            + slope[1] * (t3 - t2);
-        (value as i32) & !0xff
+        between(&self.0[mic], time) & !0xff
     }
+}
+
+/// A sample at a time in samples, of sound that repeats: between two of them by a Catmull-Rom spline.
+pub fn between(samples: &[i32], time: f64) -> i32 {
+    let whole = time.floor();
+    let p = [-1, 0, 1, 2].map(|k| f64::from(samples[(whole as i64 + k).rem_euclid(samples.len() as i64) as usize]));
+    let t = time - whole;
+    let slope = [(p[2] - p[0]) / 2.0, (p[3] - p[1]) / 2.0];
+    let (t2, t3) = (t * t, t * t * t);
+    let value = p[1] * (2.0 * t3 - 3.0 * t2 + 1.0)
+        + slope[0] * (t3 - 2.0 * t2 + t)
+        + p[2] * (3.0 * t2 - 2.0 * t3)
+        + slope[1] * (t3 - t2);
+    value as i32
 }

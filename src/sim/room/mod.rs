@@ -13,7 +13,7 @@ mod image;
 mod sounds;
 
 pub(in crate::sim) use self::array::Heard;
-pub use self::array::Sounds;
+pub use self::array::{Sounds, between};
 pub use self::image::Room;
 pub use self::sounds::Sound;
 
