@@ -7,6 +7,7 @@ mod copies;
 mod day;
 mod figures;
 mod free;
+mod held;
 mod inputs;
 mod judge;
 mod lags;
