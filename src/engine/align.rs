@@ -205,7 +205,7 @@ impl SharedAligner {
         let verdict = self.judge(place, i, a, silence);
         let slot = Slot::of(a, verdict.doubtful, verdict.early);
         let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
-        self.settle(place, a, &verdict, sink);
+        self.settle(place, i, a, &verdict, sink);
         let is_certain = !self.may_be_stray(i, a.mic) && !self.may_move(i, a.mic, a.at);
         if !verdict.doubtful && !matches!(place, Place::Tentative) && is_certain {
             self.learn(a.mic, verdict.own_end, a.at, verdict.residual, sink);
@@ -295,14 +295,14 @@ impl SharedAligner {
         let doubtful = match judgement {
             Judgement::Certain => joins_doubtful,
             Judgement::Delayed | Judgement::Risen => false,
-            Judgement::Doubtful | Judgement::Lost(_) => true,
+            Judgement::Doubtful | Judgement::DelayedBefore | Judgement::Lost(_) => true,
         };
         let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
         Verdict { own_end, residual, behind, judgement, doubt_since, doubt_is_long, doubtful, early }
     }
 
     /// What the judgement means for those that were in doubt.
-    fn settle(&mut self, place: Place, a: &Arrival<'_>, verdict: &Verdict, sink: &mut Sink<'_>) {
+    fn settle(&mut self, place: Place, i: usize, a: &Arrival<'_>, verdict: &Verdict, sink: &mut Sink<'_>) {
         match verdict.judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {
@@ -319,6 +319,10 @@ impl SharedAligner {
                     self.restart_clocks(sink);
                 }
                 self.settle_delayed(sink);
+            }
+            Judgement::DelayedBefore => {
+                self.settle_delayed(sink);
+                self.tail.doubt_one(i, a.mic);
             }
             Judgement::Lost(cycles) => self.settle_lost(cycles, verdict.doubt_since, verdict.doubt_is_long, sink),
         }
@@ -423,6 +427,10 @@ impl SharedAligner {
                     pending[settled..next].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
                     settled = next;
                     self.learn(mic, own_end, at, r, sink);
+                }
+                Judgement::DelayedBefore => {
+                    pending[settled..next - 1].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
+                    settled = next - 1;
                 }
                 Judgement::Lost(cycles) => {
                     // Rare, and ends: each turn leaves fewer packets in doubt.

@@ -55,6 +55,11 @@ impl Review {
         Review { since, level, jitter, lowest: Span::MAX, spaced: 0, early: 0, last: since }
     }
 
+    /// Where packets came before the loss, above the clock's floor.
+    pub fn level(&self) -> Span {
+        self.level
+    }
+
     /// A packet behind the loss, `r` above the clock's floor.
     pub fn hear(&mut self, r: Span, at: MonoTime, period: Span) -> Finding {
         self.lowest = self.lowest.min(r);

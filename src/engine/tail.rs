@@ -348,6 +348,13 @@ impl Tail {
         }
     }
 
+    /// The packet of `mic` in the cycle `i` is in doubt.
+    pub fn doubt_one(&mut self, i: usize, mic: usize) {
+        if let Some(slot) = &mut self.entries[i].slots[mic] {
+            slot.doubtful = true;
+        }
+    }
+
     /// The packets in doubt, in the order of their arrival: when, of which microphone, in which cycle.
     pub fn doubtful(&self) -> Vec<(MonoTime, usize, usize)> {
         let slots = self.iter().flat_map(|(i, e)| e.slots.iter().enumerate().map(move |(mic, slot)| (i, mic, slot)));
@@ -553,6 +560,7 @@ mod tests {
     use crate::array::Layout;
     use crate::engine::chunks::Chunk;
     use crate::engine::clock::Again;
+    use crate::engine::packet::SAMPLE_BYTES;
 
     const FRAMES: u32 = 4;
 
