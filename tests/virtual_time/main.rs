@@ -3,6 +3,7 @@
 mod alignment;
 mod arrays;
 mod boards;
+mod bound;
 mod copies;
 mod day;
 mod figures;
