@@ -18,6 +18,7 @@ use crate::names::{Kind, Place};
 use crate::nats::BUFFERED;
 use crate::say;
 use crate::segment::Position;
+use crate::status::Count;
 
 /// Cycles that wait for one listener; micring has the same for its own (`--queue`).
 const QUEUE: usize = 64;
@@ -30,13 +31,33 @@ pub type Batch = Arc<[Event]>;
 /// All arrays that somebody here listens to.
 #[derive(Debug)]
 pub struct Feeds {
-    client: Client,
+    pub client: Client,
     running: Mutex<HashMap<Place, broadcast::Sender<Batch>>>,
+    pub counts: Counts,
+}
+
+/// Over all arrays.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Cycles that came over NATS.
+    pub cycles: Count,
+    /// Cycles that were asked for, since they had not come.
+    pub filled: Count,
+    /// Holes that stayed.
+    pub holes: Count,
+    /// What listeners lost that were too slow, in batches.
+    pub too_slow: Count,
 }
 
 impl Feeds {
     pub fn new(client: Client) -> Feeds {
-        Feeds { client, running: Mutex::default() }
+        Feeds { client, running: Mutex::default(), counts: Counts::default() }
+    }
+
+    /// Arrays that somebody here listens to, and how many do.
+    pub fn listeners(&self) -> Vec<(Place, usize)> {
+        let running = self.running.lock().expect("no holder panics");
+        running.iter().map(|(place, sender)| (place.clone(), sender.receiver_count())).collect()
     }
 
     /// The array's cycles from now on.
@@ -95,16 +116,21 @@ impl Feeds {
             {
                 events.extend(read(message)?);
             }
+            self.counts.cycles.add(events.len() as u64);
             let mut batch = Vec::with_capacity(events.len());
             for event in events {
                 while let Some(after) = missing_behind(*at, &event) {
                     let before = *at;
                     match ask::cycles_again(&self.client, place, after, Some(event.header.id - 1)).await {
-                        Ok(missing) => missing.into_iter().for_each(|event| add(&mut batch, at, event)),
+                        Ok(missing) => {
+                            self.counts.filled.add(missing.len() as u64);
+                            missing.into_iter().for_each(|event| add(&mut batch, at, event));
+                        }
                         Err(trouble) => say(format_args!("{}/{}: {trouble}", place.host, place.array)),
                     }
                     hand_on(&mut batch, sender);
                     if *at == before {
+                        self.counts.holes.add(1);
                         say(format_args!("{}/{}: a hole behind cycle {after} stays", place.host, place.array));
                         break;
                     }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::names::{Kind, Place, everywhere, token};
+use crate::names::{Kind, Place, everywhere};
 use crate::nats::{chain, events_name};
 use crate::report::{HEALTH, now_us};
 use crate::say;
@@ -72,7 +72,7 @@ impl Fleet {
             let Ok(Value::Object(health)) = serde_json::from_slice(&message.payload) else { continue };
             let stored = message.info().map_err(|e| e.to_string())?.published;
             let stored_us = (stored.unix_timestamp_nanos() / 1000) as i64;
-            let name = format!("{}.{}", token(&place.host), token(&place.array));
+            let name = place.name();
             self.arrays
                 .lock()
                 .expect("no holder panics")
@@ -94,6 +94,15 @@ impl Fleet {
     pub fn run_of(&self, place: &Place) -> Option<u64> {
         let arrays = self.arrays.lock().expect("no holder panics");
         arrays.values().find(|known| known.place == *place)?.health["run"].as_u64()
+    }
+
+    /// How many arrays are of each state, as `/api/fleet` has it.
+    pub fn states(&self) -> BTreeMap<String, u64> {
+        let mut states = BTreeMap::new();
+        for array in self.json()["arrays"].as_array().into_iter().flatten() {
+            *states.entry(array["status"].as_str().unwrap_or("unknown").to_owned()).or_default() += 1;
+        }
+        states
     }
 
     /// Body of `/api/fleet`: each array with its health and how old that is, and how far hosts' stamps are comparable.

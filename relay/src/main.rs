@@ -2,7 +2,7 @@
 //!
 //! `publish` stands beside micring's servers ([`array`], [`source`]: one server over HTTP) and hands on what
 //! they have: live cycles while somebody listens ([`live`]), audio and gaps ([`segment`], [`store`]) and reports
-//! ([`report`]) to stay; and answer what is asked from afar ([`mod@ask`]).
+//! ([`report`]) to stay, of which Home Assistant is told ([`home_assistant`]); and answer what is asked from afar ([`mod@ask`]).
 //!
 //! `serve` ([`mod@serve`]) is the other end: which arrays there are ([`fleet`]), their live cycles ([`feed`]), and both as
 //! micring's clients know them ([`out`]).
@@ -18,6 +18,7 @@ mod event;
 mod failure;
 mod feed;
 mod fleet;
+mod home_assistant;
 mod live;
 mod names;
 mod nats;

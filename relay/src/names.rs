@@ -49,6 +49,11 @@ impl Place {
         format!("{}.{}.{}.{}", self.prefix, token(&self.host), token(&self.array), kind.token())
     }
 
+    /// What it is called among all arrays: `HOST.ARRAY`, each as a token of a subject.
+    pub fn name(&self) -> String {
+        format!("{}.{}", token(&self.host), token(&self.array))
+    }
+
     /// The place that a subject names.
     pub fn of(prefix: &str, subject: &str) -> Option<Place> {
         let rest = subject.strip_prefix(prefix)?.strip_prefix('.')?;

@@ -18,7 +18,7 @@ use crate::names::Place;
 use crate::nats::{KeepArgs, NatsArgs, Store, first_line, micring_duration, open_store};
 use crate::source::Server;
 use crate::status::{self, Status};
-use crate::{ask, live, report, say, store, until_stopped};
+use crate::{ask, home_assistant, live, report, say, store, until_stopped};
 
 /// How often a server is asked which arrays it has.
 const LOOK: Duration = Duration::from_secs(5);
@@ -46,6 +46,10 @@ pub struct PublishArgs {
     /// Between two stored messages of an array's diagnostics.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = micring_duration)]
     pub diagnostics_every: Duration,
+    /// Tell Home Assistant of every array: its health is a sensor there. For a NATS server that speaks MQTT. TOPIC is the first
+    /// level of Home Assistant's discovery topics.
+    #[arg(long, value_name = "TOPIC", num_args = 0..=1, default_missing_value = "homeassistant")]
+    pub home_assistant: Option<String>,
     #[command(flatten)]
     pub streams: KeepArgs,
     /// Where /healthz and /metrics of the relay are served.
@@ -219,9 +223,14 @@ impl Relay {
         };
         let answers =
             ask::Lane { array: array.clone(), place: place.clone(), client: self.pcm.clone(), room: self.room.clone() };
+        let sensor = self.args.home_assistant.clone().map(|topics| home_assistant::Lane {
+            place: place.clone(),
+            client: self.events.clone(),
+            topics,
+        });
         let store = store::Lane { array, place, client: self.events.clone(), store: kept, status };
         let (live_fatal, store_fatal) = (self.fatal.clone(), self.fatal.clone());
-        let tasks = [
+        let mut tasks = vec![
             tokio::spawn(report.run()),
             tokio::spawn(answers.run()),
             tokio::spawn(async move {
@@ -231,6 +240,7 @@ impl Relay {
                 let _ = store_fatal.send(store.run().await).await;
             }),
         ];
+        tasks.extend(sensor.map(|sensor| tokio::spawn(sensor.run())));
         tasks.iter().map(|task| task.abort_handle()).collect()
     }
 }

@@ -3,6 +3,7 @@
 //! Live streams come from the arrays' PCM subjects, one subscription for all who listen here ([`crate::feed`]); figures and
 //! downloads are asked of the array's own server ([`crate::ask`]); `?from=TIME` reads what JetStream stores.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::fleet::Fleet;
 use crate::names::{Kind, Place};
 use crate::nats::{NatsArgs, audio_name, chain, first_line, is_connected};
 use crate::out::{Form, Wav};
+use crate::status::{METRICS_TYPE, family};
 use crate::{say, until_stopped};
 
 /// As micring: a sign of life on an idle stream.
@@ -101,6 +103,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/fleet.js", get(script))
         .route("/fleet.css", get(style))
         .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
         .route("/api/fleet", get(fleet))
         .route("/api/arrays", get(fleet))
         .route("/api/arrays/{name}/{route}", get(array_route))
@@ -182,6 +185,33 @@ async fn healthz(State(server): Shared) -> Response {
         true => ([(header::CONTENT_TYPE, "application/json")], "{\"status\": \"ok\"}\n").into_response(),
         false => error(StatusCode::SERVICE_UNAVAILABLE, "not connected to NATS"),
     }
+}
+
+/// How the fleet is, and how its streams go on.
+async fn metrics(State(server): Shared) -> impl IntoResponse {
+    let (mut out, feeds) = (String::new(), &server.feeds);
+    let one = |out: &mut String, name: &str, kind, help, value: u64| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    };
+    let up = is_connected(&server.client).into();
+    one(&mut out, "micring_fleet_connected", "gauge", "whether the connection to NATS is up", up);
+    let arrays = server.fleet.states();
+    let states = arrays.iter().map(|(status, n)| (status.as_str(), *n));
+    family(&mut out, "micring_fleet_arrays", ("gauge", "arrays by what their health says"), "status", states);
+    let listeners = feeds.listeners();
+    let names: Vec<String> = listeners.iter().map(|(place, _)| place.name()).collect();
+    let listeners = names.iter().zip(&listeners).map(|(name, (_, n))| (name.as_str(), *n as u64));
+    family(&mut out, "micring_fleet_listeners", ("gauge", "who listens here to an array"), "array", listeners);
+    let counts = &feeds.counts;
+    for (name, help, count) in [
+        ("cycles", "live cycles that came", &counts.cycles),
+        ("filled_cycles", "cycles that had not come and were asked for", &counts.filled),
+        ("holes", "holes that stayed", &counts.holes),
+        ("too_slow", "batches of cycles that a slow listener lost", &counts.too_slow),
+    ] {
+        one(&mut out, &format!("micring_fleet_{name}_total"), "counter", help, count.get());
+    }
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], out)
 }
 
 async fn fleet(State(server): Shared) -> Response {
@@ -300,8 +330,8 @@ fn live(
             let receiver = server.feeds.listen(&place);
             // An id of another run starts live.
             let last = last.filter(|id| run.is_none_or(|run| *id + 1 >= run));
-            let client = server.client.clone();
-            Body::from_stream(written(form, run, spawn(move |to| caught_up(client, place, last, receiver, to))))
+            let feeds = server.feeds.clone();
+            Body::from_stream(written(form, run, spawn(move |to| caught_up(feeds, place, last, receiver, to))))
         }
     };
     let fields = [
@@ -344,17 +374,18 @@ fn written(form: Form, run: Option<u64>, cycles: mpsc::Receiver<Event>) -> impl 
 
 /// What the client missed, then what comes.
 async fn caught_up(
-    client: Client,
+    feeds: Arc<Feeds>,
     place: Place,
     last: Option<u64>,
     mut live: broadcast::Receiver<Batch>,
     to: mpsc::Sender<Event>,
 ) -> Result<(), String> {
     // The last cycle that this client was given; until live cycles follow it without a hole, it is asked for what is between.
+    let client = &feeds.client;
     let mut reached = None;
     let mut behind = last.is_some();
     if let Some(after) = last {
-        reached = fetch(&client, &place, after, None, &to).await;
+        reached = fetch(client, &place, after, None, &to).await;
     }
     loop {
         let event = tokio::select! {
@@ -364,7 +395,10 @@ async fn caught_up(
         let batch = match event {
             Ok(batch) => batch,
             // Too slow: the oldest are gone, which its ids show.
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Lagged(batches)) => {
+                feeds.counts.too_slow.add(batches);
+                continue;
+            }
             Err(broadcast::error::RecvError::Closed) => return Ok(()),
         };
         for event in batch.iter() {
@@ -374,7 +408,7 @@ async fn caught_up(
                     continue;
                 }
                 match reached.or(last).filter(|after| *after + 1 < id && *after + 1 >= event.header.run) {
-                    Some(after) => drop(fetch(&client, &place, after, Some(id - 1), &to).await),
+                    Some(after) => drop(fetch(client, &place, after, Some(id - 1), &to).await),
                     None => behind = false,
                 }
             }

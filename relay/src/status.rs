@@ -114,21 +114,39 @@ impl Status {
         let arrays = self.arrays.lock().expect("no holder panics");
         let mut out = String::new();
         for (name, kind, help, get) in SERIES {
-            let _ = writeln!(out, "# HELP micring_relay_{name} {help}\n# TYPE micring_relay_{name} {kind}");
-            for (array, status) in arrays.iter() {
-                let array = array.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                let _ = writeln!(out, "micring_relay_{name}{{array=\"{array}\"}} {}", get(status).get());
-            }
+            let name = format!("micring_relay_{name}");
+            let of = arrays.iter().map(|(array, status)| (array.as_str(), get(status).get()));
+            family(&mut out, &name, (kind, help), "array", of);
         }
-        let _ = writeln!(out, "# HELP micring_relay_connected whether the connection to NATS is up");
-        let _ = writeln!(out, "# TYPE micring_relay_connected gauge");
-        for (name, client) in &self.connections {
-            let _ =
-                writeln!(out, "micring_relay_connected{{connection=\"{name}\"}} {}", u8::from(is_connected(client)));
-        }
+        let up = self.connections.iter().map(|(name, client)| (*name, u64::from(is_connected(client))));
+        family(
+            &mut out,
+            "micring_relay_connected",
+            ("gauge", "whether the connection to NATS is up"),
+            "connection",
+            up,
+        );
         out
     }
 }
+
+/// One family of Prometheus' text: its kind and help, and a line for each value of a label.
+pub fn family<'a>(
+    out: &mut String,
+    name: &str,
+    (kind, help): (&str, &str),
+    label: &str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (of, value) in values {
+        let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(out, "{name}{{{label}=\"{of}\"}} {value}");
+    }
+}
+
+/// What Prometheus' text is called.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/healthz` and `/metrics`, from now on. The address that it is bound to.
 pub async fn serve(status: Arc<Status>, address: SocketAddr) -> Result<SocketAddr, Failure> {
@@ -151,5 +169,5 @@ async fn healthz(State(status): State<Arc<Status>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], status.metrics())
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], status.metrics())
 }

@@ -5,6 +5,7 @@
 
 mod far;
 mod faults;
+mod home_assistant;
 mod limits;
 mod rig;
 mod serve;

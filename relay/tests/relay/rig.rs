@@ -175,7 +175,7 @@ fn knows_sync() -> bool {
     (numbers.next(), numbers.next()) >= (Some(2), Some(10))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -56,8 +56,15 @@ fn a_listener_misses_nothing_when_the_nats_server_dies() {
     let relay = Relay::start(&nats.url(), &serve, &[]);
     let far = Far::start(&nats.url(), &[]);
     known(&far);
+    let figure = |name: &str| {
+        let (_, text) = get(far.http, "/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {text}")).parse::<u64>().unwrap()
+    };
     let mut events = Events::open(far.http, "/api/stream_3ch", "");
     let mut cycles = take(&mut events, 30);
+    let states = (figure("micring_fleet_connected"), figure("micring_fleet_listeners{array=\"attic.default\"}"));
+    assert_eq!(states, (1, 1));
     nats.kill();
     let emitted = || serve.json("/api/diagnostics_sync")["cycles"]["emitted"].as_u64().unwrap();
     let then = emitted();
@@ -68,6 +75,8 @@ fn a_listener_misses_nothing_when_the_nats_server_dies() {
         cycles.push(cycle(&events.next()));
     }
     check(&cycles);
+    assert!(figure("micring_fleet_filled_cycles_total") >= 400, "what went by meanwhile was asked for");
+    assert_eq!(figure("micring_fleet_holes_total"), 0);
     // Health is told, although diagnostics are longer than a message may be here, which is told too.
     until("it is connected again", || !get(relay.http, "/healthz").1.contains("not connected"));
     let wrong = get(relay.http, "/healthz").1;
