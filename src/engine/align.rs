@@ -17,6 +17,7 @@ use super::late::{Judgement, LateOrLost, Unnumbered};
 use super::packet::SAMPLE_BYTES;
 use super::skips::Skips;
 use super::tail::{Sink, Slot, Tail};
+use crate::array::MicSet;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use place::Place;
 
@@ -142,6 +143,8 @@ pub(super) struct SharedAligner {
     skips: Skips,
     /// When the newest packets came that were too early for the next cycle, newest first.
     early: [Option<MonoTime>; 2],
+    /// Packets that the cycles which left in this turn left without: cycle, microphone, packet. Only behind a microphone's backlog.
+    aside: Vec<(i64, usize, Slot, Vec<u8>)>,
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
 }
@@ -164,6 +167,7 @@ impl SharedAligner {
             last_heard: None,
             skips: Skips::default(),
             early: [None; 2],
+            aside: Vec::new(),
             max_open,
         }
     }
@@ -179,6 +183,7 @@ impl SharedAligner {
 
     /// Another part of a chunk that was placed.
     pub fn join(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        self.put_back(sink);
         self.last_heard = Some(self.last_heard.map_or(a.newest_at, |last| last.max(a.newest_at)));
         let late = self.tail.add(a, sink);
         self.emit_ready(a.newest_at, sink);
@@ -187,6 +192,7 @@ impl SharedAligner {
 
     /// Places a chunk by its first part, and emits what it completes.
     pub fn offer(&mut self, a: &Arrival<'_>, sink: &mut Sink<'_>) -> Placed {
+        self.put_back(sink);
         let silence = self.hear(a, sink);
         let place = self.choose(a, silence, sink);
         if matches!(place, Place::Nowhere) {
@@ -199,8 +205,9 @@ impl SharedAligner {
         let verdict = self.judge(place, i, a, silence);
         let slot = Slot::of(a, verdict.doubtful, verdict.early);
         let late = self.tail.fill(i, a.mic, slot, a.offset, a.samples, sink);
-        self.settle(place, a, &verdict, sink);
-        if !verdict.doubtful && !matches!(place, Place::Tentative) && !self.may_be_stray(i, a.mic) {
+        self.settle(place, i, a, &verdict, sink);
+        let is_certain = !self.may_be_stray(i, a.mic) && !self.may_move(i, a.mic, a.at);
+        if !verdict.doubtful && !matches!(place, Place::Tentative) && is_certain {
             self.learn(a.mic, verdict.own_end, a.at, verdict.residual, sink);
             if let Some(behind) = verdict.behind.filter(|_| !matches!(place, Place::Overdue(_))) {
                 self.mics[a.mic].lag.note(behind);
@@ -249,6 +256,10 @@ impl SharedAligner {
                 hole
             }
             Place::Contested => self.settle_contest(a, sink),
+            Place::Backlog(first) => {
+                self.tail.move_down(a.mic, first, sink);
+                Some(self.tail.len() - 1)
+            }
             Place::Next => {
                 self.skip_standing(a.at, sink);
                 Some(self.tail.open(a.at, false))
@@ -284,14 +295,14 @@ impl SharedAligner {
         let doubtful = match judgement {
             Judgement::Certain => joins_doubtful,
             Judgement::Delayed | Judgement::Risen => false,
-            Judgement::Doubtful | Judgement::Lost(_) => true,
+            Judgement::Doubtful | Judgement::DelayedBefore | Judgement::Lost(_) => true,
         };
         let early = self.mics[a.mic].clock.residual(own_end, a.at).is_some_and(|r| r < BEFORE_FLOOR);
         Verdict { own_end, residual, behind, judgement, doubt_since, doubt_is_long, doubtful, early }
     }
 
     /// What the judgement means for those that were in doubt.
-    fn settle(&mut self, place: Place, a: &Arrival<'_>, verdict: &Verdict, sink: &mut Sink<'_>) {
+    fn settle(&mut self, place: Place, i: usize, a: &Arrival<'_>, verdict: &Verdict, sink: &mut Sink<'_>) {
         match verdict.judgement {
             Judgement::Certain => {}
             Judgement::Doubtful => {
@@ -309,15 +320,21 @@ impl SharedAligner {
                 }
                 self.settle_delayed(sink);
             }
+            Judgement::DelayedBefore => {
+                self.settle_delayed(sink);
+                self.tail.doubt_one(i, a.mic);
+            }
             Judgement::Lost(cycles) => self.settle_lost(cycles, verdict.doubt_since, verdict.doubt_is_long, sink),
         }
     }
 
     /// No more packets come here: what has begun to go out goes out.
     pub fn finish(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        self.put_back(sink);
         if self.tail.started() {
             self.give_up_doubt(sink);
             self.emit_all(now, sink);
+            self.put_back(sink);
         } else {
             sink.history.rewind();
         }
@@ -325,6 +342,7 @@ impl SharedAligner {
 
     /// Holds that have run out.
     pub fn handle_timeout(&mut self, now: MonoTime, sink: &mut Sink<'_>) {
+        self.put_back(sink);
         // What stood behind a loss may be in doubt again, for as long.
         while self.withholds() && self.late.doubt_since().is_some_and(|since| now - since >= self.hold) {
             self.release(sink);
@@ -410,6 +428,10 @@ impl SharedAligner {
                     settled = next;
                     self.learn(mic, own_end, at, r, sink);
                 }
+                Judgement::DelayedBefore => {
+                    pending[settled..next - 1].iter().for_each(|&(_, mic, i)| self.tail.settle_one(i, mic));
+                    settled = next - 1;
+                }
                 Judgement::Lost(cycles) => {
                     // Rare, and ends: each turn leaves fewer packets in doubt.
                     self.settle_lost(cycles, since, false, sink);
@@ -466,11 +488,16 @@ impl SharedAligner {
             }
             let closed = i + 1 < self.tail.len() && !self.tail.get(i + 1).tentative;
             let ran_out = now - entry.opened >= self.hold;
+            let may_move = || (0..self.mics.len()).any(|mic| self.may_move(i, mic, now));
             let is_certain = || (0..self.mics.len()).all(|mic| !self.may_be_stray(i, mic));
-            if !(closed || ran_out || entry.is_complete() && is_certain()) {
+            if !(ran_out || (closed || entry.is_complete() && is_certain()) && !may_move()) {
                 return;
             }
             self.let_go(now, sink);
+            if !self.aside.is_empty() {
+                // What stands behind it is looked at when it is back.
+                return;
+            }
         }
     }
 
@@ -487,7 +514,24 @@ impl SharedAligner {
                 self.tail.start(sink);
             }
         }
+        // What may be of an older cycle is not heard at the wrong place.
+        let i = self.tail.first_open();
+        let alone = self.tail.get(i).slots.iter().flatten().count() < 2;
+        for mic in MicSet::from_fn(self.mics.len(), |mic| !alone && self.may_move(i, mic, now)).iter() {
+            let ordinal = self.tail.get(i).ordinal;
+            let (slot, samples) = self.tail.lift(i, mic, sink);
+            self.aside.push((ordinal, mic, slot, samples));
+        }
         self.tail.leave(now, sink);
+    }
+
+    /// What a cycle left without stands in it again, for the history.
+    fn put_back(&mut self, sink: &mut Sink<'_>) {
+        for (ordinal, mic, slot, samples) in self.aside.drain(..) {
+            let cycle = self.tail.iter().rev().find(|(_, e)| e.ordinal == ordinal).map(|(i, _)| i);
+            let i = cycle.expect("it left in this turn");
+            self.tail.fill(i, mic, slot, 0, &samples, sink);
+        }
     }
 
     /// How far above the board's floor a packet that ends at `own_end` arrived; `None` while there is none.

@@ -143,6 +143,22 @@ struct Doubt {
     fall: Fall,
 }
 
+impl Doubt {
+    fn opened_by(r: Span, at: MonoTime) -> Doubt {
+        Doubt {
+            since: at,
+            lowest: r,
+            cycles: [r; SPACED.0 as usize],
+            newest: at,
+            last: at,
+            spaced: 0,
+            long: false,
+            inside: false,
+            fall: Fall::No,
+        }
+    }
+}
+
 /// Whether a path that takes longer comes back to its floor while it is in doubt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fall {
@@ -176,6 +192,8 @@ pub enum Judgement {
     Doubtful,
     /// What was in doubt, and this packet, was delayed: nothing is inserted.
     Delayed,
+    /// What was in doubt was delayed; this packet opens another doubt.
+    DelayedBefore,
     /// The path takes longer from the packet on that opened the doubt: what waits is judged anew from there, for some of it may have
     /// been lost since.
     Risen,
@@ -227,9 +245,11 @@ impl LateOrLost {
         self.mean
     }
 
-    /// How far the floor has risen for now: a queue that stands.
+    /// How far the floor has risen for now: a queue that stands. A little below zero where it has sunk and the clock does not know yet
+    /// (the end of a load ramp): what is a period above it is so then too.
     pub fn base(&self) -> Span {
-        (self.level() - at_most(RISEN, self.period, 4) - self.mean).max(Span::ZERO)
+        let least = self.level().clamp(-self.period.mul_ratio(1, 8), Span::ZERO);
+        (self.level() - at_most(RISEN, self.period, 4) - self.mean).max(least)
     }
 
     /// Why what is lost cannot be told, since it could not be for a while; another sender may be heard better.
@@ -274,17 +294,8 @@ impl LateOrLost {
                 self.commit(r, at, period);
                 return Judgement::Certain;
             }
-            self.doubt = Some(Doubt {
-                since: at,
-                lowest: r,
-                cycles: [r; SPACED.0 as usize],
-                newest: at,
-                last: at,
-                spaced: 0,
-                long,
-                inside: false,
-                fall: if falls { Fall::Yes(0) } else { Fall::No },
-            });
+            let fall = if falls { Fall::Yes(0) } else { Fall::No };
+            self.doubt = Some(Doubt { long, fall, ..Doubt::opened_by(r, at) });
             return Judgement::Doubtful;
         };
         doubt.lowest = doubt.lowest.min(r);
@@ -298,8 +309,8 @@ impl LateOrLost {
         }
         doubt.cycles[0] = doubt.cycles[0].min(r);
         let Some(fall) = doubt.fall.after(falls, raised && !whole, in_burst) else {
-            self.doubt = None;
-            return Judgement::Delayed;
+            self.doubt = whole.then(|| Doubt::opened_by(r, at));
+            return if whole { Judgement::DelayedBefore } else { Judgement::Delayed };
         };
         doubt.fall = fall;
         if !whole && !doubt.long {
@@ -376,15 +387,20 @@ impl LateOrLost {
             let rest = (lowest - floor + below).as_nanos().rem_euclid(period) - below.as_nanos();
             rest <= (self.mean.mul_ratio(JITTER, cycles) + known_to + blur).as_nanos()
         };
-        // Counted from the clock's floor, or from the level of the last packets, which is known to the jitter.
-        let blur = self.mean.mul_ratio(1, 2);
-        let fits = |lowest: Span, cycles: i64| {
-            near(lowest, Span::ZERO, Span::ZERO, cycles) || near(lowest, self.level(), blur, cycles)
-        };
         // Where more was lost behind the first loss, its few packets may all be delayed: what follows speaks for both.
         let newest = *doubt.cycles.iter().min().expect("it has entries");
-        let whole = fits(doubt.lowest, i64::from(doubt.spaced + 1)) || fits(newest, doubt.cycles.len() as i64);
-        whole.then_some((level + tolerance.as_nanos()).div_euclid(period))
+        let fits = |floor: Span, blur: Span| {
+            near(doubt.lowest, floor, blur, i64::from(doubt.spaced + 1))
+                || near(newest, floor, blur, doubt.cycles.len() as i64)
+        };
+        // Counted from the clock's floor, or from the level of the last packets, which is known to the jitter.
+        let from_level = fits(self.level(), self.mean.mul_ratio(1, 2));
+        if !from_level && !fits(Span::ZERO, Span::ZERO) {
+            return None;
+        }
+        // So many are lost that a queue came down to the floor meanwhile; of fewer, a queue may have risen.
+        let from = if !from_level && doubt.lowest > LONGEST { doubt.lowest.as_nanos() } else { level };
+        Some((from + tolerance.as_nanos()).div_euclid(period))
     }
 
     /// Whether a loss is already more likely than as many delays in a row. A single burst says nothing: a stall may have
@@ -614,6 +630,39 @@ mod tests {
         let said = in_a_queue(&all_there);
         assert!(!said.iter().any(|said| matches!(said, Judgement::Lost(_))), "{said:?}");
         assert_eq!(said[3], Judgement::Delayed, "below a period nothing can be lost");
+    }
+
+    #[test]
+    fn a_loss_right_behind_a_backlog_in_a_queue_is_found() {
+        // Three that a stall held up, the last one back in the queue's 30 ms, and then one is lost.
+        let packets =
+            [(52_000, 33_000), (41_500, 200), (31_000, 200), (40_800, 20_500), (40_700, 10_667), (40_750, 10_667)];
+        let said = in_a_queue(&[&packets[..], &[(40_720, 10_667)]].concat());
+        assert_eq!(said[..4], [&[Judgement::Doubtful; 3][..], &[Judgement::DelayedBefore]].concat(), "{said:?}");
+        assert_eq!(said[6], Judgement::Lost(1), "{said:?}");
+        let all_there = in_a_queue(&[&packets[..3], &[(30_100, 9_800)]].concat());
+        assert_eq!(all_there[3], Judgement::Delayed, "{all_there:?}");
+    }
+
+    #[test]
+    fn a_loss_is_found_while_the_floor_lies_below_what_the_clock_knows() {
+        let mut l = LateOrLost::default();
+        let mut t = 0;
+        let mut judge = |r: i64, after: i64| {
+            t += after;
+            l.judge(Span::from_micros(r), at(t), P, false)
+        };
+        (0..40).for_each(|k| assert_eq!(judge(-600 + k * 37 % 300, 10_667), Judgement::Certain));
+        let said: Vec<_> = (0..4).map(|k| judge(10_667 - 550 + 20 * k, 10_667)).collect();
+        assert_eq!(said[3], Judgement::Lost(1), "{said:?}");
+    }
+
+    #[test]
+    fn a_queue_that_ends_while_packets_are_lost_is_not_taken_off_them() {
+        // Nineteen are lost, and meanwhile the queue of 30 ms comes to its end.
+        let behind = |k: i64| 19 * 10_667 + 40 + 30 * k;
+        let said = in_a_queue(&[(behind(0), 183_000), (behind(1), 10_667), (behind(2), 10_667), (behind(1), 10_667)]);
+        assert_eq!(said[3], Judgement::Lost(19), "{said:?}");
     }
 
     #[test]

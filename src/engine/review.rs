@@ -30,7 +30,7 @@ const RUN: u32 = 3;
 pub(super) struct Review {
     /// Arrival of the first packet behind the loss.
     pub since: MonoTime,
-    /// Where packets came before it, above the clock's floor.
+    /// Where packets came before it, above the clock's floor. One that came below was the floor from then on.
     level: Span,
     /// The mean delay above that.
     jitter: Span,
@@ -55,6 +55,11 @@ impl Review {
         Review { since, level, jitter, lowest: Span::MAX, spaced: 0, early: 0, last: since }
     }
 
+    /// Where packets came before the loss, above the clock's floor.
+    pub fn level(&self) -> Span {
+        self.level
+    }
+
     /// A packet behind the loss, `r` above the clock's floor.
     pub fn hear(&mut self, r: Span, at: MonoTime, period: Span) -> Finding {
         self.lowest = self.lowest.min(r);
@@ -74,7 +79,7 @@ impl Review {
         let tolerance = self.jitter.mul_ratio(JITTER, i64::from(self.spaced))
             + at_most(BLUR, period, 16)
             + (at - self.since).mul_ratio(1, CLIMB);
-        if self.lowest > self.level + tolerance {
+        if self.lowest > self.level.max(Span::ZERO) + tolerance {
             Finding::False(self.lowest)
         } else if self.spaced == LOOKS[LOOKS.len() - 1] {
             Finding::Stands
@@ -87,7 +92,7 @@ impl Review {
     /// enough only where packets `are_lost` anyway.
     pub fn is_back(&self, are_lost: bool) -> bool {
         (are_lost || self.spaced > 0)
-            && self.lowest <= self.level + self.jitter.mul_ratio(BACK, i64::from(self.spaced + 1))
+            && self.lowest <= self.level.max(Span::ZERO) + self.jitter.mul_ratio(BACK, i64::from(self.spaced + 1))
     }
 }
 
@@ -114,6 +119,14 @@ mod tests {
     #[test]
     fn a_loss_whose_packets_come_down_to_the_level_stands() {
         assert_eq!(heard(&[900, 300, 40, 500]), (Finding::Stands, 48));
+    }
+
+    #[test]
+    fn a_loss_soon_after_a_packet_that_lowered_the_floor_stands() {
+        let start = MonoTime::from_nanos(1_000_000_000);
+        let mut review = Review::new(start, Span::from_micros(-627), Span::from_micros(200));
+        let mut hear = |k: i64| review.hear(Span::from_micros(40 + k * 37 % 300), start + P.mul_ratio(k + 1, 1), P);
+        assert!((0..48).map(&mut hear).all(|found| !matches!(found, Finding::False(_))));
     }
 
     #[test]

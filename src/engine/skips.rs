@@ -86,11 +86,14 @@ impl Skips {
         self.skips.push_back(Skip { since, frames, lost });
     }
 
-    /// The skip before the packet that arrived at `since` proved false.
-    pub fn take_back(&mut self, since: MonoTime) -> Option<Skip> {
+    /// The skip before the packet that arrived at `since` proved false; or an older one, where packets come as many frames `early` as that
+    /// one skipped, and this one did not.
+    pub fn take_back(&mut self, since: MonoTime, early: i64, at: MonoTime) -> Option<Skip> {
         let i = self.skips.iter().rposition(|skip| skip.since == since)?;
+        let fits = |skip: &Skip| skip.frames == early && at - skip.since < WITHIN;
+        let older = (early > self.skips[i].frames).then(|| self.skips.iter().take(i).rposition(fits)).flatten();
         self.dispute = None;
-        self.skips.remove(i)
+        self.skips.remove(older.unwrap_or(i))
     }
 
     /// Skipped in all since then.
@@ -205,6 +208,18 @@ mod tests {
         let took = |s: &Option<Skip>| s.map(|s| (s.frames, s.lost));
         assert_eq!(said.iter().filter_map(took).collect::<Vec<_>>(), [(512, Lost::of_one(1)), (512, Lost::of_one(1))]);
         assert_eq!(skips.skips[0].frames, 512);
+    }
+
+    #[test]
+    fn of_two_skips_the_one_that_is_as_long_as_packets_are_early_is_taken_back() {
+        let taken = |early| {
+            let mut skips = Skips::default();
+            skips.push(at(0), 1024, Lost::of_one(2));
+            skips.push(at(5_000), 512, Lost::of_one(1));
+            skips.take_back(at(5_000), early, at(5_500)).map(|skip| (skip.since, skip.frames))
+        };
+        assert_eq!(taken(1024), Some((at(0), 1024)));
+        assert_eq!([512, 0, -300, 1536].map(taken), [Some((at(5_000), 512)); 4], "no other fits better");
     }
 
     #[test]

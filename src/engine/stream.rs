@@ -359,6 +359,10 @@ impl Stream {
                 self.place_pending(place);
                 self.place(a, counters, place);
             }
+            Judgement::DelayedBefore => {
+                self.place_pending(place);
+                self.push(a);
+            }
             Judgement::Doubtful => {
                 self.push(a);
                 if self.pending.len() >= MAX_PENDING {
@@ -437,6 +441,11 @@ impl Stream {
                 Judgement::Doubtful => {}
                 Judgement::Certain | Judgement::Delayed => {
                     for _ in 0..std::mem::take(&mut judged) {
+                        self.place_first(counters, place);
+                    }
+                }
+                Judgement::DelayedBefore => {
+                    for _ in 1..std::mem::replace(&mut judged, 1) {
                         self.place_first(counters, place);
                     }
                 }
@@ -584,14 +593,17 @@ impl Stream {
     /// Whether this packet, `r` above the floor, shows that the newest loss was a delay; then it is taken back.
     fn is_refuted(&mut self, r: Option<Span>, at: MonoTime, counters: &mut MicCounters) -> bool {
         let period = self.period();
+        let nominal = self.nominal();
         let (Some(review), Some(r)) = (&mut self.review, r) else { return false };
-        let since = review.since;
+        let (since, level) = (review.since, review.level());
         match review.hear(r, at, period) {
             Finding::Open => return false,
             Finding::Stands => self.review = None,
             Finding::False(lowest) => {
                 self.review = None;
-                if let Some(skip) = self.skips.take_back(since) {
+                let early = (level - lowest + period.mul_ratio(1, 2)).as_nanos() / period.as_nanos().max(1);
+                if let Some(skip) = self.skips.take_back(since, early * nominal, at) {
+                    let since = skip.since;
                     self.next = self.next + -skip.frames;
                     self.note_moved(Moved::Renumbered(since));
                     self.clock.renumber(since, -skip.frames);

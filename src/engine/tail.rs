@@ -8,6 +8,8 @@
 //! there). Samples lie in the history from the moment of arrival; a cycle that moves takes them along. This file carries
 //! out and counts; `align` decides.
 
+mod entry;
+
 use std::collections::VecDeque;
 
 use super::Queued;
@@ -16,11 +18,12 @@ use super::desync::DesyncLog;
 use super::figures::Counters;
 use super::history::{Head, History, Part};
 use super::nominal::Nominal;
-use super::packet::SAMPLE_BYTES;
 use super::skew::SkewMeter;
 use super::skips::Lost;
 use crate::array::MicSet;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
+use entry::Left;
+pub(super) use entry::{Entry, Slot};
 
 /// Cycles that left and can still be filled by place: 0.7 s of them.
 const LEFT_KEPT: usize = 64;
@@ -44,109 +47,6 @@ impl Sink<'_> {
         if let Some(line) = desync.line(self.history.newest_samples(), at) {
             self.outputs.push_back(Queued::Log(line));
         }
-    }
-}
-
-/// A chunk in its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    /// Its number among those of its source.
-    serial: u64,
-    /// Its length.
-    pub samples: u32,
-    /// What is there of it, in samples.
-    pub present: u32,
-    /// When its first datagram came, and its newest.
-    pub stamp: KernelTime,
-    pub at: MonoTime,
-    newest_stamp: KernelTime,
-    pub newest_at: MonoTime,
-    /// From the stamp until the loop read it.
-    pub loop_delay: Span,
-    /// Placed as if nothing was lost, until what follows decides.
-    pub doubtful: bool,
-    /// It was here before its microphone's floor, as that was known until then.
-    pub early: bool,
-    /// The first sample of the part that came first, and where that stands: what is no copy of it mostly differs there already.
-    pub first: [u8; SAMPLE_BYTES],
-    pub first_offset: u32,
-}
-
-impl Slot {
-    pub fn of(a: &Arrival<'_>, doubtful: bool, early: bool) -> Slot {
-        Slot {
-            serial: a.chunk.serial,
-            samples: a.chunk.samples,
-            present: a.len(),
-            stamp: a.stamp,
-            at: a.at,
-            newest_stamp: a.newest_stamp,
-            newest_at: a.newest_at,
-            loop_delay: a.delay,
-            doubtful,
-            early,
-            first: a.first(),
-            first_offset: a.offset,
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.present == self.samples
-    }
-}
-
-/// One cycle.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Number on the board's own axis, lost cycles included.
-    pub ordinal: i64,
-    pub first: FramePos,
-    /// The same place on the board's own axis.
-    pub own_first: FramePos,
-    pub frames: u32,
-    /// By microphone.
-    pub slots: Vec<Option<Slot>>,
-    pub opened: MonoTime,
-    /// Its only packet came too early for it, and may belong elsewhere.
-    pub tentative: bool,
-    left: Option<Left>,
-}
-
-/// How a cycle left.
-#[derive(Clone, Copy, Debug, Default)]
-struct Left {
-    /// `None`: before the start, unheard.
-    id: Option<u64>,
-    lost: MicSet,
-}
-
-impl Entry {
-    pub fn own_end(&self, samples: u32) -> FramePos {
-        self.own_first + i64::from(self.frames.max(samples))
-    }
-    pub fn is_complete(&self) -> bool {
-        self.slots.iter().all(|slot| slot.is_some_and(|s| s.is_whole())) && !self.tentative
-    }
-    pub fn has_left(&self) -> bool {
-        self.left.is_some()
-    }
-    /// A doubt began inside it: some of its packets are certain, some are not.
-    fn is_mixed(&self) -> bool {
-        let slots = || self.slots.iter().flatten();
-        slots().any(|s| s.doubtful) && slots().any(|s| !s.doubtful)
-    }
-    /// The highest index that is there.
-    pub fn last_mic(&self) -> Option<usize> {
-        self.slots.iter().rposition(Option::is_some)
-    }
-    pub fn is_doubtful(&self) -> bool {
-        self.slots.iter().flatten().any(|s| s.doubtful)
-    }
-    pub fn first_arrival(&self) -> Option<MonoTime> {
-        self.slots.iter().flatten().map(|s| s.at).min()
-    }
-    pub fn newest(&self) -> Option<MonoTime> {
-        self.slots.iter().flatten().map(|s| s.newest_at).max()
     }
 }
 
@@ -316,7 +216,7 @@ impl Tail {
         let room = fits.saturating_sub(offset) as usize * frame_bytes;
         let samples = &samples[..samples.len().min(room)];
         let present = slot.present.min(samples.len() as u32 / frame_bytes as u32);
-        entry.slots[mic] = Some(Slot { samples: fits, present, ..slot });
+        entry.slots[mic] = Some(Slot { samples: fits, present, late: false, ..slot });
         self.mics[mic].lacking -= 1;
         if entry.has_left() && slot.doubtful && entry.is_mixed() {
             let mut chunk = vec![0; fits as usize * frame_bytes];
@@ -329,7 +229,11 @@ impl Tail {
         let late = match &mut entry.left {
             None => false,
             Some(left) => {
-                sink.meter.on_late(mic, own_end, slot.at);
+                // One that moves from one such cycle to another was told of.
+                if !slot.late {
+                    sink.meter.on_late(mic, own_end, slot.at);
+                }
+                entry.slots[mic].as_mut().expect("it was filled").late = true;
                 let counters = &mut sink.counters.mics[mic];
                 counters.late += 1;
                 counters.found(left.lost.take(mic).into());
@@ -387,7 +291,8 @@ impl Tail {
         }
         let samples = sink.history.take(mic, entry.first, slot.samples);
         if let Some(left) = &mut entry.left {
-            sink.counters.mics[mic].late -= 1;
+            // What left with its cycle was in time.
+            sink.counters.mics[mic].late -= u64::from(slot.late);
             sink.counters.mics[mic].lost += 1;
             left.lost.insert(mic);
             if let Some(id) = left.id {
@@ -395,6 +300,15 @@ impl Tail {
             }
         }
         (slot, samples)
+    }
+
+    /// The packets of `mic` from cycle `first` on move one cycle down each, in the order of their arrival; `first - 1` lacks it.
+    pub fn move_down(&mut self, mic: usize, first: usize, sink: &mut Sink<'_>) {
+        let mut moving: Vec<_> = (first..self.entries.len()).map(|i| self.lift(i, mic, sink)).collect();
+        moving.sort_by_key(|(slot, _)| slot.at);
+        for (i, (slot, samples)) in (first - 1..).zip(moving) {
+            self.fill(i, mic, slot, 0, &samples, sink);
+        }
     }
 
     /// Forgets the newest cycle, which is empty.
@@ -416,7 +330,8 @@ impl Tail {
             sink.counters.mics[mic].late += 1;
             let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal) else { continue };
             let own_end = entry.own_end(0);
-            let (Some(slot), Some(left)) = (entry.slots[mic], &mut entry.left) else { continue };
+            let (Some(slot), Some(left)) = (&mut entry.slots[mic], &mut entry.left) else { continue };
+            slot.late = true;
             sink.meter.on_late(mic, own_end, slot.at);
             sink.counters.mics[mic].found(left.lost.take(mic).into());
             sink.history.write(mic, entry.first, &samples);
@@ -430,6 +345,13 @@ impl Tail {
     pub fn settle_one(&mut self, i: usize, mic: usize) {
         if let Some(slot) = &mut self.entries[i].slots[mic] {
             slot.doubtful = false;
+        }
+    }
+
+    /// The packet of `mic` in the cycle `i` is in doubt.
+    pub fn doubt_one(&mut self, i: usize, mic: usize) {
+        if let Some(slot) = &mut self.entries[i].slots[mic] {
+            slot.doubtful = true;
         }
     }
 
@@ -638,6 +560,7 @@ mod tests {
     use crate::array::Layout;
     use crate::engine::chunks::Chunk;
     use crate::engine::clock::Again;
+    use crate::engine::packet::SAMPLE_BYTES;
 
     const FRAMES: u32 = 4;
 

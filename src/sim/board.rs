@@ -171,6 +171,8 @@ impl Board {
             stamp: START_WALL,
             copy: false,
             reordered: false,
+            least: instant(sent),
+            held_until: None,
         }
     }
 
@@ -191,7 +193,13 @@ impl Board {
         if held_up == 0 {
             self.arrived[mic] = in_order;
         }
-        let packet = Packet { arrival: instant(arrival), reordered: held_up > 0, ..packet };
+        let packet = Packet {
+            arrival: instant(arrival),
+            reordered: held_up > 0,
+            least: instant(transit.least),
+            held_until: (transit.gate > sent).then(|| instant(transit.gate)),
+            ..packet
+        };
         arrive(packet);
         if self.copy_rng.chance(self.network.duplicate) && !clean {
             truth.mics[mic].duplicated += 1;

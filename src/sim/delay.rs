@@ -173,11 +173,12 @@ impl Path {
         let ramp = self.ramps.as_mut().map_or(0.0, |ramps| ramps.height(sent));
         let queue = self.queues.as_mut().map_or(0.0, |queues| queues.height(sent));
         let free = sent + self.floor + (jitter + ramp + queue).round() as i64;
+        let least = sent + self.floor + (ramp + queue) as i64;
         let stalled = self.stalls.as_mut().map_or(i64::MIN, |stalls| stalls.until(sent, turn, of));
         let asleep = self.beacons.map_or(i64::MIN, |every| (sent.div_euclid(every) + 1) * every);
         let held = self.hold_back.map_or(i64::MIN, |hold_back| held_until(hold_back, captured));
         let gate = stalled.max(held).max(asleep);
-        Transit { due: free.max(gate), gated: gate > free }
+        Transit { due: free.max(gate), gated: gate > free, least, gate }
     }
 
     /// Hands a packet over, after all before it.
@@ -203,6 +204,10 @@ pub(super) struct Transit {
     pub(super) due: i64,
     /// A stall or hold-back keeps it, not its own delay.
     gated: bool,
+    /// When it would be due without jitter and stalls: the floor of the path.
+    pub(super) least: i64,
+    /// What stands still until then holds it back; long past when nothing does.
+    pub(super) gate: i64,
 }
 
 impl Transit {

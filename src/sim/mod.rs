@@ -92,6 +92,10 @@ pub struct Packet {
     pub copy: bool,
     /// Held up out of order.
     pub reordered: bool,
+    /// When it would have come without jitter and stalls: the floor of its path, with ramps and queues, at the moment that it was sent.
+    pub least: MonoTime,
+    /// A stall that it ran into ends then.
+    pub held_until: Option<MonoTime>,
 }
 
 /// A running [`Scenario`].

@@ -11,6 +11,7 @@ use micring::sim::{Length, Loss, Network, Scenario, Sim, Withheld};
 use micring::time::{MonoTime, Span};
 
 use super::boards::{Captures, LEARNT, free, spreads};
+use super::judge::judge;
 use super::models::delay;
 use super::rig::{Rig, config};
 
@@ -191,4 +192,16 @@ fn a_day_of_wifi_has_no_false_gap() {
     let m = &rig.engine.counters().mics;
     println!("{} cycles of wifi: lost {:?}, taken back {:?}", rig.cycles, rig.lost(), m.map(|m| m.corrected));
     assert_eq!((rig.lost(), m.map(|m| m.corrected)), ([0; MICS], vec![0; MICS]));
+}
+
+/// The floor is not known yet when the first packets are lost: one that lowers it was taken for the level that those behind a loss
+/// have to come back to.
+#[test]
+fn bursts_of_loss_in_the_first_seconds_put_no_board_off() {
+    let loss = Loss::GilbertElliott { overall: 0.05, mean_burst: 5.0 };
+    for seed in 300..330 {
+        let network = Network { delay: delay("exp0.3"), loss, ..Network::default() };
+        let judged = judge(&free(seed, 6, network));
+        assert_eq!((judged.wrong, judged.moves), (0, 0), "seed {seed}: {judged}");
+    }
 }

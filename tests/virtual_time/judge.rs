@@ -55,6 +55,7 @@ pub struct Judged {
     pub strange: u64,
     /// Distances between the channels of free boards in samples, sorted.
     pub spreads: Vec<f64>,
+    runs: [Vec<Run>; MICS],
 }
 
 /// Runs `scenario` (without reboots, the index signal) through an engine with the default options.
@@ -241,7 +242,8 @@ impl Looks {
             withheld += lacking as u64;
             nowhere += end - begin - lacking - runs.iter().map(|run| run.len).sum::<i64>();
         }
-        let Looks { frames, misaligned, missing, strange, mut spreads, .. } = self;
+        let Looks { frames, misaligned, missing, strange, .. } = self;
+        let mut spreads = self.spreads;
         spreads.sort_by(f64::total_cmp);
         Judged {
             rig,
@@ -258,6 +260,7 @@ impl Looks {
             nowhere,
             strange,
             spreads,
+            runs: self.runs,
         }
     }
 }
@@ -302,6 +305,11 @@ fn withheld_ranges(sim: &Sim, mic: usize, reads: Option<u32>) -> Vec<(i64, i64)>
 }
 
 impl Judged {
+    /// Where the history has a sample that a microphone captured, less its true position.
+    pub fn moved_by(&self, mic: usize, truth: i64) -> Option<i64> {
+        placed_at(&self.runs[mic], truth).map(|placed| placed - truth)
+    }
+
     /// The distance of free boards' channels that this share of the frames stays within, in samples.
     pub fn spread(&self, share: f64) -> f64 {
         self.spreads.get(((self.spreads.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0.0)

@@ -3,10 +3,12 @@
 mod alignment;
 mod arrays;
 mod boards;
+mod bound;
 mod copies;
 mod day;
 mod figures;
 mod free;
+mod held;
 mod inputs;
 mod judge;
 mod lags;

@@ -8,6 +8,8 @@ use crate::time::{FramePos, MonoTime, Span};
 
 /// Earlier than the board's floor by more than the floor's error, beside the jitter.
 const BEFORE_BOARD: Span = Span::from_micros(500);
+/// A delay is longer than so many times the mean in e^-6 of cases.
+const JITTER: i64 = 6;
 /// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
 const BACKLOG: Span = Span::from_secs(5);
 
@@ -24,6 +26,9 @@ pub(super) enum Place {
     Tentative,
     /// Into the newest, where another packet stands: one of the two is late.
     Contested,
+    /// Into the newest, where another packet stands: its microphone was held up, and what came of it so far, from this cycle on, belongs
+    /// one cycle further down.
+    Backlog(usize),
     Nowhere,
 }
 
@@ -69,13 +74,15 @@ impl SharedAligner {
             // In a backlog everything comes at once: only the order counts.
             return if rising { Place::Rising(newest) } else { Place::Next };
         }
+        if let Some(first) = self.backlog(a) {
+            return Place::Backlog(first);
+        }
         if empty && near(own) && beside(back) {
             return Place::Join(newest);
         }
         let next_end = back.own_end(0) + i64::from(samples);
-        let before = -at_most(BEFORE_BOARD, self.period(), 4) - self.late.jitter().mul_ratio(1, 2);
         let too_early = match self.residual(next_end, a.at) {
-            Some(r) if self.is_settled(a.at) => r < before,
+            Some(r) if self.is_settled(a.at) => r < self.before(),
             _ => self.is_beyond_backlog(next_end, a.at),
         };
         if !too_early {
@@ -94,6 +101,67 @@ impl SharedAligner {
             }
             None => Place::Tentative,
         }
+    }
+
+    /// How much earlier than the floor a packet is too early.
+    fn before(&self) -> Span {
+        -at_most(BEFORE_BOARD, self.period(), 4) - self.late.jitter().mul_ratio(1, 2)
+    }
+
+    /// A microphone that was held up hands its packets over one behind the other, in their order. Each stands in the newest cycle that
+    /// it can be of, and those before it must be of older ones. The first cycle of those that move, where the newest has its packet,
+    /// the next is not due yet, and such packets follow on a hole.
+    fn backlog(&self, a: &Arrival<'_>) -> Option<usize> {
+        let newest = self.tail.len() - 1;
+        let back = self.tail.get(newest);
+        let previous = back.slots[a.mic].filter(|slot| a.at - slot.at < self.apart())?;
+        let next_end = back.own_end(0) + i64::from(a.chunk.samples);
+        let due = self.residual(next_end, a.at)? >= self.before();
+        if due || previous.doubtful || !self.is_settled(a.at) { None } else { self.behind_holes(newest, a.mic) }
+    }
+
+    /// Packets of one microphone that come closer together than this are no cycles apart.
+    fn apart(&self) -> Span {
+        self.period().mul_ratio(7, 8)
+    }
+
+    /// The packets of `mic` up to cycle `i` came soon one after the other, and the cycle before lacks one: which is the first of them. One
+    /// hole before one packet is a loss, or what was lost there comes late.
+    fn behind_holes(&self, i: usize, mic: usize) -> Option<usize> {
+        let lacks = |i: usize| self.tail.get(i).slots[mic].is_none();
+        let follows = |i: usize| self.tail.get(i).ordinal == self.tail.get(i - 1).ordinal + 1;
+        let at = |i: usize| self.tail.get(i).slots[mic].map(|slot| slot.at);
+        let mut first = i;
+        while first > 0
+            && follows(first)
+            && at(first).zip(at(first - 1)).is_some_and(|(at, before)| (at - before).abs() < self.apart())
+        {
+            first -= 1;
+        }
+        let hole = first > 0 && follows(first) && lacks(first - 1);
+        let several = first < i || hole && first > 1 && follows(first - 1) && lacks(first - 2);
+        (hole && several).then_some(first)
+    }
+
+    /// The packet of `mic` in cycle `i` may be of an older one: the microphone was held up, and what comes next of it tells.
+    pub(super) fn may_move(&self, i: usize, mic: usize, now: MonoTime) -> bool {
+        let at = |i: usize| (i < self.tail.len()).then(|| self.tail.get(i).slots[mic]).flatten().map(|slot| slot.at);
+        let Some(own) = at(i) else { return false };
+        let (mut last, mut newest) = (i, own);
+        while let Some(next) = at(last + 1).filter(|&next| (next - newest).abs() < self.apart()) {
+            (last, newest) = (last + 1, newest.max(next));
+        }
+        let is_over = at(last + 1).is_some() || now - newest >= self.apart();
+        let quarter = self.period().mul_ratio(1, 4);
+        // Of one that comes behind the others for good, the lag tells.
+        if is_over || self.mics[mic].lag.standing() >= quarter {
+            return false;
+        }
+        // In a backlog of the whole board the others come along.
+        let most = (-self.before() + self.late.jitter().mul_ratio(JITTER, 1)).min(quarter);
+        let is_late =
+            |i: usize, at: MonoTime| self.behind(mic, at, self.tail.get(i)).is_none_or(|behind| behind >= most);
+        self.behind_holes(i, mic).is_some_and(|first| at(first).is_some_and(|at| is_late(first, at)))
     }
 
     /// Where a packet belongs whose microphone comes `lag` behind the others: into the oldest cycle after its last one whose
