@@ -34,6 +34,7 @@ mod nominal;
 pub mod packet;
 mod resample;
 mod review;
+mod sent;
 mod silence;
 mod sinc;
 pub mod skew;

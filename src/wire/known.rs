@@ -223,8 +223,8 @@ impl Known {
         if slot.came {
             return Place::Copy;
         }
-        let told = stamp_step(now.stamp, usable(unit.sampled_at, self.sample_rate)).filter(|_| now.exact);
-        let position = told.map_or(slot.position, |step| now.position + step);
+        let told = now.stamp.zip(usable(unit.sampled_at, self.sample_rate)).filter(|_| now.exact);
+        let position = told.map_or(slot.position, |(from, to)| now.position + stamp_step(from, to));
         // The newest came, so that there is one behind it.
         let next = (index + 1..=now.index)
             .find(|&later| self.came(later).is_some())
@@ -247,7 +247,7 @@ impl Known {
         // In steady running nothing is missing, and nothing looked up.
         let sizes = (missing > 0).then(|| self.sizes());
         let guessed = sizes.as_ref().map_or(0, |sizes| sizes.sum(now.index + 1, missing));
-        let told = stamp_step(now.stamp, stamp).map(|step| step - held);
+        let told = now.stamp.zip(stamp).map(|(from, to)| stamp_step(from, to) - held);
         if told.is_some_and(|told| (told - guessed).unsigned_abs() > MAX_DROPOUT_S * u64::from(self.sample_rate)) {
             return None;
         }
@@ -348,11 +348,10 @@ fn usable(stamp: Option<Stamp>, sample_rate: u32) -> Option<Stamp> {
     stamp.filter(|stamp| stamp.in_samples && (stamp.hz == sample_rate || stamp.hz == 0))
 }
 
-/// From one stamp to another, in samples: the shorter way round.
-fn stamp_step(from: Option<Stamp>, to: Option<Stamp>) -> Option<i64> {
-    let (from, to) = (from?, to?);
+/// From one stamp to another, in ticks: the shorter way round.
+pub fn stamp_step(from: Stamp, to: Stamp) -> i64 {
     let free = 64 - to.bits;
-    Some((to.ticks.wrapping_sub(from.ticks) << free) as i64 >> free)
+    (to.ticks.wrapping_sub(from.ticks) << free) as i64 >> free
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! path that loses some of its datagrams; every sample is right, and every loss is told.
 
 mod serve;
+mod timed;
 
 use std::io::Write;
 use std::net::UdpSocket;

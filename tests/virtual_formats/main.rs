@@ -1,9 +1,11 @@
 //! Sources of every format, in virtual time and against known truth: what is lost, late or a copy is known, every sample stands
 //! where it was captured, and nothing is held in doubt.
 
+mod audiovision;
 mod chance;
 mod refused;
 mod rig;
+mod timed;
 mod told;
 
 use micring::engine::ClockChoice;

@@ -10,7 +10,7 @@ use micring::time::{MonoTime, Span};
 use micring::wire::Format;
 
 /// From a packet's arrival until the loop reads it.
-const LOOP_DELAY: Span = Span::from_micros(60);
+pub const LOOP_DELAY: Span = Span::from_micros(60);
 
 /// A sample that says which it is in its upper 24 bits (16, where a format has no more), and is never 0.
 pub fn sample(mic: usize, position: i64) -> i32 {
@@ -169,7 +169,7 @@ pub fn play_with(
     Played { engine, sim, logs, came, samples: scenario.samples.into(), bits }
 }
 
-fn serve_timeouts(engine: &mut Engine, sim: &Sim, until: MonoTime, drain: &mut impl FnMut(&mut Engine)) {
+pub fn serve_timeouts(engine: &mut Engine, sim: &Sim, until: MonoTime, drain: &mut impl FnMut(&mut Engine)) {
     let mut served = None;
     while let Some(due) = engine.next_timeout().filter(|due| *due <= until) {
         if served == Some(due) {
