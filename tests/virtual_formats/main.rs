@@ -5,6 +5,7 @@ mod audiovision;
 mod chance;
 mod refused;
 mod rig;
+mod sizes;
 mod timed;
 mod told;
 
