@@ -182,9 +182,8 @@ impl Grid {
                 self.spread.note(spread);
             }
             let record = self.records[i];
-            if !record.left || record.id.is_some() {
-                sink.history.write(mic, self.base + at, part);
-            }
+            // A cycle that was lost for everybody has no event, and its place in the history all the same.
+            sink.history.write(mic, self.base + at, part);
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {

@@ -34,10 +34,15 @@ fn datagram(packet: &Packet, out: &mut Vec<u8>) {
 }
 
 fn play(scenario: &Scenario, declared: Format) -> (Engine, Sim) {
+    play_beside(scenario, declared, |_, _| Vec::new())
+}
+
+/// `more`: what else comes right behind a datagram, by its number.
+fn play_beside(scenario: &Scenario, declared: Format, more: fn(u64, &[u8]) -> Vec<Vec<u8>>) -> (Engine, Sim) {
     let config = config(scenario, ClockChoice::Auto, Layout::new(&[CHANNELS]).expect("one source"));
     let mut engine = Engine::new(config).declared(&[declared]);
     let mut sim = Sim::new(scenario);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut number) = (Vec::new(), 0);
     let mut drain = |engine: &mut Engine| while engine.poll_output().is_some() {};
     while let Some(packet) = sim.next() {
         let now = packet.arrival + LOOP_DELAY;
@@ -46,6 +51,10 @@ fn play(scenario: &Scenario, declared: Format) -> (Engine, Sim) {
         engine.begin_turn(sim.clocks(now));
         let sender = sim.sender(&packet);
         engine.handle_datagram(&Datagram { mic: 0, stamp: packet.stamp, sender, bytes: &bytes, len: bytes.len() });
+        for bytes in more(number, &bytes) {
+            engine.handle_datagram(&Datagram { mic: 0, stamp: packet.stamp, sender, bytes: &bytes, len: bytes.len() });
+        }
+        number += 1;
         engine.handle_timeout();
         drain(&mut engine);
     }
@@ -128,4 +137,22 @@ fn pieces_that_change_places_or_come_twice_move_nothing() {
         assert_eq!((told.malformed, told.duplicate), (0, truth.duplicated), "{context}");
         check_frames(&context, &engine, &sim);
     }
+}
+
+/// Cut inside a sample; with a channel that there is none of; with a piece torn out of its middle. Twenty of each.
+fn junk(number: u64, good: &[u8]) -> Vec<Vec<u8>> {
+    if number < 500 || number >= 1_500 || !number.is_multiple_of(50) {
+        return Vec::new();
+    }
+    let mut stranger = good.to_vec();
+    stranger[0] |= 0b110;
+    vec![good[..good.len() - 2].to_vec(), stranger, [&good[..100], &good[120..]].concat()]
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_moves_nothing() {
+    let (engine, sim) = play_beside(&scenario(75, Network::default()), Format::Audiovision, junk);
+    let told = &engine.counters().mics[0];
+    assert_eq!((told.malformed, told.lost, told.lost_pieces, told.duplicate), (60, 0, 0, 0), "{told:?}");
+    check_frames("with junk", &engine, &sim);
 }
