@@ -174,13 +174,15 @@ impl Engine {
         if again != Again::TheSame || silent > Span::of_frames(numbers.known.reach(), rate) {
             numbers.known.forget();
         }
-        let (position, lost, begins) = match numbers.known.place(unit) {
-            Place::Next(next) => (next.position, u64::from(next.missing), false),
+        let (position, lost, begins, skipped) = match numbers.known.place(unit) {
+            Place::Next(next) => {
+                (next.position, u64::from(next.missing), false, Some(next.missing_frames + next.silence))
+            }
             Place::Filled { position } => {
                 counters.found(1);
-                (position, 0, false)
+                (position, 0, false, None)
             }
-            Place::Anew => (0, 0, true),
+            Place::Anew => (0, 0, true, Some(0)),
             refused => return self.refuse_number(d, at, refused),
         };
         counters.lost += lost;
@@ -206,7 +208,8 @@ impl Engine {
         let placed = boards.offer_numbered(&arrival, &Numbered { position, begins }, &mut sink);
         let frames = self.count_accepted(d.mic, packet.bytes().len());
         let heard = health::Heard { source: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
-        self.health.accepted(&heard, frames, d.sender, &mut self.outputs);
+        let passed = skipped.map_or(0, |skipped| frames.saturating_add(u32::try_from(skipped).unwrap_or(0)));
+        self.health.accepted(&heard, frames, Some(passed), d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }

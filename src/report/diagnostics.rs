@@ -406,8 +406,9 @@ struct Loss<'a> {
 }
 
 impl Loss<'_> {
-    /// `unknown`: why no loss can be told.
+    /// `unknown`: why no loss can be inferred.
     fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
+        let unknown = unknown.filter(|_| !mic.known);
         Loss {
             known: mic.known,
             lost: unknown.is_none().then_some(mic.lost),
