@@ -141,7 +141,7 @@ fn pieces_that_change_places_or_come_twice_move_nothing() {
 
 /// Cut inside a sample; with a channel that there is none of; with a piece torn out of its middle. Twenty of each.
 fn junk(number: u64, good: &[u8]) -> Vec<Vec<u8>> {
-    if number < 500 || number >= 1_500 || !number.is_multiple_of(50) {
+    if !(500..1_500).contains(&number) || !number.is_multiple_of(50) {
         return Vec::new();
     }
     let mut stranger = good.to_vec();

@@ -17,16 +17,16 @@ fn pieces_and_chunks_that_the_first_firmware_loses_are_told_exactly() {
     let (mono, wall) = (MonoTime::from_nanos(0), KernelTime::from_nanos(1_795_345_500_000_000_000));
     let (mut dice, mut number) = (1_u32, 0);
     // Pieces lost, by microphone and chunk.
-    let mut lost = [const { Vec::new() }; 3];
+    let mut lost: [Vec<i64>; 3] = Default::default();
     for turn in 0..1_875_i64 {
-        for mic in 0..3 {
+        for (mic, lost) in lost.iter_mut().enumerate() {
             let chunk: Vec<u8> = (0..512).flat_map(|i| sample(mic, turn * 512 + i).to_le_bytes()).collect();
             for (piece, bytes) in [&chunk[..1_460], &chunk[1_460..]].into_iter().enumerate() {
                 dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let is_lost = (1_200..10_800).contains(&number) && dice >> 16 < 655;
                 number += 1;
                 if is_lost {
-                    lost[mic].push(turn);
+                    lost.push(turn);
                     continue;
                 }
                 let after = Span::from_micros(mic as i64 * 12 + piece as i64 * 4);

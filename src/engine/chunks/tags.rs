@@ -32,7 +32,7 @@ impl Tags {
     /// Which piece of the pattern begins with this sample; `None` where nothing says so.
     pub fn piece(&mut self, pattern: &Pattern, bytes: &[u8]) -> Option<usize> {
         let cuts_samples = pattern.sizes().iter().any(|size| !usize::from(*size).is_multiple_of(SAMPLE_BYTES));
-        let repeat = (pattern.bytes() / SAMPLE_BYTES) as u64 % TURN == 0;
+        let repeat = ((pattern.bytes() / SAMPLE_BYTES) as u64).is_multiple_of(TURN);
         if !self.there || cuts_samples || !repeat {
             return None;
         }
