@@ -468,6 +468,11 @@ impl Folder {
     pub fn path(&self) -> &str {
         self.0.to_str().expect("a plain path")
     }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain path").to_owned()
+    }
 }
 
 impl Drop for Folder {

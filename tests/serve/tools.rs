@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::rig::{Serve, python};
+use serde_json::Value;
+
+use crate::rig::{Folder, Serve, python};
 
 /// The lines under "One line each" that have this in them; the server's address put in.
 fn line(serve: &Serve, part: &str) -> String {
@@ -89,4 +92,60 @@ fn a_speech_server_behind_a_socket_hears_sixteen_thousand_samples_a_second() {
     assert_eq!(run(&serve, &format!("{{ {whisper} || true; }}")).trim(), "words");
     let heard = heard.join().unwrap();
     assert!(heard.iter().filter(|byte| **byte != 0).count() > heard.len() / 4, "it is no silence");
+}
+
+fn tests(file: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve").join(file).to_string_lossy().into_owned()
+}
+
+/// What a command prints, as JSON, after it ended well.
+fn told(command: &mut Command) -> Value {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("it runs");
+    assert!(output.status.success(), "{command:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// How many frames of `heard` stand in `sent`, and how far the worst of them is from it.
+fn heard(heard: &str, sent: &str) -> (u64, f64) {
+    let told = told(Command::new(python()).args([&tests("heard.py"), heard, sent]));
+    (told["frames"].as_u64().unwrap(), told["apart"].as_f64().unwrap())
+}
+
+/// A stream of noise that goes on, and a folder.
+fn noise(name: &str) -> (Serve, std::process::Child, Folder) {
+    let serve = Serve::patient(&[]);
+    let sender = serve.simulator(&["--duration", "120s", "--signal", "noise"]).stdout(Stdio::null()).spawn().unwrap();
+    (serve, sender, Folder::new(name))
+}
+
+#[test]
+fn pipewire_plays_every_sample_as_it_came() {
+    let (serve, mut sender, folder) = noise("pipewire");
+    let (raw, sent, played) = (folder.file("sent.raw"), folder.file("sent.wav"), folder.file("played.wav"));
+    let line = line(&serve, "pw-cat").replace("| pw-cat", &format!("| tee {raw} | pw-cat"));
+    let status = Command::new(tests("pipewire.sh")).args([&played, &line]).stdin(Stdio::null()).status().unwrap();
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    assert!(status.success());
+    let raw = ["-t", "raw", "-e", "signed", "-b", "32", "-r", "48000", "-c", "3", &raw, &sent];
+    assert!(Command::new("sox").args(raw).status().unwrap().success());
+    let (frames, apart) = heard(&played, &sent);
+    // PipeWire's own samples are floats of 24 bits.
+    assert!(frames > 48_000 && apart < 1.0 / f64::from(1 << 24), "{frames} frames, {apart} apart");
+}
+
+#[test]
+fn audacity_opens_what_sox_wrote() {
+    let (serve, mut sender, folder) = noise("audacity");
+    let (sent, opened) = (folder.file("three-channels.wav"), folder.file("opened.wav"));
+    let sox = line(&serve, "sox").replace("three-channels.wav", &format!("{sent} trim 0 96000s"));
+    let status = Command::new("bash").args(["-c", &sox]).stderr(Stdio::null()).status().unwrap();
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    assert!(status.success());
+    let tracks = told(Command::new(python()).args([&tests("audacity.py"), &sent, &opened]));
+    assert_eq!(tracks.as_array().unwrap().len(), 3, "{tracks}");
+    let (frames, apart) = heard(&opened, &sent);
+    // It writes 16 bits, with dither: some ten steps at the most.
+    assert!(frames == 96_000 && apart < 16.0 / f64::from(1 << 15), "{frames} frames, {apart} apart");
 }
