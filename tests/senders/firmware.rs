@@ -18,7 +18,7 @@ const TRIES: usize = 2;
 
 /// As a microphone of 24 bits sends it, the tags of audiovision's not among them.
 fn sample(mic: usize, position: usize) -> i32 {
-    ((mic as u32 + 1) << 28 | (position as u32 & 0xf_ffff) << 8) as i32
+    (((mic as u32 + 1) << 28) | ((position as u32 & 0xf_ffff) << 8)) as i32
 }
 
 /// A firmware, compiled for these ports.
@@ -90,7 +90,7 @@ fn both_firmwares_send_what_the_boards_send_to_the_byte() {
     for turn in 0..3 {
         let pieces: [Vec<u8>; 5] = std::array::from_fn(|_| datagram(&own[0]));
         assert_eq!(pieces.each_ref().map(Vec::len), [1460, 1460, 1460, 1460, 304]);
-        let tag = |mic: usize, i: usize| (mic << 1 | i % 8 << 3) as i32;
+        let tag = |mic: usize, i: usize| ((mic << 1) | ((i % 8) << 3)) as i32;
         let frame = |i: usize| (0..3).map(move |mic| sample(mic, turn * CHUNK + i) | tag(mic, i));
         let bytes: Vec<u8> = (0..CHUNK).flat_map(frame).flat_map(i32::to_le_bytes).collect();
         assert_eq!(pieces.concat(), bytes, "turn {turn}");

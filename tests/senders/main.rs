@@ -1,6 +1,7 @@
 //! Senders of the world, as they are installed: ffmpeg, GStreamer, PipeWire, a VBAN sender and Arduino's firmwares. Each sends known
 //! samples for 20 seconds, all side by side, through routes that lose some, bring some twice and let some be overtaken. Every sample is
 //! right, and every loss is told.
+#![allow(clippy::disallowed_methods, reason = "what is tested here runs in real time")]
 
 mod audio;
 mod doctor;

@@ -17,7 +17,7 @@ fn bursts(port: u16) {
         let micros = (last_of_burst + 1) * FRAMES * 125 / 6;
         let mut bytes = Vec::new();
         [number, micros, 0].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
-        (0..FRAMES).for_each(|frame| bytes.extend((1 << 28 | number * FRAMES + frame).to_le_bytes()));
+        (0..FRAMES).for_each(|frame| bytes.extend(((1 << 28) | (number * FRAMES + frame)).to_le_bytes()));
         socket.send_to(&bytes, ("127.0.0.1", port)).expect("sent");
         if number % 8 == 7 {
             std::thread::sleep(Duration::from_millis(2));
