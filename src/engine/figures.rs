@@ -223,6 +223,10 @@ pub struct SkewFigures {
     pub jitter: Each<Known<Span>>,
     /// Packet delay variation, RFC 5481 4.2: delay minus the smallest delay of the last ten seconds.
     pub delay_variation: Each<Known<Distribution>>,
+    /// How much longer than the least the sender kept packets, by its own clock.
+    pub sender_delay: Each<Known<Distribution>>,
+    /// How much longer than the least they were under way, from the sender's time to the arrival.
+    pub network_delay: Each<Known<Distribution>>,
 }
 
 /// Counts in fixed buckets since start, as Prometheus wants them.

@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 
 use super::inference::Beside;
-use crate::time::{MonoTime, Span};
+use super::sent::{Delays, Sent};
+use crate::time::{FramePos, MonoTime, Span};
 use crate::wire::detect::{Detector, Seen, until_proven};
-use crate::wire::known::Known;
+use crate::wire::known::{Known, Numbered};
 use crate::wire::{Bad, Coding, Format, Parsed, Unit};
 
 /// One line that a datagram does not fit in so long a time.
@@ -34,6 +35,25 @@ pub(super) struct Wire {
 pub(super) struct Numbers {
     pub known: Known,
     pub beside: Beside,
+    /// Its sender's clock, where packets carry its time.
+    pub sent: Option<Box<Sent>>,
+}
+
+impl Numbers {
+    /// The sender began anew.
+    pub fn begin(&mut self) {
+        self.beside.begin();
+        self.sent.iter_mut().for_each(|sent| sent.begin());
+    }
+
+    /// What the sender's time tells of a packet that ends at `end` of its frames, where it has one.
+    pub fn sent(&mut self, packet: &Numbered, end: FramePos, at: MonoTime, sample_rate: u32) -> Delays {
+        let Some(stamp) = packet.sampled_at else { return Delays::default() };
+        if self.sent.is_none() {
+            self.sent = Sent::new(stamp, sample_rate).map(Box::new);
+        }
+        self.sent.as_mut().map_or_else(Delays::default, |sent| sent.hear(packet, end, at))
+    }
 }
 
 impl Default for Wire {
@@ -116,7 +136,7 @@ impl Wire {
 
     /// Made when the first number comes.
     pub fn numbers_mut(&mut self, sample_rate: u32) -> &mut Numbers {
-        let new = || Box::new(Numbers { known: Known::new(sample_rate), beside: Beside::new(sample_rate) });
+        let new = || Box::new(Numbers { known: Known::new(sample_rate), beside: Beside::new(sample_rate), sent: None });
         self.numbers.get_or_insert_with(new)
     }
 }

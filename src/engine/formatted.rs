@@ -11,10 +11,10 @@ use super::stream::Numbered;
 use super::tail::Sink;
 use super::undecided::Held;
 use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health, resampling};
-use crate::time::{MonoTime, Span};
+use crate::time::{FramePos, MonoTime, Span};
 use crate::wire::detect::Seen;
 use crate::wire::known::{self, Place};
-use crate::wire::{Bad, Format, Parsed, Unit};
+use crate::wire::{Bad, Counts, Format, Parsed, Unit};
 
 impl Engine {
     /// What the sources send, as declared; before anything is fed. Those that are left out declare nothing.
@@ -144,6 +144,7 @@ impl Engine {
             };
         }
         let (len, channels) = (samples.len(), usize::from(unit.channels));
+        self.chunks.set_tagged(d.mic, unit.number.is_some_and(|number| number.counts == Counts::Samples));
         // A sample that is cut cannot be decoded: only plain ones are put together.
         let cut = !unit.samples.bytes.len().is_multiple_of(unit.samples.coding.bytes()) && len % SAMPLE_BYTES == 0;
         let parsed = match self.chunks.may_be_cut(d.mic, len, at) {
@@ -173,13 +174,15 @@ impl Engine {
         if again != Again::TheSame || silent > Span::of_frames(numbers.known.reach(), rate) {
             numbers.known.forget();
         }
-        let (position, lost, begins) = match numbers.known.place(unit) {
-            Place::Next(next) => (next.position, u64::from(next.missing), false),
+        let (position, lost, begins, skipped) = match numbers.known.place(unit) {
+            Place::Next(next) => {
+                (next.position, u64::from(next.missing), false, Some(next.missing_frames + next.silence))
+            }
             Place::Filled { position } => {
                 counters.found(1);
-                (position, 0, false)
+                (position, 0, false, None)
             }
-            Place::Anew => (0, 0, true),
+            Place::Anew => (0, 0, true, Some(0)),
             refused => return self.refuse_number(d, at, refused),
         };
         counters.lost += lost;
@@ -187,9 +190,11 @@ impl Engine {
         let arrival = self.arrival(d.mic, heard, packet, again);
         let (counters, numbers) = (&mut self.counters.mics[d.mic], self.mics[d.mic].wire.numbers_mut(rate));
         if begins {
-            numbers.beside.begin();
+            numbers.begin();
         }
         numbers.beside.hear(&arrival, position, lost, &mut counters.inference);
+        let delays = numbers.sent(unit, FramePos(position + i64::from(unit.frames)), at, rate);
+        self.meter.on_sent(d.mic, delays, at);
         let mut sink = Sink {
             history: &mut self.history,
             counters: &mut self.counters,
@@ -203,7 +208,8 @@ impl Engine {
         let placed = boards.offer_numbered(&arrival, &Numbered { position, begins }, &mut sink);
         let frames = self.count_accepted(d.mic, packet.bytes().len());
         let heard = health::Heard { source: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
-        self.health.accepted(&heard, frames, d.sender, &mut self.outputs);
+        let passed = skipped.map_or(0, |skipped| frames.saturating_add(u32::try_from(skipped).unwrap_or(0)));
+        self.health.accepted(&heard, frames, Some(passed), d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }

@@ -159,7 +159,9 @@ impl Grid {
         let end = pos + (samples.len() / frame_bytes) as i64;
         self.make_room((end - 1).div_euclid(self.frames), now, sink);
         let mut at = pos.max(self.first * self.frames).max(free);
-        let mut late = (at - pos).min(end - pos);
+        // What was captured before the axis begins has no cycle that it could be late for.
+        let before = (-pos).clamp(0, end - pos);
+        let mut late = (at - pos).min(end - pos) - before;
         while at < end {
             let cycle = at / self.frames;
             let until = end.min((cycle + 1) * self.frames);
@@ -180,9 +182,8 @@ impl Grid {
                 self.spread.note(spread);
             }
             let record = self.records[i];
-            if !record.left || record.id.is_some() {
-                sink.history.write(mic, self.base + at, part);
-            }
+            // A cycle that was lost for everybody has no event, and its place in the history all the same.
+            sink.history.write(mic, self.base + at, part);
             if record.left {
                 late += until - at;
                 if let Some(id) = record.id {

@@ -34,6 +34,7 @@ mod nominal;
 pub mod packet;
 mod resample;
 mod review;
+mod sent;
 mod silence;
 mod sinc;
 pub mod skew;
@@ -370,7 +371,7 @@ impl Engine {
             frames = self.count_accepted(d.mic, len);
         }
         let heard = health::Heard { source: d.mic, at, stamp: d.stamp, payload: packet.bytes() };
-        self.health.accepted(&heard, frames, d.sender, &mut self.outputs);
+        self.health.accepted(&heard, frames, None, d.sender, &mut self.outputs);
         if let Some(clocks) = self.clocks {
             self.meter.on_read(d.mic, d.stamp, clocks);
         }

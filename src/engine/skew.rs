@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 
 use super::figures::{Distribution, Known, SkewFigures, SkewHistograms};
+use super::sent::{Delays, YOUNG};
 use super::tally::Tally;
 use super::trend::TrendMeter;
 use super::window::Recent;
@@ -226,6 +227,14 @@ struct Pair {
 struct Mic {
     loop_delay: Meter,
     variation: Variation,
+    /// Where the sender's clock is known; made with the first.
+    sent: Option<Box<SentMeter>>,
+}
+
+/// What the sender added, and what the network did.
+struct SentMeter {
+    sender: Meter,
+    network: Meter,
 }
 
 /// See the top of the file.
@@ -249,7 +258,7 @@ impl SkewMeter {
         SkewMeter {
             sample_rate: sample_rate_hz,
             pairs: pairs(mics).map(|_| Pair { arrival_skew: skew(), trend: TrendMeter::default() }).collect(),
-            mics: (0..mics).map(|_| Mic { loop_delay: delay(), variation: Variation::new() }).collect(),
+            mics: (0..mics).map(|_| Mic { loop_delay: delay(), variation: Variation::new(), sent: None }).collect(),
             loop_skew: delay(),
             emit_delay: delay(),
             latest_stamps: Vec::with_capacity(mics),
@@ -267,6 +276,18 @@ impl SkewMeter {
         if delay >= Span::ZERO {
             self.mics[mic].loop_delay.record(delay, clocks.mono);
         }
+    }
+
+    /// How late a packet of `mic` was by the sender's own clock, and by the path's.
+    pub fn on_sent(&mut self, mic: usize, delays: Delays, now: MonoTime) {
+        if delays == Delays::default() {
+            return;
+        }
+        let meter = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
+        let new = || Box::new(SentMeter { sender: meter(), network: meter() });
+        let sent = self.mics[mic].sent.get_or_insert_with(new);
+        delays.sender.into_iter().for_each(|delay| sent.sender.record(delay, now));
+        delays.network.into_iter().for_each(|delay| sent.network.record(delay, now));
     }
 
     /// The rate error of `mic` against the host, as its clock model knows it: delay variation is measured with the drift
@@ -358,7 +379,13 @@ impl SkewMeter {
 
     pub fn since_start(&self) -> SkewFigures {
         let of = |meter: &Meter, reason| meter.since_start.distribution().ok_or(reason);
+        let sent = |half: fn(&SentMeter) -> &Meter| {
+            let of = |mic: &Mic| mic.sent.as_ref().ok_or(YOUNG).and_then(|sent| of(half(sent), YOUNG));
+            self.mics.iter().map(of).collect()
+        };
         SkewFigures {
+            sender_delay: sent(|sent| &sent.sender),
+            network_delay: sent(|sent| &sent.network),
             arrival_skew: self.pairs.iter().map(|pair| of(&pair.arrival_skew, NO_PAIR)).collect(),
             arrival_trend: self.pairs.iter().map(|pair| pair.trend.since_start()).collect(),
             loop_delay: self.mics.iter().map(|mic| of(&mic.loop_delay, NO_PACKET)).collect(),
@@ -379,8 +406,19 @@ impl SkewMeter {
         let of = |meter: &mut Meter, reason| meter.recent.distribution(now).ok_or(reason);
         let delay_variation: Each<Known<Distribution>> =
             self.mics.iter_mut().map(|mic| mic.variation.window(now).ok_or(NO_PACKET_LATELY)).collect();
+        let mut sent = |half: fn(&mut SentMeter) -> &mut Meter| {
+            let of = |mic: &mut Mic| {
+                let meter = half(mic.sent.as_mut().ok_or(YOUNG)?);
+                let ever = meter.since_start.distribution().is_some();
+                of(meter, if ever { NO_PACKET_LATELY } else { YOUNG })
+            };
+            self.mics.iter_mut().map(of).collect()
+        };
+        let (sender_delay, network_delay) = (sent(|sent| &mut sent.sender), sent(|sent| &mut sent.network));
         let lately = self.mics.iter().zip(&delay_variation);
         SkewFigures {
+            sender_delay,
+            network_delay,
             jitter: lately.map(|(mic, heard)| heard.and_then(|_| mic.jitter())).collect(),
             arrival_skew: self.pairs.iter_mut().map(|pair| of(&mut pair.arrival_skew, NO_PAIR_LATELY)).collect(),
             arrival_trend: self.pairs.iter_mut().map(|pair| pair.trend.window(now)).collect(),

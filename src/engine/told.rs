@@ -3,7 +3,7 @@
 use super::chunks::Cut;
 use super::figures::{Alignment, Known};
 use super::late::Unnumbered;
-use super::{Aligner, Engine};
+use super::{Aligner, Engine, sent};
 use crate::array::pairs;
 use crate::time::{MonoTime, Span};
 
@@ -21,6 +21,11 @@ impl Engine {
                 jitter.as_secs_f64() * 1e3,
             )
         })
+    }
+
+    /// Why it is not told of a source how long its sender kept packets, and how long the path took; `None` where its format tells it.
+    pub fn untimed(&self, mic: usize) -> Option<&'static str> {
+        sent::reason(self.format(mic))
     }
 
     pub(super) fn tell_unnumbered(&mut self, mic: usize) {

@@ -11,6 +11,7 @@ use super::channels::{Couple, ONE_SOURCE, OfMics, OfPairs, by_channel};
 use super::chunk::ChunkOf;
 use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
+use super::sender::SenderTime;
 use super::sound::SoundOf;
 use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
@@ -75,6 +76,7 @@ struct Sheet<'a> {
     emit_delay_us: Delay,
     jitter_us: Jitter,
     pdv_us: OfMics<Delay>,
+    sender_time: OfMics<SenderTime>,
     clock_drift_ppm: ClockDrift<'a>,
     alignment: OfPairs<AlignmentOf>,
     rate_hz: OfMics<RateHz>,
@@ -122,6 +124,9 @@ impl<'a> Sheet<'a> {
             emit_delay_us: Delay::new(skew.emit_delay),
             jitter_us: Jitter::new(layout, &skew.jitter),
             pdv_us: OfMics::of_sources(layout, |source| Delay::new(skew.delay_variation[source])),
+            sender_time: OfMics::of_sources(layout, |source| {
+                SenderTime::of(skew, source, snapshot.server.untimed[source])
+            }),
             clock_drift_ppm: ClockDrift {
                 mics: OfMics::of_sources(layout, |source| DriftOf::new(&drift.mics[source])),
                 pairs: OfPairs::of(layout, |couple| {
@@ -328,7 +333,7 @@ impl ArrivalSkew {
 }
 
 #[derive(Serialize)]
-struct Delay {
+pub(super) struct Delay {
     p50: Option<f64>,
     p99: Option<f64>,
     p999: Option<f64>,
@@ -339,7 +344,7 @@ struct Delay {
 }
 
 impl Delay {
-    fn new(delay: Known<Distribution>) -> Delay {
+    pub fn new(delay: Known<Distribution>) -> Delay {
         let us = |field: fn(&Distribution) -> Span| delay.as_ref().ok().map(|d| field(d).as_micros_f64());
         Delay {
             p50: us(|d| d.p50),
@@ -401,8 +406,9 @@ struct Loss<'a> {
 }
 
 impl Loss<'_> {
-    /// `unknown`: why no loss can be told.
+    /// `unknown`: why no loss can be inferred.
     fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
+        let unknown = unknown.filter(|_| !mic.known);
         Loss {
             known: mic.known,
             lost: unknown.is_none().then_some(mic.lost),

@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod recording;
 mod saving;
+mod sender;
 mod sound;
 mod summaries;
 
@@ -47,6 +48,8 @@ pub struct ServerInfo {
     pub chunks: Vec<Option<(u32, Vec<f64>)>>,
     /// What each source is read as, as it would be declared.
     pub formats: Vec<String>,
+    /// Why a source's packets do not tell when they were sent; `None` where they do.
+    pub untimed: Vec<Option<&'static str>>,
     /// The kernel's release, as uname gives it.
     pub kernel: String,
 }
@@ -313,6 +316,7 @@ mod tests {
                 sample_rate: 48_000,
                 chunks: vec![Some((512, vec![365.0, 147.0])), Some((512, vec![512.0])), None],
                 formats: vec!["raw:s32le".to_owned(); 3],
+                untimed: vec![None, Some("no time"), None],
                 kernel: "6.18 \"test\"".to_owned(),
             },
             buffer_packets: vec![3, 2, 1],

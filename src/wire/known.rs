@@ -83,6 +83,8 @@ struct Slot {
 pub struct Known {
     sample_rate: u32,
     slots: Box<[Slot]>,
+    /// Where the newest datagram ended that came and is not remembered any more.
+    forgotten: i64,
     now: Option<Now>,
     jump: Option<Jump>,
 }
@@ -143,7 +145,13 @@ enum Step {
 impl Known {
     /// `sample_rate`: of the array, in frames a second.
     pub fn new(sample_rate: u32) -> Known {
-        Known { sample_rate, slots: vec![Slot::default(); REMEMBERED].into(), now: None, jump: None }
+        Known {
+            sample_rate,
+            slots: vec![Slot::default(); REMEMBERED].into(),
+            forgotten: i64::MIN,
+            now: None,
+            jump: None,
+        }
     }
 
     /// The next unit begins anew: another sender, or a silence longer than the numbers can tell.
@@ -197,6 +205,7 @@ impl Known {
         let dropout = (MAX_DROPOUT_S * a_second).min(range / 4 * 3);
         let misorder = (MAX_MISORDER_S * a_second).min(range / 4).min(REMEMBERED as u64 - 1);
         self.slots.fill(Slot { index: i64::MIN, ..Slot::default() });
+        self.forgotten = i64::MIN;
         self.jump = None;
         let now = Now {
             stream: unit.stream,
@@ -210,7 +219,7 @@ impl Known {
             misorder,
         };
         self.now = Some(now);
-        *self.slot(0) = Slot { index: 0, position: 0, frames: unit.frames, came: true };
+        self.keep(Slot { index: 0, position: 0, frames: unit.frames, came: true });
     }
 
     /// A number that was passed: missing, or a copy.
@@ -223,8 +232,8 @@ impl Known {
         if slot.came {
             return Place::Copy;
         }
-        let told = stamp_step(now.stamp, usable(unit.sampled_at, self.sample_rate)).filter(|_| now.exact);
-        let position = told.map_or(slot.position, |step| now.position + step);
+        let told = now.stamp.zip(usable(unit.sampled_at, self.sample_rate)).filter(|_| now.exact);
+        let position = told.map_or(slot.position, |(from, to)| now.position + stamp_step(from, to));
         // The newest came, so that there is one behind it.
         let next = (index + 1..=now.index)
             .find(|&later| self.came(later).is_some())
@@ -232,10 +241,10 @@ impl Known {
         let before =
             (1..REMEMBERED as i64).map(|by| *self.slot(index - by)).find(|slot| slot.came || slot.index > index);
         let free = before.is_none_or(|before| before.index > index || before.end() <= position);
-        if !free || position + i64::from(unit.frames) > next {
+        if !free || position < self.forgotten || position + i64::from(unit.frames) > next {
             return Place::TooOld;
         }
-        *self.slot(index) = Slot { index, position, frames: unit.frames, came: true };
+        self.keep(Slot { index, position, frames: unit.frames, came: true });
         Place::Filled { position }
     }
 
@@ -247,7 +256,7 @@ impl Known {
         // In steady running nothing is missing, and nothing looked up.
         let sizes = (missing > 0).then(|| self.sizes());
         let guessed = sizes.as_ref().map_or(0, |sizes| sizes.sum(now.index + 1, missing));
-        let told = stamp_step(now.stamp, stamp).map(|step| step - held);
+        let told = now.stamp.zip(stamp).map(|(from, to)| stamp_step(from, to) - held);
         if told.is_some_and(|told| (told - guessed).unsigned_abs() > MAX_DROPOUT_S * u64::from(self.sample_rate)) {
             return None;
         }
@@ -265,7 +274,7 @@ impl Known {
         if let Some(sizes) = sizes {
             self.remember_missing(now, missing, gap, Some(sizes).filter(|_| gap == guessed));
         }
-        *self.slot(index) = Slot { index, position, frames: unit.frames, came: true };
+        self.keep(Slot { index, position, frames: unit.frames, came: true });
         self.now = Some(Now { index, number: unit.number, position, frames: unit.frames, stamp, exact, ..*now });
         let silence = if missing == 0 { gap } else { 0 };
         Some(Next { position, missing: missing as u32, missing_frames: gap - silence, silence })
@@ -280,7 +289,7 @@ impl Known {
             let index = now.index + 1 + nth;
             let frames = sizes.as_ref().map_or(gap / missing, |sizes| sizes.of(index));
             end -= frames;
-            *self.slot(index) = Slot { index, position: end, frames: frames as u32, came: false };
+            self.keep(Slot { index, position: end, frames: frames as u32, came: false });
         }
     }
 
@@ -309,6 +318,14 @@ impl Known {
     fn came(&mut self, index: i64) -> Option<i64> {
         let slot = *self.slot(index);
         (slot.index == index && slot.came).then_some(slot.frames.into())
+    }
+
+    /// Remembers one in the place of an older one.
+    fn keep(&mut self, new: Slot) {
+        let old = std::mem::replace(self.slot(new.index), new);
+        if old.came && old.index != new.index {
+            self.forgotten = self.forgotten.max(old.end());
+        }
     }
 
     fn slot(&mut self, index: i64) -> &mut Slot {
@@ -348,11 +365,10 @@ fn usable(stamp: Option<Stamp>, sample_rate: u32) -> Option<Stamp> {
     stamp.filter(|stamp| stamp.in_samples && (stamp.hz == sample_rate || stamp.hz == 0))
 }
 
-/// From one stamp to another, in samples: the shorter way round.
-fn stamp_step(from: Option<Stamp>, to: Option<Stamp>) -> Option<i64> {
-    let (from, to) = (from?, to?);
+/// From one stamp to another, in ticks: the shorter way round.
+pub fn stamp_step(from: Stamp, to: Stamp) -> i64 {
     let free = 64 - to.bits;
-    Some((to.ticks.wrapping_sub(from.ticks) << free) as i64 >> free)
+    (to.ticks.wrapping_sub(from.ticks) << free) as i64 >> free
 }
 
 #[cfg(test)]

@@ -265,3 +265,22 @@ fn whatever_comes_no_place_is_used_twice() {
         }
     }
 }
+
+/// Fuzzing found it: after a gap as long as what is remembered, nothing was known of the datagram before it, and a time that says so
+/// filled its place again.
+#[test]
+fn what_is_forgotten_keeps_its_place() {
+    let stamp = |ticks| Some(Stamp { ticks, bits: 32, hz: 48_000, in_samples: true });
+    let unit = |value, ticks, frames| Numbered {
+        number: Number::of_bits(value, 16),
+        frames,
+        sampled_at: stamp(ticks),
+        stream: Stream::Only,
+    };
+    let mut known = Known::new(48_000);
+    assert_eq!(known.place(&unit(1_000, 500, 96)), Place::Anew);
+    let Place::Next(next) = known.place(&unit(1_001 + 4_096, 692, 27)) else { panic!("4096 are missing") };
+    assert_eq!((next.position, next.missing), (192, 4_096));
+    assert_eq!(known.place(&unit(1_000 + 4_096, 500, 96)), Place::TooOld, "frames 0 to 96 are the first one's");
+    assert_eq!(known.place(&unit(1_000 + 4_096, 596, 96)), Place::Filled { position: 96 });
+}

@@ -6,8 +6,12 @@ use micring::array::Layout;
 use micring::cycle::Clocks;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::time::{KernelTime, MonoTime, Span};
+use micring::wire::Format;
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::mutate::mutated;
+use crate::wire::{FORMATS, WORDS, datagrams};
 
 #[derive(Clone, Debug)]
 struct Sent {
@@ -83,6 +87,44 @@ proptest! {
                 counters.received + counters.malformed + counters.truncated + counters.foreign + counters.duplicate;
             let counted = counted + engine.undecided(mic) as u64;
             prop_assert_eq!(counted, fed, "mic {}: each datagram is counted once: {:?}", mic, counters);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::mutate::config())]
+
+    /// Datagrams of every format, changed, as each format: whatever they hold, positions are never used twice.
+    #[test]
+    fn formats(
+        all in vec((mutated(datagrams(), WORDS), 0..20_000_i64), 1..40),
+        format in prop::sample::select(FORMATS),
+        sources in 1..3_usize,
+    ) {
+        let format: Format = format.parse().expect("a format of the list");
+        let channels = usize::from(format.channels().unwrap_or(1));
+        let layout = Layout::new(&vec![channels; if channels > 3 { 1 } else { sources }]).expect("64 channels at most");
+        let config = Config {
+            layout, sample_rate: format.rate().unwrap_or(48_000), clock: ClockChoice::Auto, hold: Hold::Auto,
+            history: Span::from_millis(500), max_datagram: 8192, resample: false,
+        };
+        let mut engine = Engine::new(config).declared(&vec![format; sources]);
+        let wall = KernelTime::from_nanos(1_795_341_900_000_000_000);
+        let (mut now, mut next_frame) = (Span::ZERO, i64::MIN);
+        for (nth, (bytes, after)) in all.iter().enumerate() {
+            now += Span::from_micros(*after);
+            engine.begin_turn(Clocks { mono: MonoTime::from_nanos(0) + now, wall: wall + now });
+            let sender = SocketAddr::from(([192, 0, 2, 1], 4000));
+            let mic = nth % engine.layout().sources();
+            engine.handle_datagram(&Datagram { mic, stamp: wall + now, sender, bytes, len: bytes.len() });
+            engine.handle_timeout();
+            while let Some(output) = engine.poll_output() {
+                if let Output::Cycle(cycle) = output {
+                    prop_assert!(cycle.first_frame.0 >= next_frame, "positions are never used twice");
+                    prop_assert!(cycle.frames > 0 && cycle.mic_samples.iter().all(|&samples| samples <= cycle.frames));
+                    next_frame = cycle.first_frame.0 + i64::from(cycle.frames);
+                }
+            }
         }
     }
 }

@@ -64,6 +64,21 @@ fn statuses(bytes: &[u8]) -> Vec<u16> {
     text.split("HTTP/1.1 ").skip(1).filter_map(status).collect()
 }
 
+/// The answer without a WebSocket's pongs: of pings that are read at once only the newest has to be answered (RFC 6455 5.5.3), and
+/// none before a close (5.5.2), so that they hang on how the bytes are cut.
+fn without_pongs(answer: &[u8]) -> Vec<u8> {
+    let switched = b"HTTP/1.1 101 ";
+    let Some(at) = answer.windows(switched.len()).position(|part| part == switched) else { return answer.to_vec() };
+    let Some(head) = answer[at..].windows(4).position(|end| end == b"\r\n\r\n") else { return answer.to_vec() };
+    let (mut kept, mut frames) = (answer[..at + head + 4].to_vec(), &answer[at + head + 4..]);
+    // A control frame of a server: its opcode, at most 125 bytes.
+    while let [0x8a, len, rest @ ..] = frames {
+        frames = &rest[usize::from(*len).min(rest.len())..];
+    }
+    kept.extend(frames);
+    kept
+}
+
 /// The contract's, and those of HTTP itself that it implies.
 const KNOWN: [u16; 20] =
     [101, 200, 204, 206, 304, 400, 401, 403, 404, 405, 408, 413, 414, 416, 417, 421, 426, 431, 501, 505];
@@ -76,7 +91,8 @@ proptest! {
     fn http(bytes in mutated(corpus(), WORDS), receive in 1..64_usize) {
         let (whole, closed) = answers(&bytes, 4096);
         let (pieces, closed_too) = answers(&bytes, receive);
-        prop_assert_eq!(whole.escape_ascii().to_string(), pieces.escape_ascii().to_string());
+        let told = |answer: &[u8]| without_pongs(answer).escape_ascii().to_string();
+        prop_assert_eq!(told(&whole), told(&pieces));
         prop_assert_eq!(closed, closed_too);
         let found = statuses(&whole);
         prop_assert!(found.iter().all(|status| KNOWN.contains(status)), "{:?}", found);

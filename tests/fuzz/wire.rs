@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::mutate::mutated;
 
-const FORMATS: &[&str] = &[
+pub const FORMATS: &[&str] = &[
     "auto",
     "raw:s24be*2,skip=12,seq=u16be@2,time=u32be@4:samples",
     "raw:u8*64,skip=9,time=u64le@1:us",
@@ -21,7 +21,7 @@ const FORMATS: &[&str] = &[
 ];
 
 /// Kept files, and what the simulator sends.
-fn datagrams() -> Vec<Vec<u8>> {
+pub fn datagrams() -> Vec<Vec<u8>> {
     let kept: [&[u8]; 5] = [
         include_bytes!("corpus/extension_and_padding.rtp"),
         include_bytes!("corpus/sender_report.rtp"),
@@ -153,7 +153,7 @@ fn the_corpus_is_read() {
     assert_eq!(read("audiovision", &piece), Some((3, 121)));
 }
 
-const WORDS: &[&[u8]] =
+pub const WORDS: &[&[u8]] =
     &[b"VBAN", b"\x80\x0a", b"\x80\x60", b"\x80\xc8", b"\xb2\xe0", b"\xbe\xde\x00\x01", b"\x03\xff\x01\x03"];
 const TOKENS: &[&[u8]] = &[
     b"raw:",

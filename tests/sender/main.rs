@@ -65,7 +65,7 @@ fn the_sender_of_the_document_sends_what_the_document_says() {
         let Ok(Parsed::Unit(unit)) = parse(&format, &datagram) else { panic!("it is what it is declared to be") };
         assert_eq!((unit.number.expect("a number").value, unit.frames()), (number, 357));
         for sample in unit.samples.s32le(&mut Vec::new()).as_chunks().0 {
-            assert_eq!(i32::from_le_bytes(*sample), 1 << 28 | position);
+            assert_eq!(i32::from_le_bytes(*sample), 1 << 28 | position << 8);
             position += 1;
         }
         let now = unit.sampled_at.expect("a time").ticks as u32;

@@ -15,20 +15,15 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Of three sources.
     pub fn start(options: &[&str]) -> Serve {
+        Serve::start_on("0,0,0", options)
+    }
+
+    pub fn start_on(ports: &str, options: &[&str]) -> Serve {
         let mut child = Command::new(env!("CARGO_BIN_EXE_micring"))
-            .args([
-                "serve",
-                "--mic-ports",
-                "0,0,0",
-                "--udp-bind",
-                "127.0.0.1",
-                "--http",
-                "127.0.0.1:0",
-                "--core",
-                "none",
-            ])
-            .args(["--history", "20s"])
+            .args(["serve", "--mic-ports", ports, "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0", "--core", "none"])
+            .args(["--history", "30s"])
             .args(options)
             .stdout(Stdio::piped())
             .spawn()
@@ -65,7 +60,7 @@ impl Serve {
 
     /// All frames of the history: a sample of each channel.
     pub fn history(&self) -> Vec<Vec<i32>> {
-        let wav = self.get("/api/download_buffer?seconds=20");
+        let wav = self.get("/api/download_buffer?seconds=30");
         let channels = usize::from(u16::from_le_bytes([wav[22], wav[23]]));
         let data = wav.windows(4).position(|word| word == b"data").expect("samples") + 8;
         let samples: Vec<i32> = wav[data..].as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect();

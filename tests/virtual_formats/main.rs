@@ -1,9 +1,14 @@
 //! Sources of every format, in virtual time and against known truth: what is lost, late or a copy is known, every sample stands
 //! where it was captured, and nothing is held in doubt.
 
+mod alone;
+mod audiovision;
 mod chance;
+mod firmware;
 mod refused;
 mod rig;
+mod sizes;
+mod timed;
 mod told;
 
 use micring::engine::ClockChoice;

@@ -12,12 +12,12 @@ use micring::wire::Format;
 
 use super::rig::{config, numbered, sample};
 
-const PERIOD: Span = Span::from_millis(10);
-
-/// One source of 480 frames a packet, fed by hand.
+/// One source, fed by hand.
 struct One {
     engine: Engine,
     format: Format,
+    /// Of a packet.
+    frames: i64,
     now: Span,
     logs: Vec<String>,
     next: u64,
@@ -30,6 +30,8 @@ impl One {
         let format = numbered(format);
         One {
             engine: engine.declared(std::slice::from_ref(&format)),
+            // VBAN has no room for 480 of them.
+            frames: if matches!(format, Format::Vban(_)) { 240 } else { 480 },
             format,
             now: Span::ZERO,
             logs: Vec::new(),
@@ -38,9 +40,9 @@ impl One {
     }
 
     fn packet(&self, number: u64, stream: u32) -> Vec<u8> {
-        let position = number * 480;
-        let samples: Vec<i32> = (0..480).map(|i| sample(0, position as i64 + i)).collect();
-        let head = Head { number, position, micros: number * 10_000, rate: 48_000, channels: 1, stream };
+        let position = number * self.frames as u64;
+        let samples: Vec<i32> = (0..self.frames).map(|i| sample(0, position as i64 + i)).collect();
+        let head = Head { number, position, micros: position * 125 / 6, rate: 48_000, channels: 1, stream };
         let mut bytes = Vec::new();
         encode(&self.format, &head, &samples, &mut bytes).expect("it fits");
         bytes
@@ -62,13 +64,13 @@ impl One {
         verdict
     }
 
-    /// So many good packets.
+    /// Good packets, of 10 ms each, or of half of that.
     fn good(&mut self, packets: u64) {
-        for _ in 0..packets {
+        for _ in 0..packets * 480 / self.frames as u64 {
             let bytes = self.packet(self.next, 1);
             let verdict = self.feed(&bytes, 1);
             assert!(matches!(verdict, Verdict::Accepted(_)), "{}: {verdict:?}", self.next);
-            self.now += PERIOD;
+            self.now += Span::of_frames(self.frames, 48_000);
             self.next += 1;
         }
     }
@@ -92,7 +94,7 @@ impl One {
     }
 }
 
-const FORMATS: [&str; 2] = ["raw:s32le,skip=4,seq=u16le@0", "rtp:L24/48000/1,pt=96"];
+const FORMATS: [&str; 3] = ["raw:s32le,skip=4,seq=u16le@0", "rtp:L24/48000/1,pt=96", "vban:*1@48000"];
 
 #[test]
 fn every_malformed_header_and_truncation_is_malformed_and_said_once_a_second() {
@@ -102,7 +104,12 @@ fn every_malformed_header_and_truncation_is_malformed_and_said_once_a_second() {
         let good = one.packet(one.next, 1);
         let mut refused = 0;
         // Cut at every byte that leaves no whole sample: malformed, all of it within one second.
-        let (header, frame) = if format.starts_with("raw") { (4, 4) } else { (12, 3) };
+        // VBAN says how many there are: none may be missing.
+        let (header, frame) = match &format[..3] {
+            "raw" => (4, 4),
+            "rtp" => (12, 3),
+            _ => (28, 0),
+        };
         for len in 0..good.len() {
             if len > header && (len - header).is_multiple_of(frame) {
                 continue;

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use micring::array::Layout;
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::sim::encode::{Head, encode};
-use micring::sim::{Packet, Scenario, Sim};
+use micring::sim::{Packet, START_WALL, Scenario, Sim};
 use micring::time::{MonoTime, Span};
 use micring::wire::Format;
 
+/// Within so much time sources are tied to one axis.
+const STARTED: Span = Span::from_secs(2);
 /// From a packet's arrival until the loop reads it.
-const LOOP_DELAY: Span = Span::from_micros(60);
+pub const LOOP_DELAY: Span = Span::from_micros(60);
 
 /// A sample that says which it is in its upper 24 bits (16, where a format has no more), and is never 0.
 pub fn sample(mic: usize, position: i64) -> i32 {
@@ -31,6 +33,8 @@ pub struct Played {
     pub engine: Engine,
     pub sim: Sim,
     pub logs: Vec<String>,
+    /// The longest time that a cycle waited after its newest packet had arrived; once the sources stand on one axis.
+    pub held: Span,
     /// Positions of the packets that came, by microphone.
     came: Vec<BTreeSet<i64>>,
     samples: i64,
@@ -142,10 +146,17 @@ pub fn play_with(
     let mut engine = declare(Engine::new(config(scenario, clock, Layout::mono(3))));
     let mut sim = Sim::new(scenario);
     let (mut logs, mut bytes, mut came) = (Vec::new(), Vec::new(), vec![BTreeSet::new(); 3]);
+    let mut held = Span::ZERO;
     let mut drain = |engine: &mut Engine| {
         while let Some(output) = engine.poll_output() {
-            if let Output::Log(line) = output {
-                logs.push(line);
+            match output {
+                Output::Log(line) => logs.push(line),
+                Output::Cycle(cycle) => {
+                    let newest = cycle.arrival.iter().flatten().max().copied();
+                    if let Some(newest) = newest.filter(|newest| *newest - START_WALL >= STARTED) {
+                        held = held.max(cycle.emitted - newest);
+                    }
+                }
             }
         }
     };
@@ -166,10 +177,10 @@ pub fn play_with(
         Format::Rtp(Some(rtp)) => 8 * rtp.coding.bytes() as u32,
         _ => 24,
     };
-    Played { engine, sim, logs, came, samples: scenario.samples.into(), bits }
+    Played { engine, sim, logs, held, came, samples: scenario.samples.into(), bits }
 }
 
-fn serve_timeouts(engine: &mut Engine, sim: &Sim, until: MonoTime, drain: &mut impl FnMut(&mut Engine)) {
+pub fn serve_timeouts(engine: &mut Engine, sim: &Sim, until: MonoTime, drain: &mut impl FnMut(&mut Engine)) {
     let mut served = None;
     while let Some(due) = engine.next_timeout().filter(|due| *due <= until) {
         if served == Some(due) {

@@ -139,6 +139,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
             sample_rate: engine.config().sample_rate,
             chunks: sources().map(|source| engine.chunk(source)).collect(),
             formats: sources().map(|source| engine.format(source).to_string()).collect(),
+            untimed: sources().map(|source| engine.untimed(source)).collect(),
             kernel: "not known: from a recording".to_owned(),
         },
         buffer_packets: engine.history().buffer_packets().to_vec(),

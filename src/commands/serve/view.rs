@@ -282,6 +282,7 @@ impl View<'_> {
                 sample_rate: engine.config().sample_rate,
                 chunks: sources().map(|source| engine.chunk(source)).collect(),
                 formats: sources().map(|source| engine.format(source).to_string()).collect(),
+                untimed: sources().map(|source| engine.untimed(source)).collect(),
                 kernel: shared.kernel.clone(),
             },
             buffer_packets: engine.history().buffer_packets().to_vec(),

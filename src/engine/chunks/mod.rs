@@ -11,6 +11,7 @@
 mod learn;
 mod pattern;
 mod source;
+mod tags;
 
 pub use learn::Cut;
 use learn::Pace;
@@ -151,8 +152,9 @@ impl Chunks {
         learning(mic) || !self.room.is_empty() && in_order && (0..self.mics.len()).any(learning)
     }
 
-    /// A sender came in place of another.
+    /// A sender came in place of another: what it sends is another's.
     pub fn on_new_sender(&mut self, mic: usize) -> Lacking {
+        self.mics[mic].source.set_tagged(false);
         self.mics[mic].source.close()
     }
 
@@ -213,6 +215,11 @@ impl Chunks {
         if self.spare.len() < self.most_waiting() {
             self.spare.push(waiting.bytes);
         }
+    }
+
+    /// Whether a source's samples carry tags of their place: [`audiovision`](crate::wire::audiovision).
+    pub fn set_tagged(&mut self, mic: usize, tagged: bool) {
+        self.mics[mic].source.set_tagged(tagged);
     }
 
     /// A datagram's part in its chunk.

@@ -6,10 +6,13 @@
 //! Idea: the pattern of sizes is learnt ([`Learner`]). From then on a piece opens a chunk or joins the open one, by its size, by
 //! the order of the array's datagrams and by the pauses between them. What comes of a chunk is handed on at once, as a part
 //! with its place in the chunk. Pieces of one size that follow each other are one part and are handed on together: where one of
-//! them is missing, nothing tells which, and what came of them is no use.
+//! them is missing, nothing tells which, and what came of them is no use. Unless their samples tell it ([`Tags`]).
+
+use std::ops::Range;
 
 use super::learn::{Cut, Learner, Pace};
 use super::pattern::Pattern;
+use super::tags::Tags;
 use crate::time::{KernelTime, MonoTime, Span};
 
 /// Within this share of a chunk's time after a piece the next one is expected.
@@ -175,6 +178,8 @@ pub struct Source {
     turns: i32,
     /// Pieces of one size were equal, byte for byte: the sound repeats.
     repeats: bool,
+    /// What its samples say of their place.
+    tags: Tags,
 }
 
 impl Source {
@@ -198,6 +203,7 @@ impl Source {
             loss: LOSS.0,
             turns: 0,
             repeats: false,
+            tags: Tags::default(),
         }
     }
 
@@ -221,6 +227,11 @@ impl Source {
         matches!(self.cut, Some(Cut::Pieces(pattern)) if pattern.sizes().iter().any(|&size| usize::from(size) == len))
     }
 
+    /// Whether its samples carry tags.
+    pub fn set_tagged(&mut self, tagged: bool) {
+        self.tags.set(tagged);
+    }
+
     /// When learning has to end, where datagrams wait for it.
     pub fn deadline(&self) -> Option<MonoTime> {
         self.learner.deadline().filter(|_| self.cut.is_none())
@@ -235,6 +246,7 @@ impl Source {
             turns: if self.learner.deadline().is_some() { turns } else { 0 },
             serial: self.serial,
             bytes: std::mem::take(&mut self.bytes),
+            tags: self.tags.anew(),
             ..Source::new(self.pace)
         };
         before.is_some_and(|before| before != cut)
@@ -324,7 +336,9 @@ impl Source {
             }
             _ => return Taken::Stranger,
         };
-        let Some((index, opens)) = self.fit(&pattern, bytes.len(), heard.at, around) else { return Taken::Stranger };
+        let told = self.tags.piece(&pattern, bytes);
+        let fit = self.fit(&pattern, (bytes.len(), told), heard.at, around);
+        let Some((index, opens)) = fit else { return Taken::Stranger };
         if opens {
             if self.is_copy_of_kept(&pattern, bytes, heard.at) {
                 return Taken::Copy;
@@ -332,7 +346,7 @@ impl Source {
             *lacking += self.lacks();
             let split = self.open.is_some_and(|open| index > open.last && open.came & 1 << index == 0);
             self.open_chunk(&pattern, heard, around, split);
-        } else if pattern.group(index).len() > 1 && self.is_copy(&pattern, index, bytes) {
+        } else if told.is_none() && pattern.group(index).len() > 1 && self.is_copy(&pattern, index, bytes) {
             return Taken::Copy;
         }
         let open = self.open.as_mut().expect("a chunk is open");
@@ -349,7 +363,8 @@ impl Source {
                 self.turns = (self.turns + if interrupted { 1 } else { -1 }).clamp(-2 * TURNS, 2 * TURNS);
             }
         }
-        self.hand_on(&pattern, index, came, bytes)
+        let group = if told.is_some() { index..index + 1 } else { pattern.group(index) };
+        self.hand_on(&pattern, index, group, came, bytes)
     }
 
     /// The samples of a part.
@@ -372,9 +387,18 @@ impl Source {
         Part { chunk, opens: true, split: false, first: heard, offset: 0, samples, kept: false }
     }
 
-    /// Which piece it is, and whether it opens a chunk; `None` where no piece has its size.
-    fn fit(&self, pattern: &Pattern, len: usize, at: MonoTime, around: Around) -> Option<(usize, bool)> {
-        let of_size = |&index: &usize| usize::from(pattern.sizes()[index]) == len;
+    /// Which piece it is, and whether it opens a chunk; `None` where no piece has its size. `like`: its length, and which one its
+    /// samples say that it is.
+    fn fit(
+        &self,
+        pattern: &Pattern,
+        like: (usize, Option<usize>),
+        at: MonoTime,
+        around: Around,
+    ) -> Option<(usize, bool)> {
+        let (len, told) = like;
+        let of_size =
+            |&index: &usize| usize::from(pattern.sizes()[index]) == len && told.is_none_or(|told| told == index);
         let first = (0..pattern.sizes().len()).find(of_size)?;
         let Some(open) = &self.open else { return Some((first, true)) };
         let free = |&index: &usize| open.came & 1 << index == 0;
@@ -458,8 +482,7 @@ impl Source {
 
     /// What can be handed on now that piece `index` is there: its group, once that is whole, with the samples that its boundaries
     /// cut, where both halves are there.
-    fn hand_on(&mut self, pattern: &Pattern, index: usize, came: u64, bytes: &[u8]) -> Taken {
-        let group = pattern.group(index);
+    fn hand_on(&mut self, pattern: &Pattern, index: usize, group: Range<usize>, came: u64, bytes: &[u8]) -> Taken {
         let range = pattern.offset(group.start)..pattern.offset(group.end);
         let frame_bytes = pattern.frame_bytes();
         let kept = group.len() > 1 || pattern.cuts_frames();

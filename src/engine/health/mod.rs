@@ -211,11 +211,13 @@ impl Health {
         }
     }
 
-    /// An accepted packet, its bytes as they came, and how many frames end in it.
+    /// An accepted packet, its bytes as they came, how many frames end in it, and by how many its sender's positions went on, where its
+    /// number says so.
     pub(super) fn accepted(
         &mut self,
         heard: &Heard<'_>,
         frames: u32,
+        passed: Option<u32>,
         sender: SocketAddr,
         outputs: &mut VecDeque<Queued>,
     ) {
@@ -223,7 +225,7 @@ impl Health {
         let own = &mut self.sources[source];
         own.followed = Some(sender);
         own.refusals.taken(at);
-        if own.rate.on_packet(at, frames) {
+        if own.rate.on_packet(at, frames, passed) {
             self.judge_rate(source, stamp, outputs);
         }
         if self.sources[source].header.on_packet(at, payload) {

@@ -8,6 +8,8 @@
 //! lost. The slowest rate at which the arrivals pile up is the answer. Its phase, second by second, says how well it is known; and since a
 //! path may grow longer all the while (that cannot be seen from one side), an allowance for that comes on top.
 //!
+//! Where packets carry numbers all this is not needed: what passed, lost or not, is known, and its count is the rate.
+//!
 //! The work is cut in slices of some ten microseconds, one a packet. See [`Fold`] for the folding itself.
 
 use std::collections::VecDeque;
@@ -54,6 +56,8 @@ pub struct Rate {
 pub(super) struct Arrival {
     pub at: MonoTime,
     pub samples: u32,
+    /// Samples that the sender's positions went on by: those that were lost are among them. The same as `samples` where nothing says so.
+    pub passed: u32,
 }
 
 /// What the count alone says.
@@ -99,6 +103,8 @@ pub struct RateMeter {
     last: MonoTime,
     samples: u64,
     looks: u64,
+    /// Packets carry numbers.
+    known: bool,
 }
 
 const TOO_EARLY: &str = "not heard for long enough yet";
@@ -118,6 +124,7 @@ impl RateMeter {
             last: MonoTime::from_nanos(0),
             samples: 0,
             looks: 0,
+            known: false,
         }
     }
 
@@ -126,12 +133,16 @@ impl RateMeter {
         self.arrivals.clear();
         self.settled = MonoTime::from_nanos(i64::MIN);
         (self.due, self.look, self.first, self.samples) = (None, None, None, 0);
+        self.known = false;
         self.window = Err(TOO_EARLY);
         self.mean = Mean::default();
     }
 
-    /// An accepted datagram. True when a look was finished with it.
-    pub fn on_packet(&mut self, at: MonoTime, samples: u32) -> bool {
+    /// An accepted datagram; `passed`: the samples that the sender's positions went on by, where its number says so. True when a look
+    /// was finished with it.
+    pub fn on_packet(&mut self, at: MonoTime, samples: u32, passed: Option<u32>) -> bool {
+        self.known = passed.is_some();
+        let passed = passed.unwrap_or(samples);
         if self.first.is_none() {
             (self.first, self.last) = (Some(at), at);
             self.due = Some(at + SHORTEST);
@@ -146,8 +157,11 @@ impl RateMeter {
         self.last = self.last.max(at);
         if at >= self.settled {
             match self.arrivals.back_mut() {
-                Some(newest) if at - newest.at < TOGETHER => newest.samples += samples,
-                _ => self.keep(Arrival { at, samples }),
+                Some(newest) if at - newest.at < TOGETHER => {
+                    newest.samples += samples;
+                    newest.passed = newest.passed.saturating_add(passed);
+                }
+                _ => self.keep(Arrival { at, samples, passed }),
             }
         }
         self.step(at)
@@ -224,7 +238,7 @@ impl RateMeter {
         let count = self.count(arrivals, first.at, span);
         let (size, share) = usual_size(self.arrivals.range(..arrivals));
         let look = Look { arrivals, count, size };
-        if share < OF_ONE_SIZE {
+        if self.known || share < OF_ONE_SIZE {
             return Some(self.judge(&look, None));
         }
         let lowest = count.received_hz.min(count.rate.slope) * (1.0 - COUNT_AHEAD) / f64::from(size);
@@ -238,16 +252,18 @@ impl RateMeter {
         let span_s = span.as_secs_f64();
         let total: u64 = self.arrivals.range(..arrivals).map(|arrival| u64::from(arrival.samples)).sum();
         let received_hz = total as f64 / span_s;
+        let passed: u64 = self.arrivals.range(..arrivals).map(|arrival| u64::from(arrival.passed)).sum();
+        let passed_hz = passed as f64 / span_s;
         let mut before = 0.0;
         // Around the mean rate, so that the numbers stay small.
         let points = self.arrivals.range(..arrivals).map(|arrival| {
             let at = (arrival.at - from).as_secs_f64();
-            let point = (at, before - received_hz * at);
-            before += f64::from(arrival.samples);
+            let point = (at, before - passed_hz * at);
+            before += f64::from(arrival.passed);
             point
         });
         let around = fit(points, span_s);
-        Count { rate: Fit { slope: received_hz + around.slope, ..around }, received_hz, span_s }
+        Count { rate: Fit { slope: passed_hz + around.slope, ..around }, received_hz, span_s }
     }
 
     /// The rate: of the folding where that found one, else of the count where nothing can be missing in it.
@@ -256,8 +272,8 @@ impl RateMeter {
         let size = f64::from(look.size);
         let of_phase = folded.map(|fit| (fit.slope * size, fit.uncertainty * size));
         // A count below the nominal rate may be a slower clock or losses; one above is at least so much, and may have losses too.
-        let expected = rate.slope + rate.uncertainty > self.nominal_hz * (1.0 - PATH_SLOPE);
-        let above = rate.slope - rate.uncertainty > self.nominal_hz * (1.0 + PATH_SLOPE);
+        let expected = self.known || rate.slope + rate.uncertainty > self.nominal_hz * (1.0 - PATH_SLOPE);
+        let above = !self.known && rate.slope - rate.uncertainty > self.nominal_hz * (1.0 + PATH_SLOPE);
         let hidden = if above { rate.slope * MOST_LOST / (1.0 - MOST_LOST) } else { 0.0 };
         let of_count = expected.then_some((rate.slope, rate.uncertainty + hidden));
         let (hz, spread) = of_phase.or(of_count).ok_or(

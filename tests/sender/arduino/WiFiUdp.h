@@ -1,4 +1,5 @@
 // arduino-esp32's WiFiUDP (NetworkUDP), as far as it matters on the air: a buffer of 1460 bytes, and a datagram whenever it is full.
+// With LOSE="FROM TO" in the environment one in a hundred of the datagrams of these numbers is lost on the way, and said.
 #pragma once
 #include "WiFi.h"
 
@@ -8,9 +9,18 @@ class WiFiUDP {
   size_t held = 0;
   sockaddr_in to{};
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  unsigned sent = 0, from = 0, until = 0;
+  uint32_t dice = 1;
+
+  bool is_lost() {
+    dice = dice * 1664525 + 1013904223;
+    return sent >= from && sent < until && dice >> 16 < 65536 / 100;
+  }
 
 public:
-  void begin(uint16_t) {}
+  void begin(uint16_t) {
+    if (const char *lose = getenv("LOSE")) sscanf(lose, "%u %u", &from, &until);
+  }
 
   int beginPacket(const IPAddress &ip, uint16_t port) {
     to.sin_family = AF_INET;
@@ -32,8 +42,13 @@ public:
   }
 
   int endPacket() {
-    const auto sent = sendto(fd, buffer, held, 0, (sockaddr *)&to, sizeof to);
-    if (sent < 0) perror("sendto");
-    return sent >= 0;
+    if (is_lost()) {
+      printf("lost %u\n", sent++);
+      return 1;
+    }
+    sent++;
+    const auto done = sendto(fd, buffer, held, 0, (sockaddr *)&to, sizeof to);
+    if (done < 0) perror("sendto");
+    return done >= 0;
   }
 };
