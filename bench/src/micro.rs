@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use criterion::Criterion;
 use micring::engine::clock::ClockModel;
-use micring::engine::packet::rms;
+use micring::engine::intake::packet::rms;
 use micring::time::{FramePos, MonoTime};
 
 use crate::load::fill;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use super::Failure;
 use super::serve::{self, Addresses};
 use crate::cli::DemoArgs;
-use crate::engine::packet::SAMPLE_BYTES;
+use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::sys::host;
 
 /// Serves until SIGINT or SIGTERM; the virtual microphones end with it.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::cli::{Core, SimulateArgs};
-use crate::engine::packet::SAMPLE_BYTES;
+use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::sim::{Boards, Length, Packet, START, Scenario, Sim, Why, Withheld};
 use crate::sys::host::{self, Signals};
 use crate::time::{MonoTime, Span};

@@ -1,15 +1,15 @@
 //! Datagrams of other formats than plain samples: decoded, told apart, and placed by their numbers where they have any.
 
-use super::align::{Arrival, Placed};
-use super::boards::Boards;
-use super::chunks::{Chunk, Heard};
 use super::clock::Again;
-use super::formats::Wire;
+use super::free::boards::Boards;
+use super::free::stream::Numbered;
 use super::intake::Admitted;
-use super::packet::{BadPayload, Packet, SAMPLE_BYTES};
-use super::stream::Numbered;
-use super::tail::Sink;
-use super::undecided::Held;
+use super::intake::chunks::{Chunk, Heard};
+use super::intake::formats::Wire;
+use super::intake::packet::{BadPayload, Packet, SAMPLE_BYTES};
+use super::intake::undecided::Held;
+use super::shared::align::{Arrival, Placed};
+use super::shared::tail::Sink;
 use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health, resampling};
 use crate::time::{FramePos, MonoTime, Span};
 use crate::wire::detect::Seen;

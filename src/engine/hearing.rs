@@ -1,6 +1,6 @@
 //! Listening, a slice at a time: what [`ear`](super::ear) and [`calibrate`](super::calibrate) have to do.
 
-use super::tail::Sink;
+use super::shared::tail::Sink;
 use super::{Aligner, Engine, Shifts};
 
 impl Engine {

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::packet::SAMPLE_BYTES;
+use super::intake::packet::SAMPLE_BYTES;
 use crate::array::{Layout, PerMic};
 use crate::cycle::Cycle;
 use crate::time::{FramePos, KernelTime};

@@ -9,44 +9,21 @@
 //! In here a *mic* is a source of the array's [`Layout`]: what is decided is decided for all its channels alike. Channels come in where
 //! samples are taken apart (`history`, `resample`) or listened to (`health`), and in what leaves.
 
-mod align;
-mod boards;
 mod calibrate;
 mod calibrated;
-pub mod chunks;
 pub mod clock;
-mod desync;
 mod ear;
 pub mod figures;
-mod formats;
 mod formatted;
-mod grid;
+mod free;
 pub mod health;
 mod hearing;
 pub mod history;
-mod hopping;
 pub mod hostclock;
-mod inference;
 pub mod intake;
-mod lag;
-mod late;
-mod nominal;
-pub mod packet;
-mod resample;
-mod review;
-mod sent;
-mod silence;
-mod sinc;
-pub mod skew;
-mod skips;
-mod spread;
-mod stream;
-mod tail;
-mod tally;
+mod number;
+mod shared;
 mod told;
-mod trend;
-mod undecided;
-pub mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -55,26 +32,26 @@ use std::sync::Arc;
 use crate::array::Layout;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime, Span};
-use align::{Arrival, Placed, SharedAligner};
-use boards::Boards;
 pub use calibrate::Calibrated;
 use calibrate::Calibration;
 pub use calibrated::{Calibrate, Kept};
-use chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use clock::{Again, ClockModel};
 pub use ear::Shifts;
 use figures::Counters;
-use formats::Wire;
+use figures::skew::SkewMeter;
+use free::boards::Boards;
+use free::resample::Resampling;
+use free::sinc::Kernel;
 use health::Health;
 use history::History;
 use hostclock::HostClock;
 use intake::Follow;
-use packet::{BadPayload, Packet};
-use resample::Resampling;
-use sinc::Kernel;
-use skew::SkewMeter;
-use tail::Sink;
-use undecided::Undecided;
+use intake::chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
+use intake::formats::Wire;
+use intake::packet::{BadPayload, Packet};
+use intake::undecided::Undecided;
+use shared::align::{Arrival, Placed, SharedAligner};
+use shared::tail::Sink;
 
 /// What a user may choose about alignment. See `cli.rs` for the options.
 #[derive(Clone, Debug)]
@@ -252,7 +229,7 @@ impl Engine {
         let keep = (config.history.as_secs_f64() * f64::from(config.sample_rate)).ceil() as usize;
         // Cycles not yet emitted: a backlog of a second, and what its last packets may add.
         let open = config.sample_rate as usize;
-        let ahead = open + sources * config.max_datagram.div_ceil(packet::SAMPLE_BYTES);
+        let ahead = open + sources * config.max_datagram.div_ceil(intake::packet::SAMPLE_BYTES);
         let fixed = match config.hold {
             Hold::Auto => None,
             Hold::Fixed(hold) => Some(hold),

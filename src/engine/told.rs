@@ -1,9 +1,10 @@
 //! What the engine says of its sources when it is asked: how they cut their chunks, how far they stand apart, and why a loss cannot be told.
 
-use super::chunks::Cut;
+use super::clock::sent;
 use super::figures::{Alignment, Known};
-use super::late::Unnumbered;
-use super::{Aligner, Engine, sent};
+use super::intake::chunks::Cut;
+use super::number::late::Unnumbered;
+use super::{Aligner, Engine};
 use crate::array::pairs;
 use crate::time::{MonoTime, Span};
 

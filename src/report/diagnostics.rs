@@ -15,9 +15,9 @@ use super::sender::SenderTime;
 use super::sound::SoundOf;
 use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
+use crate::engine::figures::window::WINDOW;
 use crate::engine::figures::{Distribution, Known, MicCounters, SkewFigures, Trend};
 use crate::engine::health::rates::Rate;
-use crate::engine::window::WINDOW;
 use crate::time::Span;
 
 /// A rate cannot be told from a moving delay floor in so short a time: see the figure since start.

@@ -115,7 +115,7 @@ pub struct ProcessFigures {
     pub strange_datagrams: u64,
 }
 
-/// Everything that counts up, in one copy: keep old copies in a [`Past`](crate::engine::window::Past) for the window.
+/// Everything that counts up, in one copy: keep old copies in a [`Past`](crate::engine::figures::window::Past) for the window.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     pub engine: Counters,
@@ -242,7 +242,7 @@ pub struct Snapshot {
     pub server: ServerInfo,
     /// What the history holds, counted in packets of each source.
     pub buffer_packets: Vec<u64>,
-    /// See [`SkewMeter::latest_offsets`](crate::engine::skew::SkewMeter::latest_offsets).
+    /// See [`SkewMeter::latest_offsets`](crate::engine::figures::skew::SkewMeter::latest_offsets).
     pub latest_offsets: Option<Vec<Span>>,
     pub totals: Totals,
     pub skew: SkewFigures,
@@ -253,7 +253,7 @@ pub struct Snapshot {
     pub health: HealthFigures,
     /// Time since each source's last accepted packet; `None` before its first.
     pub silent_for: Vec<Option<Span>>,
-    /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::skew::SkewMeter::window).
+    /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::figures::skew::SkewMeter::window).
     pub window_totals: Totals,
     pub window_skew: SkewFigures,
 }
@@ -273,8 +273,8 @@ mod tests {
     use super::*;
     use crate::cycle::Clocks;
     use crate::engine::figures::SkewHistograms;
+    use crate::engine::figures::skew::SkewMeter;
     use crate::engine::health::Health;
-    use crate::engine::skew::SkewMeter;
     use crate::time::{FramePos, KernelTime, MonoTime};
 
     /// One cycle: 100.5 us of skew from mic 0 to mic 1, -20 us to mic 2; 42 us of loop delay each; 60 us until handed on.

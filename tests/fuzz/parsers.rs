@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use micring::capture::{Datagrams, Merge, Next, Seen, Source, Writer};
-use micring::engine::packet::{BadPayload, Packet, rms};
+use micring::engine::intake::packet::{BadPayload, Packet, rms};
 use micring::time::KernelTime;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -22,7 +22,7 @@ use super::recording::{self, FileRead};
 use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::Engine;
-use crate::engine::window::WINDOW;
+use crate::engine::figures::window::WINDOW;
 use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, SoundFigures, Totals};
 use run::Run;
 
@@ -96,7 +96,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 }
 
 /// Copies of the totals for the window of the last ten seconds.
-type Past = crate::engine::window::Past<Totals>;
+type Past = crate::engine::figures::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
     let sound =

@@ -11,7 +11,7 @@ use crate::array::pairs;
 use crate::capture::{Datagram, Statistics};
 use crate::commands::feed::{Arrival, Feed, Listen, Now};
 use crate::cycle::Cycle;
-use crate::engine::skew::Placed;
+use crate::engine::figures::skew::Placed;
 use crate::engine::{Config, Engine, Output};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::inlet::InletId;
 use crate::array::{ArrayId, ArrayName, DEFAULT_NAME};
 use crate::engine::Engine;
+use crate::engine::figures::window::Past;
 use crate::engine::hostclock::HostClock;
-use crate::engine::window::Past;
 use crate::report::{Exporter, SavingFigures, SoundFigures, Totals};
 use crate::time::{MonoTime, Span};
 

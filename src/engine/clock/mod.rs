@@ -16,6 +16,7 @@ mod fit;
 mod hull;
 mod minima;
 mod rate;
+pub(super) mod sent;
 mod wander;
 
 pub use rate::{RateEstimate, Unknown};

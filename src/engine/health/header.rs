@@ -4,7 +4,7 @@
 //! time is a header's, if words in the middle of the packets do not do so as well (silence stays, a test signal counts, a tone that fits
 //! the packet repeats).
 
-use crate::engine::packet::SAMPLE_BYTES;
+use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::time::{MonoTime, Span};
 
 /// Packets in a row, and from one such batch to the next.

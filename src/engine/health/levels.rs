@@ -4,7 +4,7 @@
 //! [`MOST_SAMPLES`] of it, so that no flood makes it dear. Whether two channels are the same is
 //! seen at their packets' beginnings. Samples are read, never changed.
 
-use crate::engine::packet::SAMPLE_BYTES;
+use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::sound::words::{Found, Words};
 use crate::time::{MonoTime, Span};
 

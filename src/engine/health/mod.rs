@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 
 use super::Queued;
 use super::figures::Known;
-use super::packet::SAMPLE_BYTES;
+use super::intake::packet::SAMPLE_BYTES;
 use crate::array::Layout;
 use crate::sound::words::{Found, Shifted, Stuck};
 use crate::time::{KernelTime, MonoTime, Span};

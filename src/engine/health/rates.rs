@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use super::fold::{Fit, Fold, fit};
 use crate::engine::figures::Known;
-use crate::engine::window::WINDOW;
+use crate::engine::figures::window::WINDOW;
 use crate::time::{MonoTime, Span};
 
 /// Datagrams closer together count as one: pieces of a chunk, a backlog. It bounds what is kept of ten seconds, too.

@@ -1,0 +1,9 @@
+//! Which number a packet has: late or lost, and what becomes of a decision that proves wrong.
+
+pub(super) mod inference;
+pub(super) mod lag;
+pub(super) mod late;
+pub(super) mod nominal;
+pub(super) mod review;
+pub(super) mod silence;
+pub(super) mod skips;
