@@ -13,8 +13,8 @@ use super::serve::Serve;
 const CHUNK: usize = 512;
 /// Chunks of 20 seconds.
 const TURNS: usize = 1_875;
-/// Where the machine stalled the board for some milliseconds, order and time may tell less than they do of a board.
-const TRIES: usize = 2;
+/// Where the machine stalled the board for some milliseconds, order and time may tell less than they do of a board: then it runs again.
+const TRIES: usize = 3;
 
 /// As a microphone of 24 bits sends it, the tags of audiovision's not among them.
 fn sample(mic: usize, position: usize) -> i32 {
@@ -166,16 +166,15 @@ fn compare(serve: &Serve, channels: std::ops::Range<usize>, truth: &Truth) -> Re
     Ok(found[0])
 }
 
-/// Runs until the board was not kept from sending, or all was right all the same.
+/// Runs until all was right; again only where the board was kept from sending.
 fn try_it(mut once: impl FnMut() -> (bool, Result<(), String>)) {
-    for _ in 0..TRIES {
+    for again in (0..TRIES).rev() {
         match once() {
             (_, Ok(())) => return,
-            (true, Err(why)) => println!("the board was stalled by this machine: {why}"),
-            (false, Err(why)) => panic!("{why}"),
+            (true, Err(why)) if again > 0 => println!("the board was stalled by this machine: {why}"),
+            (_, Err(why)) => panic!("{why}"),
         }
     }
-    println!("SKIPPED: this machine stalled the board in each of {TRIES} runs");
 }
 
 #[test]

@@ -19,9 +19,8 @@ class I2SClass {
   const bool real_time = getenv("REAL_TIME") != nullptr;
   Clock::time_point began{};
 
-  // When the last of these samples has been captured; a board that is not there in time says so.
+  // Until the last of these samples has been captured; a board that is not there in time says so.
   void wait(size_t samples) {
-    if (began == Clock::time_point{}) began = Clock::now();
     const auto due = began + std::chrono::nanoseconds((position + samples) * 1000000000ull / rate);
     std::this_thread::sleep_until(due);
     if (Clock::now() - due > std::chrono::milliseconds(3)) puts("stalled");
@@ -31,6 +30,8 @@ public:
   void setPins(int8_t, int8_t, int8_t, int8_t) {}
   bool begin(i2s_mode_t, uint32_t hz, i2s_data_bit_width_t, i2s_slot_mode_t, int8_t) {
     rate = hz;
+    // It captures from here on, whenever it is read.
+    began = Clock::now();
     return true;
   }
 
