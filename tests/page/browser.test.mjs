@@ -54,7 +54,9 @@ test("the page, fed by virtual microphones", async (t) => {
 
   await t.test("fills with live data", async () => {
     await until("key figures", () => filled(page));
-    await until("a verdict from the stream", async () => /Healthy|packets|late/.test((await verdict(page)).text));
+    // Which one is the machine's: on a busy one the loop is late, or the page slow.
+    const empty = [undefined, "offline", "refused", "waiting", "absent", "stalled"];
+    await until("a verdict from the stream", async () => !empty.includes((await verdict(page)).kind));
     for (const id of ["mic-table", "stream-table", "ring-table"]) {
       const cells = await page.locator(`#${id} td:not(.normal)`).allTextContents();
       assert.ok(cells.length > 10, id);

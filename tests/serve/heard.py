@@ -1,5 +1,5 @@
-"""heard.py HEARD.wav SENT.wav: where what was heard stands in what was sent (noise, which stands there once), and how well it is the
-same. Prints frames that were heard, and the largest difference of any of them; full scale is 1."""
+"""heard.py HEARD.wav SENT.wav BITS: where what was heard stands in what was sent (noise, which stands there once). Prints how many
+frames were heard, and how many in a row are the same in all channels, to so many bits."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ def read(path):
     return audio[loud[0] : loud[-1] + 1]
 
 
-def main(heard, sent):
+def main(heard, sent, bits):
     heard, sent = read(heard), read(sent)
     # The first channel alone says where; all of them have to be the same there.
     size = len(heard) + len(sent)
@@ -23,8 +23,10 @@ def main(heard, sent):
     at = int(numpy.argmax(match))
     at = at - size if at > len(sent) else at
     first, end = max(0, -at), min(len(heard), len(sent) - at)
-    apart = numpy.abs(heard[first:end] - sent[first + at : end + at])
-    print(json.dumps({"frames": end - first, "apart": apart.max()}))
+    apart = numpy.abs(heard[first:end] - sent[first + at : end + at]).max(axis=1)
+    other = numpy.flatnonzero(apart >= 2.0 ** (1 - int(bits)))
+    in_a_row = numpy.diff(numpy.concatenate([[-1], other, [end - first]])).max() - 1
+    print(json.dumps({"frames": end - first, "same": int(in_a_row)}))
 
 
 main(*sys.argv[1:])
