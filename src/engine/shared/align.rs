@@ -514,10 +514,10 @@ impl SharedAligner {
                 self.tail.start(sink);
             }
         }
-        // What may be of an older cycle is not heard at the wrong place.
+        // What may be of an older cycle is not heard at the wrong place; something has to be.
         let i = self.tail.first_open();
-        let alone = self.tail.get(i).slots.iter().flatten().count() < 2;
-        for mic in MicSet::from_fn(self.mics.len(), |mic| !alone && self.may_move(i, mic, now)).iter() {
+        let others = self.tail.get(i).slots.iter().flatten().count().saturating_sub(1);
+        for mic in MicSet::from_fn(self.mics.len(), |mic| self.may_move(i, mic, now)).iter().take(others) {
             let ordinal = self.tail.get(i).ordinal;
             let (slot, samples) = self.tail.lift(i, mic, sink);
             self.aside.push((ordinal, mic, slot, samples));
