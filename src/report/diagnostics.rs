@@ -142,7 +142,8 @@ impl<'a> Sheet<'a> {
             health: faults::faults(&snapshot.health),
             loss: OfMics::of_channels(layout, |channel| {
                 let source = layout.source_of(channel);
-                Loss::new(&engine.mics[source], snapshot.health.loss_unknown(source))
+                let mic = &engine.mics[source];
+                Loss::new(mic, snapshot.health.loss_unknown(source, mic))
             }),
             inference: OfMics::of_sources(layout, |source| InferenceOf::new(&engine.mics[source])),
             sound: SoundOf::new(*sound, span),
@@ -408,7 +409,6 @@ struct Loss<'a> {
 impl Loss<'_> {
     /// `unknown`: why no loss can be inferred.
     fn new<'a>(mic: &MicCounters, unknown: Option<&'a str>) -> Loss<'a> {
-        let unknown = unknown.filter(|_| !mic.known);
         Loss {
             known: mic.known,
             lost: unknown.is_none().then_some(mic.lost),

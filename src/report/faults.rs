@@ -8,7 +8,7 @@ use super::channels::OfMics;
 use super::diagnostics::{millionths, thousandths};
 use super::metrics::Text;
 use crate::array::Layout;
-use crate::engine::figures::Known;
+use crate::engine::figures::{Known, MicCounters};
 use crate::engine::health::levels::Level;
 use crate::engine::health::rates::Rate;
 use crate::engine::health::{Fault, Health};
@@ -56,9 +56,11 @@ impl HealthFigures {
         HealthFigures { unnumbered, ..self }
     }
 
-    /// Why it cannot be told what a source lost.
-    pub fn loss_unknown(&self, source: usize) -> Option<&str> {
-        self.disagreements[self.layout.first_of(source)].as_deref().or(self.unnumbered[source].as_deref())
+    /// Why it cannot be told what a source lost; what numbers say is known whatever its rate.
+    pub fn loss_unknown(&self, source: usize, counters: &MicCounters) -> Option<&str> {
+        let inferred =
+            self.disagreements[self.layout.first_of(source)].as_deref().or(self.unnumbered[source].as_deref());
+        inferred.filter(|_| !counters.known)
     }
 
     /// Without what the samples told: they are not all there.

@@ -55,7 +55,7 @@ impl Exporter {
     /// Remembers what is told of an array that its figures can fall below.
     fn note(&mut self, snapshot: &Snapshot) {
         let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
-        let told = |source: &usize| snapshot.health.loss_unknown(*source).is_none();
+        let told = |source: &usize| snapshot.health.loss_unknown(*source, &counters.mics[*source]).is_none();
         self.lost.resize(layout.sources(), 0);
         for source in (0..layout.sources()).filter(told) {
             self.lost[source] = self.lost[source].max(counters.mics[source].lost);
@@ -612,5 +612,17 @@ mod tests {
             snapshot.totals.engine.mics[1].lost = truth;
             assert_eq!(lost(&snapshot), exported);
         }
+    }
+
+    #[test]
+    fn what_numbers_say_was_lost_is_exported_whatever_the_rate() {
+        let mut exporter = Exporter::default();
+        let mut snapshot = full();
+        snapshot.health.disagreements.fill(Some("the rate is another".to_owned()));
+        snapshot.totals.engine.mics.iter_mut().for_each(|mic| mic.lost = 7);
+        snapshot.totals.engine.mics[1].known = true;
+        let body = rendered(&mut exporter, &snapshot, &ProcessFigures::default());
+        let lost = |mic| body.lines().any(|l| l == format!("micring_packets_lost_total{{mic=\"{mic}\"}} 7"));
+        assert_eq!([0, 1, 2].map(lost), [false, true, false], "{body}");
     }
 }

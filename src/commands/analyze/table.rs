@@ -79,7 +79,7 @@ fn mics(out: &mut String, findings: &Findings) {
     row(out, "microphone", mics().map(|mic| layout.name_of(mic)));
     let all = |show: fn(&MicCounters) -> String| counters.iter().map(show);
     row(out, "packets received", all(|mic| mic.received.to_string()));
-    let told = |mic: usize| snapshot.health.loss_unknown(mic).is_none();
+    let told = |mic: usize| snapshot.health.loss_unknown(mic, &counters[mic]).is_none();
     let if_told = |mic: usize, shown: String| if told(mic) { shown } else { "-".to_owned() };
     let lost = |show: fn(&MicCounters) -> String| mics().map(move |mic| if_told(mic, show(&counters[mic])));
     row(out, "lost (inferred)", lost(|mic| mic.lost.to_string()));
