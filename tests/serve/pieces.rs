@@ -104,7 +104,7 @@ fn lost_pieces_are_gaps_of_their_own_size_at_their_place_and_are_told() {
 }
 
 /// A copy that is held back itself is told by nothing (contract, section 2), and may take a lost piece's place. A busy machine holds
-/// some back in most runs, and hardly in each of so many.
+/// some back in most runs, and hardly in each of so many. Where it does, what it held back bounds what may be wrong.
 const TRIES: usize = 6;
 
 #[test]
@@ -118,20 +118,29 @@ fn copies_beside_lost_pieces_are_dropped_and_told() {
         println!("copies told: {told:?} of {sent:?}");
         let share = told.iter().sum::<u64>() as f64 / sent.iter().sum::<u64>() as f64;
         assert!((0.8..1.0).contains(&share), "no more than the machine held back: {told:?} of {sent:?}");
+        let held_back = sent.iter().sum::<u64>() - told.iter().sum::<u64>();
+        assert_placed_but_for(held_back, &events, &truth, &figures);
     }
-    println!("SKIPPED: this machine held copies back in each of {TRIES} runs");
 }
 
 fn assert_told_and_placed(events: &[Event], truth: &Value, figures: &Value) {
+    assert_placed_but_for(0, events, truth, figures);
+    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
+    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
+}
+
+/// Every gap is of its own size and at its place, but for one a copy that may stand in it.
+fn assert_placed_but_for(copies: u64, events: &[Event], truth: &Value, figures: &Value) {
     let (seen, expected) = (gaps(events), withheld(truth));
     assert!(expected.len() > 50, "{} gaps", expected.len());
     // What came too late for its cycle is missing there, and fills the history: a machine that stalls may show some.
     let late: u64 = loss(figures, "late").iter().sum();
     let wrong: Vec<_> = expected.iter().filter(|(at, length)| seen.get(at) != Some(length)).collect();
-    assert!(wrong.is_empty() || late > 0, "{wrong:?} of {} gaps, seen {seen:?}", expected.len());
-    assert!(wrong.len() as u64 <= late, "{wrong:?} with {late} late");
-    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
-    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
+    assert!(
+        wrong.len() as u64 <= late + copies,
+        "{wrong:?} of {} gaps with {late} late, seen {seen:?}",
+        expected.len()
+    );
 }
 
 #[test]
