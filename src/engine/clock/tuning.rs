@@ -49,7 +49,7 @@ pub mod fit {
 
 /// `minima.rs`.
 pub mod minima {
-    /// The shortest stretch of [`Minima::early`], and how many are kept: 15 s at first.
+    /// The shortest stretch of `Minima::early`, and how many are kept: 15 s at first.
     pub const SHORTEST: i64 = 1_000_000_000 / 8;
     pub const EARLY_KEPT: usize = 120;
     /// Stretches grow no longer than this: from then on whole seconds say as much.
