@@ -2,8 +2,8 @@
 //!
 //! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
 //! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
-//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`record`], [`recorder`], [`save`], [`saver`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
-//! and given up to it; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`recording`] and [`saving`] that to the disk; [`privileges`] what is asked of the
+//! host and given up to it; [`no_descriptors`] what is said where none is left; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
 mod array;
@@ -14,15 +14,12 @@ mod event_loop;
 mod inlet;
 mod log;
 mod merge;
+mod no_descriptors;
 mod order;
 mod privileges;
-mod record;
-mod recorder;
+pub(super) mod recording;
 mod rtp;
-mod save;
-mod saver;
-pub(super) mod shelf;
-mod shortage;
+mod saving;
 mod view;
 mod web;
 
@@ -47,8 +44,8 @@ use crate::sys::tcp;
 use crate::sys::udp::{self, OutSocket, StampedSocket};
 pub use configured::read as read_config;
 use event_loop::Loop;
-use record::Recording;
-use save::Saves;
+use recording::Recording;
+use saving::Saves;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
 /// overhead.
