@@ -27,6 +27,7 @@ pub mod array;
 pub mod capture;
 pub mod cli;
 pub mod commands;
+pub mod conn;
 pub mod cycle;
 pub mod dsp;
 pub mod engine;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use micring::array::{ArrayId, Layout as Array};
+use micring::conn::ConnId;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
 use micring::http::{Action, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
@@ -193,7 +194,8 @@ fn the_engine_allocates_nothing_a_packet_and_http_one_event_a_cycle() {
             if !joined {
                 joined = true;
                 for n in 0..subscribers {
-                    let id = server.accept(([127, 0, 0, 1], 1000 + n).into(), clocks).expect("below the limits");
+                    let id = ConnId { slot: n.into(), generation: 0 };
+                    assert!(server.accept(id, ([127, 0, 0, 1], 1000 + n).into(), clocks), "below the limits");
                     carry_out(&mut server, &engine, clocks);
                     server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: localhost\r\n\r\n", clocks);
                     carry_out(&mut server, &engine, clocks);

@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 /// Which rooms a room may know. A room is a folder or file right under `src`.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
-        "time" | "array" | "wire" | "dsp" => &[],
+        "time" | "array" | "conn" | "wire" | "dsp" => &[],
         "cycle" => &["array", "time"],
         "out" => &["time", "dsp"],
         "engine" => &["array", "time", "cycle", "wire", "dsp", "sound"],
         "sim" => &["array", "time", "cycle", "wire"],
-        "sound" | "capture" | "stats" | "sys" => &["array", "time", "cycle"],
+        "sound" | "capture" | "stats" => &["array", "time", "cycle"],
+        "sys" => &["array", "conn", "time", "cycle"],
         "report" => &["array", "time", "cycle", "engine"],
-        "http" => &["array", "time", "cycle", "report", "out"],
+        "http" => &["array", "conn", "time", "cycle", "report", "out"],
         "cli" => &["array", "time", "engine", "http", "out", "sim", "wire"],
         "commands" => &[
-            "array", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli", "wire",
-            "out",
+            "array", "conn", "time", "cycle", "engine", "sim", "capture", "stats", "sys", "report", "http", "cli",
+            "wire", "out",
         ],
         other => panic!("src/{other} has no place in the house: say in tests/house.rs what it may know"),
     }

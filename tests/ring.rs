@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use bytes::Bytes;
+use micring::conn::ConnId;
 use micring::sys::host;
 use micring::sys::ring::{Completion, End, Ring, RingOptions};
 use micring::sys::tcp;
-use micring::sys::token::Handle;
 use micring::sys::udp::StampedSocket;
 use micring::time::{KernelTime, Span};
 use skipped::skipped;
@@ -279,24 +279,24 @@ impl Web {
         panic!("it never came");
     }
 
-    fn accept(&mut self) -> (Handle, TcpStream) {
+    fn accept(&mut self) -> (ConnId, TcpStream) {
         let client = TcpStream::connect(self.address).unwrap();
-        let handle = self.until(|completion| match completion {
-            Completion::Accepted { handle, peer } => {
+        let id = self.until(|completion| match completion {
+            Completion::Accepted { id, peer } => {
                 assert_eq!(*peer, client.local_addr().unwrap());
-                Some(*handle)
+                Some(*id)
             }
             _ => None,
         });
-        (handle, client)
+        (id, client)
     }
 }
 
 #[test]
 fn a_connection_is_accepted_read_answered_and_ended() {
     let mut web = Web::new();
-    let (handle, mut client) = web.accept();
-    web.ring.receive(handle);
+    let (id, mut client) = web.accept();
+    web.ring.receive(id);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut request = None;
     for _ in 0..200 {
@@ -309,21 +309,21 @@ fn a_connection_is_accepted_read_answered_and_ended() {
         }
     }
     assert_eq!(request.as_deref(), Some(b"GET / HTTP/1.1\r\n\r\n".as_slice()));
-    web.ring.send(handle, Bytes::from_static(b"hello"));
+    web.ring.send(id, Bytes::from_static(b"hello"));
     let sent = web.until(|completion| match completion {
         Completion::Sent { count, .. } => Some(*count),
         _ => None,
     });
     assert_eq!(sent, 5);
-    web.ring.shutdown(handle);
-    web.ring.receive(handle);
+    web.ring.shutdown(id);
+    web.ring.receive(id);
     web.ring.poll().unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     assert_eq!(answer, b"hello");
     drop(client);
     web.until(|completion| matches!(completion, Completion::Finished(_)).then_some(()));
-    web.ring.close(handle);
+    web.ring.close(id);
     for _ in 0..200 {
         if web.ring.open_connections() == 0 {
             return;
@@ -337,12 +337,12 @@ fn a_connection_is_accepted_read_answered_and_ended() {
 #[test]
 fn a_closed_connection_with_a_send_in_flight_lets_go_of_everything() {
     let mut web = Web::new();
-    let (handle, client) = web.accept();
-    web.ring.receive(handle);
+    let (id, client) = web.accept();
+    web.ring.receive(id);
     let block = Bytes::from(vec![1; 1 << 20]);
     // The client never reads: a send stays in flight once the socket buffers are full.
     for _ in 0..64 {
-        web.ring.send(handle, block.clone());
+        web.ring.send(id, block.clone());
         web.ring.wait(Some(Span::from_millis(100))).unwrap();
         web.ring.reap(&mut web.batch);
         if !web.batch.iter().any(|completion| matches!(completion, Completion::Sent { .. })) {
@@ -350,7 +350,7 @@ fn a_closed_connection_with_a_send_in_flight_lets_go_of_everything() {
         }
         web.batch.clear();
     }
-    web.ring.close(handle);
+    web.ring.close(id);
     for _ in 0..200 {
         if web.ring.open_connections() == 0 {
             break;
@@ -367,9 +367,9 @@ fn a_closed_connection_with_a_send_in_flight_lets_go_of_everything() {
 #[test]
 fn completions_that_find_their_queue_full_are_counted_and_none_is_lost() {
     let mut web = Web::with(RingOptions { submissions: 4, completions: 8, ..RingOptions::default() });
-    let mut clients: Vec<(Handle, TcpStream)> = (0..20).map(|_| web.accept()).collect();
+    let mut clients: Vec<(ConnId, TcpStream)> = (0..20).map(|_| web.accept()).collect();
     assert_eq!(web.ring.counters().cq_overflows, 0);
-    clients.iter().for_each(|(handle, _)| web.ring.send(*handle, Bytes::from_static(b"hello")));
+    clients.iter().for_each(|(id, _)| web.ring.send(*id, Bytes::from_static(b"hello")));
     for _ in 0..20 {
         web.until(|completion| matches!(completion, Completion::Sent { count: 5, .. }).then_some(()));
     }

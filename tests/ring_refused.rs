@@ -52,7 +52,7 @@ fn submissions_that_are_refused_for_now_wait_and_none_is_lost() {
                 ring.wait(Some(Span::from_millis(50))).unwrap();
                 ring.reap(&mut batch);
                 handles.extend(batch.drain(..).filter_map(|completion| match completion {
-                    Completion::Accepted { handle, .. } => Some(handle),
+                    Completion::Accepted { id, .. } => Some(id),
                     _ => None,
                 }));
             }

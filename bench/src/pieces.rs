@@ -8,9 +8,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use micring::MICS;
 use micring::array::ArrayId;
+use micring::conn::ConnId;
 use micring::cycle::{Clocks, Cycle};
 use micring::engine::{ClockChoice, Config, Datagram, Engine, Hold, Output};
-use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
+use micring::http::{Action, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
 use micring::report::Metrics;
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -196,13 +197,15 @@ impl Source for Stage<'_> {
 /// The HTTP machine, with so many subscribers of the cycles whose sockets take everything at once.
 pub struct Web {
     pub server: Server,
+    /// So far.
+    connections: u32,
 }
 
 impl Web {
     pub fn new(subscribers: usize, fed: &mut Fed) -> Web {
         let mut server = Server::new(HttpConfig::new(SocketAddr::from(([127, 0, 0, 1], 5000))));
         server.add(ARRAY, fed.engine.history().first_id());
-        let mut web = Web { server };
+        let mut web = Web { server, connections: 0 };
         for _ in 0..subscribers {
             let id = web.connect(fed);
             web.server.receive(id, b"GET /api/stream_3ch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", fed.clocks());
@@ -214,7 +217,9 @@ impl Web {
     /// A connection that has asked for nothing yet.
     pub fn connect(&mut self, fed: &mut Fed) -> ConnId {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4001));
-        let id = self.server.accept(peer, fed.clocks()).expect("there is room");
+        let id = ConnId { slot: self.connections, generation: 0 };
+        self.connections += 1;
+        assert!(self.server.accept(id, peer, fed.clocks()), "there is room");
         self.drain(fed);
         id
     }

@@ -40,16 +40,9 @@ use self::conn::{Conn, Step};
 use self::route::Context;
 use self::stream::{Hub, Hubs, Topic};
 use crate::array::ArrayId;
+use crate::conn::ConnId;
 use crate::cycle::{Clocks, Cycle};
 use crate::time::{KernelTime, MonoTime};
-
-/// Names a connection. A slot is used again with another generation, so that a late completion of a closed connection
-/// is recognised.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ConnId {
-    pub slot: u32,
-    pub generation: u32,
-}
 
 /// What the loop is asked to do. At most one `Recv` and one `Send` of a connection are in flight.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,7 +80,6 @@ pub struct Server {
     assets: Vec<Asset>,
     hubs: Hubs,
     slots: Vec<Slot>,
-    free: Vec<u32>,
     /// Slots that may have a step to take, in turn; each at most once.
     ready: VecDeque<u32>,
     /// Deadlines that move later are left in place and looked up when they fire, so that traffic costs nothing here.
@@ -106,7 +98,6 @@ impl Server {
             hubs: Hubs::default(),
             config,
             slots: Vec::new(),
-            free: Vec::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             per_address: HashMap::new(),
@@ -135,20 +126,21 @@ impl Server {
         self.hubs.remove(array);
     }
 
-    /// A new connection; its actions follow. `None`: not even to be told why not, close the socket.
-    pub fn accept(&mut self, peer: SocketAddr, clocks: Clocks) -> Option<ConnId> {
+    /// A new connection, which is called `id` from now on, as no other that is open; its actions follow. False: not even to be told why
+    /// not, close the socket.
+    pub fn accept(&mut self, id: ConnId, peer: SocketAddr, clocks: Clocks) -> bool {
         self.clocks = clocks;
         let peer = peer.ip().to_canonical();
         let from_there = self.per_address.get(&peer).copied().unwrap_or(0);
         let refused = self.open >= self.config.connections || from_there >= self.config.connections_per_address;
         self.hubs.figures.rejected += u64::from(refused || self.stopping);
         if self.stopping || refused && self.refusals >= REFUSALS {
-            return None;
+            return false;
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            self.slots.len() as u32 - 1
-        });
+        let slot = id.slot;
+        if self.slots.len() <= slot as usize {
+            self.slots.resize_with(slot as usize + 1, Slot::default);
+        }
         let conn = if refused {
             self.refusals += 1;
             Conn::refused(peer, slot, clocks, &self.config)
@@ -159,12 +151,13 @@ impl Server {
             Conn::new(peer, slot, clocks.mono)
         };
         let entry = &mut self.slots[slot as usize];
+        debug_assert!(entry.conn.is_none(), "a slot is used again once its connection is closed");
+        entry.generation = id.generation;
         entry.conn = Some(conn);
         entry.refused = refused;
         self.hubs.figures.connections_open = (self.open + self.refusals) as u64;
-        let id = ConnId { slot, generation: entry.generation };
         self.touched(slot);
-        Some(id)
+        true
     }
 
     /// A `Recv` completed. Empty: the peer has finished sending.
@@ -361,8 +354,6 @@ impl Server {
         if let Some(timer) = entry.timer.take() {
             self.timers.remove(&(timer, slot));
         }
-        entry.generation = entry.generation.wrapping_add(1);
-        self.free.push(slot);
         let refused = entry.refused;
         self.hubs.figures.connections_open -= 1;
         if refused {

@@ -1,12 +1,7 @@
 //! What a completion belongs to, packed into the 64 bits of `user_data`: no pointers, and a generation for
 //! connections, so that a late completion of a closed connection is recognised instead of hitting its successor.
 
-/// A connection as the ring knows it: a slot, and which of its successive owners is meant.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Handle {
-    pub slot: u32,
-    pub generation: u32,
-}
+use crate::conn::ConnId;
 
 /// What a submission was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +15,10 @@ pub enum Token {
     File(usize),
     Cancel,
     Mark,
-    Recv(Handle),
-    Send(Handle),
+    Recv(ConnId),
+    Send(ConnId),
     /// An outlet, and which of its packets.
-    Outlet(Handle),
+    Outlet(u32, u32),
 }
 
 const SLOT_BITS: u32 = 24;
@@ -38,11 +33,11 @@ impl Token {
             Token::Signal => (3, 0, 0),
             Token::Log => (4, 0, 0),
             Token::Cancel => (5, 0, 0),
-            Token::Recv(handle) => (6, handle.slot, handle.generation),
-            Token::Send(handle) => (7, handle.slot, handle.generation),
+            Token::Recv(id) => (6, id.slot, id.generation),
+            Token::Send(id) => (7, id.slot, id.generation),
             Token::File(place) => (8, place as u32, 0),
             Token::Mark => (9, 0, 0),
-            Token::Outlet(handle) => (10, handle.slot, handle.generation),
+            Token::Outlet(outlet, packet) => (10, outlet, packet),
         };
         assert!(u64::from(slot) <= SLOT_MASK, "a slot fits 24 bits: the connection limit is far below");
         kind << 56 | u64::from(slot) << 32 | u64::from(generation)
@@ -51,18 +46,18 @@ impl Token {
     /// `None` for a word that [`Token::pack`] never made.
     pub fn unpack(word: u64) -> Option<Token> {
         let slot = ((word >> 32) & SLOT_MASK) as u32;
-        let handle = Handle { slot, generation: word as u32 };
+        let id = ConnId { slot, generation: word as u32 };
         Some(match word >> 56 {
             1 => Token::Socket(slot as usize),
             2 => Token::Accept,
             3 => Token::Signal,
             4 => Token::Log,
             5 => Token::Cancel,
-            6 => Token::Recv(handle),
-            7 => Token::Send(handle),
+            6 => Token::Recv(id),
+            7 => Token::Send(id),
             8 => Token::File(slot as usize),
             9 => Token::Mark,
-            10 => Token::Outlet(handle),
+            10 => Token::Outlet(id.slot, id.generation),
             _ => return None,
         })
     }
@@ -74,7 +69,7 @@ mod tests {
 
     #[test]
     fn every_token_survives_the_trip_through_the_kernel() {
-        let handle = Handle { slot: 0x00ab_cdef, generation: u32::MAX };
+        let id = ConnId { slot: 0x00ab_cdef, generation: u32::MAX };
         for token in [
             Token::Socket(0),
             Token::Socket(65_534),
@@ -85,9 +80,9 @@ mod tests {
             Token::File(0),
             Token::File(8_191),
             Token::Cancel,
-            Token::Recv(handle),
-            Token::Send(handle),
-            Token::Outlet(handle),
+            Token::Recv(id),
+            Token::Send(id),
+            Token::Outlet(id.slot, 7),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -1,6 +1,7 @@
 //! Endless PCM: what listeners get in other types, channels and rates, and over a WebSocket.
 
-use micring::http::{ConnId, Cors, HttpConfig};
+use micring::conn::ConnId;
+use micring::http::{Cors, HttpConfig};
 use micring::time::Span;
 
 use crate::support::{ARRAY, Response, World, config, frames, sample};

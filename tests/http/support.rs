@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use micring::array::ArrayId;
+use micring::conn::ConnId;
 use micring::cycle::{Clocks, Cycle};
-use micring::http::{Action, ConnId, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
+use micring::http::{Action, House, HttpConfig, LocalTime, Server, Source, StreamFigures};
 use micring::report::Metrics;
 use micring::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -235,11 +236,21 @@ impl World {
     }
 
     pub fn connect_from(&mut self, ip: IpAddr) -> Option<ConnId> {
-        let id = self.server.accept((ip, 40_000).into(), self.now)?;
+        let id = self.next_id();
+        if !self.server.accept(id, (ip, 40_000).into(), self.now) {
+            return None;
+        }
         let old = self.peers.insert(id, Peer { reads: true, ..Peer::default() });
         assert!(old.is_none(), "an id is used once");
         self.run();
         Some(id)
+    }
+
+    /// As the ring does: the lowest slot that is free, with a generation that it has not had.
+    pub fn next_id(&self) -> ConnId {
+        let taken = |slot| self.peers.iter().any(|(id, peer)| id.slot == slot && !peer.closed);
+        let slot = (0..).find(|slot| !taken(*slot)).expect("one is free");
+        ConnId { slot, generation: self.peers.keys().filter(|id| id.slot == slot).count() as u32 }
     }
 
     pub fn peer(&mut self, id: ConnId) -> &mut Peer {

@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 use bytes::Bytes;
+use micring::conn::ConnId;
 use micring::sys::ring::{Completion, Ring, RingOptions};
 use micring::sys::tcp;
-use micring::sys::token::Handle;
 
 use super::{Assembler, HEAD};
 use crate::receivers::{announce, bind};
 
 struct Client {
-    handle: Handle,
+    id: ConnId,
     queue: VecDeque<Bytes>,
     sending: Option<Bytes>,
     asked: bool,
@@ -55,21 +55,21 @@ pub fn run() -> Result<()> {
                         }
                     }
                 }
-                Completion::Accepted { handle, .. } => {
-                    clients.push(Client { handle, queue: VecDeque::new(), sending: None, asked: false });
-                    ring.receive(handle);
+                Completion::Accepted { id, .. } => {
+                    clients.push(Client { id, queue: VecDeque::new(), sending: None, asked: false });
+                    ring.receive(id);
                 }
-                Completion::Received { handle, lease } => {
+                Completion::Received { id, lease } => {
                     ring.recycle_received(lease);
-                    if let Some(index) = clients.iter().position(|client| client.handle == handle) {
+                    if let Some(index) = clients.iter().position(|client| client.id == id) {
                         clients[index].asked = true;
                         clients[index].queue.push_back(Bytes::from_static(HEAD.as_bytes()));
                         ready.push_back(index);
-                        ring.receive(handle);
+                        ring.receive(id);
                     }
                 }
-                Completion::Sent { handle, count } => {
-                    if let Some(index) = clients.iter().position(|client| client.handle == handle) {
+                Completion::Sent { id, count } => {
+                    if let Some(index) = clients.iter().position(|client| client.id == id) {
                         let rest = clients[index].sending.take().map(|bytes| bytes.slice(count..));
                         if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
                             clients[index].queue.push_front(rest);
@@ -79,12 +79,12 @@ pub fn run() -> Result<()> {
                         }
                     }
                 }
-                Completion::Finished(handle) | Completion::Failed { handle, .. } => {
-                    if let Some(client) = clients.iter_mut().find(|client| client.handle == handle) {
+                Completion::Finished(id) | Completion::Failed { id, .. } => {
+                    if let Some(client) = clients.iter_mut().find(|client| client.id == id) {
                         client.asked = false;
                         client.queue.clear();
                     }
-                    ring.close(handle);
+                    ring.close(id);
                 }
                 _ => {}
             }
@@ -96,7 +96,7 @@ pub fn run() -> Result<()> {
                 && let Some(bytes) = client.queue.pop_front()
             {
                 client.sending = Some(bytes.clone());
-                ring.send(client.handle, bytes);
+                ring.send(client.id, bytes);
             }
         }
     }

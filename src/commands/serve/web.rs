@@ -7,10 +7,10 @@ use super::log::Log;
 use super::no_descriptors::Shortage;
 use super::view::Plant;
 use crate::array::ArrayId;
+use crate::conn::ConnId;
 use crate::cycle::{Clocks, Cycle};
-use crate::http::{Action, ConnId, Server};
+use crate::http::{Action, Server};
 use crate::sys::ring::{Completion, End, Ring};
-use crate::sys::token::Handle;
 use crate::time::{KernelTime, MonoTime, Span};
 
 /// HTTP actions a turn. A send runs inline in the submit, some 5 us each: beside 900 subscribers the packets' loop delay is what it is
@@ -31,11 +31,8 @@ const HANDING: usize = 1024;
 pub(super) struct Web {
     /// Completions, fed after the microphones, a share of them a turn.
     pub(super) waiting: VecDeque<Completion>,
-    /// Which connection of the server a connection of the ring is, and back; by slot.
-    conn_of: Vec<ConnId>,
-    handle_of: Vec<Handle>,
     /// Connections that found no buffer to receive into.
-    pub(super) starved: VecDeque<Handle>,
+    pub(super) starved: VecDeque<ConnId>,
     accept_at: Option<MonoTime>,
     shortage: Shortage,
     /// Completing stamps of the cycles whose event the kernel has yet to be handed, and whose they are.
@@ -48,8 +45,6 @@ impl Default for Web {
     fn default() -> Web {
         Web {
             waiting: VecDeque::with_capacity(1024),
-            conn_of: Vec::new(),
-            handle_of: Vec::new(),
             starved: VecDeque::new(),
             accept_at: None,
             shortage: Shortage::default(),
@@ -76,7 +71,7 @@ impl Web {
 
     /// Ends a connection at once, so that its client knows that it does not have everything.
     pub fn reset(&self, id: ConnId, ring: &mut Ring) {
-        ring.reset(self.handle_of[id.slot as usize]);
+        ring.reset(id);
     }
 
     /// A cycle's event was encoded, and queued for somebody. One that is not complete waited for what did not come: what that took is
@@ -122,8 +117,8 @@ impl Web {
         self.emitted.retain(|&(array, _)| server.wants_cycles(array));
         // Where all buffers are out, what fills them waits.
         for _ in 0..ring.free_to_receive().min(HTTP_SHARE) {
-            let Some(handle) = self.starved.pop_front() else { break };
-            ring.receive(handle);
+            let Some(id) = self.starved.pop_front() else { break };
+            ring.receive(id);
         }
         server.handle_timeout(clocks);
         let mut bytes = 0;
@@ -133,7 +128,7 @@ impl Web {
             }
             let Some(action) = server.poll_action(&mut plant.view(ring, clocks)) else { break };
             match action {
-                Action::Recv(id) => ring.receive(self.handle_of[id.slot as usize]),
+                Action::Recv(id) => ring.receive(id),
                 Action::Send(id, piece) => {
                     bytes += piece.len();
                     if let Some(array) = server.streams_cycles(id)
@@ -141,11 +136,11 @@ impl Web {
                     {
                         self.handing.push(array);
                     }
-                    ring.send(self.handle_of[id.slot as usize], piece);
+                    ring.send(id, piece);
                 }
-                Action::Shutdown(id) => ring.shutdown(self.handle_of[id.slot as usize]),
-                Action::Close(id) => ring.close(self.handle_of[id.slot as usize]),
-                Action::Reset(id) => ring.reset(self.handle_of[id.slot as usize]),
+                Action::Shutdown(id) => ring.shutdown(id),
+                Action::Close(id) => ring.close(id),
+                Action::Reset(id) => ring.reset(id),
             }
         }
     }
@@ -162,10 +157,11 @@ impl Web {
 
     fn take(&mut self, completion: Completion, server: &mut Server, ring: &mut Ring, log: &mut Log, clocks: Clocks) {
         match completion {
-            Completion::Accepted { handle, peer } => match server.accept(peer, clocks) {
-                Some(id) => self.pair(id, handle),
-                None => ring.close(handle),
-            },
+            Completion::Accepted { id, peer } => {
+                if !server.accept(id, peer, clocks) {
+                    ring.close(id);
+                }
+            }
             Completion::AcceptEnded(end) => {
                 if end == End::NoDescriptors
                     && let Some(line) = self.shortage.met(clocks.mono)
@@ -174,29 +170,19 @@ impl Web {
                 }
                 self.accept_at = Some(clocks.mono + ACCEPT_PAUSE);
             }
-            Completion::Received { handle, lease } => {
-                server.receive(self.conn_of[handle.slot as usize], ring.received(&lease), clocks);
+            Completion::Received { id, lease } => {
+                server.receive(id, ring.received(&lease), clocks);
                 ring.recycle_received(lease);
             }
-            Completion::Finished(handle) => server.receive(self.conn_of[handle.slot as usize], &[], clocks),
-            Completion::Starved(handle) => self.starved.push_back(handle),
-            Completion::Failed { handle, .. } => {
-                server.failed(self.conn_of[handle.slot as usize]);
-                ring.close(handle);
+            Completion::Finished(id) => server.receive(id, &[], clocks),
+            Completion::Starved(id) => self.starved.push_back(id),
+            Completion::Failed { id, .. } => {
+                server.failed(id);
+                ring.close(id);
             }
-            Completion::Sent { handle, count } => server.sent(self.conn_of[handle.slot as usize], count, clocks),
+            Completion::Sent { id, count } => server.sent(id, count, clocks),
             other => unreachable!("what is not HTTP's was fed before it: {other:?}"),
         }
-    }
-
-    fn pair(&mut self, id: ConnId, handle: Handle) {
-        let grown = (id.slot.max(handle.slot) + 1) as usize;
-        if self.conn_of.len() < grown {
-            self.conn_of.resize(grown, id);
-            self.handle_of.resize(grown, handle);
-        }
-        self.conn_of[handle.slot as usize] = id;
-        self.handle_of[id.slot as usize] = handle;
     }
 }
 

@@ -10,8 +10,9 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::super::tcp;
-use super::super::token::{Handle, Token};
+use super::super::token::Token;
 use super::{HTTP_BUFFER, HTTP_GROUP, Ring};
+use crate::conn::ConnId;
 
 pub(super) struct Conn {
     fd: OwnedFd,
@@ -56,8 +57,8 @@ impl Ring {
     }
 
     /// Asks for bytes of a connection; at most one such request at a time.
-    pub fn receive(&mut self, handle: Handle) {
-        let Some(conn) = self.conn(handle) else { return };
+    pub fn receive(&mut self, id: ConnId) {
+        let Some(conn) = self.conn(id) else { return };
         if conn.receiving {
             return;
         }
@@ -69,27 +70,27 @@ impl Ring {
             .flags(squeue::Flags::BUFFER_SELECT);
         // SAFETY: the kernel writes only into a buffer of the pool that this group names, which is a `Lease` of ours once the
         // completion says so. That pool outlives the receive: see `Ring`, and its `drop`.
-        unsafe { self.push(entry, Token::Recv(handle)) };
+        unsafe { self.push(entry, Token::Recv(id)) };
     }
 
     /// Sends bytes; at most one send of a connection is in flight. It may complete short.
-    pub fn send(&mut self, handle: Handle, bytes: Bytes) {
-        let Some(conn) = self.conn(handle) else { return };
+    pub fn send(&mut self, id: ConnId, bytes: Bytes) {
+        let Some(conn) = self.conn(id) else { return };
         assert!(conn.sending.is_none(), "one send in flight a connection");
         let fd = Fd(conn.fd.as_raw_fd());
         let entry = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(libc::MSG_NOSIGNAL).build();
         conn.sending = Some(bytes);
         // SAFETY: the bytes stay in `conn.sending` until the send's completion is reaped, and `Bytes` does not move its content; where
         // the ring is dropped before, they are never freed (`drop`).
-        unsafe { self.push(entry, Token::Send(handle)) };
+        unsafe { self.push(entry, Token::Send(id)) };
     }
 
-    pub(super) fn conn(&mut self, handle: Handle) -> Option<&mut Conn> {
-        let slot = self.slots.get_mut(handle.slot as usize)?;
-        if slot.generation == handle.generation { slot.conn.as_mut() } else { None }
+    pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation == id.generation { slot.conn.as_mut() } else { None }
     }
 
-    pub(super) fn adopt(&mut self, fd: OwnedFd) -> Handle {
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> ConnId {
         let conn = Conn { fd, closing: false, receiving: false, sending: None };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, conn: None });
@@ -97,47 +98,47 @@ impl Ring {
         });
         let slot = &mut self.slots[index as usize];
         slot.conn = Some(conn);
-        Handle { slot: index, generation: slot.generation }
+        ConnId { slot: index, generation: slot.generation }
     }
 
     /// Ends our side (FIN) once what was sent is out; receiving goes on, so that the peer gets the last response instead
     /// of a reset.
-    pub fn shutdown(&mut self, handle: Handle) {
-        if let Some(conn) = self.conn(handle) {
+    pub fn shutdown(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
             // Fails only where the peer has reset the connection: the next receive says so.
             let _ = tcp::shutdown_write(&conn.fd);
         }
     }
 
     /// Gives a connection up at once: cancels what is in flight; the descriptor closes with the last completion.
-    pub fn close(&mut self, handle: Handle) {
-        let Some(conn) = self.conn(handle) else { return };
+    pub fn close(&mut self, id: ConnId) {
+        let Some(conn) = self.conn(id) else { return };
         if conn.closing {
             return;
         }
         conn.closing = true;
         let (receiving, sending) = (conn.receiving, conn.sending.is_some());
         if receiving {
-            self.cancel(Token::Recv(handle));
+            self.cancel(Token::Recv(id));
         }
         if sending {
-            self.cancel(Token::Send(handle));
+            self.cancel(Token::Send(id));
         }
-        self.release(handle);
+        self.release(id);
     }
 
     /// The same with a reset: the peer learns that what it has is not all.
-    pub fn reset(&mut self, handle: Handle) {
-        if let Some(conn) = self.conn(handle) {
+    pub fn reset(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
             // Fails only where the peer is gone already, and knows.
             let _ = tcp::reset_on_close(&conn.fd);
         }
-        self.close(handle);
+        self.close(id);
     }
 
     /// Frees the slot of a closing connection that has nothing in flight.
-    pub(super) fn release(&mut self, handle: Handle) {
-        let slot = &mut self.slots[handle.slot as usize];
+    pub(super) fn release(&mut self, id: ConnId) {
+        let slot = &mut self.slots[id.slot as usize];
         if let Some(conn) = &slot.conn
             && conn.closing
             && !conn.receiving
@@ -145,7 +146,7 @@ impl Ring {
         {
             slot.conn = None;
             slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(handle.slot);
+            self.free.push(id.slot);
         }
     }
 

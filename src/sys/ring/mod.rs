@@ -34,8 +34,9 @@ use self::sockets::{Mark, UdpSlot};
 use super::file::{self, FileOp, FileSlot};
 use super::host::Signals;
 use super::pool::{BufferPool, Lease};
-use super::token::{Handle, Token};
+use super::token::Token;
 use super::udp::StampedSocket;
+use crate::conn::ConnId;
 use crate::time::{KernelTime, Span};
 
 /// Room for the sender's address in front of each datagram: a `sockaddr_in6`.
@@ -137,24 +138,24 @@ pub enum Completion {
         end: End,
     },
     Accepted {
-        handle: Handle,
+        id: ConnId,
         peer: SocketAddr,
     },
     AcceptEnded(End),
     Received {
-        handle: Handle,
+        id: ConnId,
         lease: Lease,
     },
     /// The peer will send no more.
-    Finished(Handle),
+    Finished(ConnId),
     /// No buffer was free for this receive; ask again.
-    Starved(Handle),
+    Starved(ConnId),
     Failed {
-        handle: Handle,
+        id: ConnId,
         errno: i32,
     },
     Sent {
-        handle: Handle,
+        id: ConnId,
         count: usize,
     },
     Signal,

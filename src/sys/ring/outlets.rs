@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::super::token::{Handle, Token};
+use super::super::token::Token;
 use super::super::udp::OutSocket;
 use super::{Completion, Ring};
 
@@ -40,7 +40,7 @@ impl Ring {
         let entry =
             opcode::Send::new(Fd(socket.as_raw_fd()), packet.as_ptr(), packet.len() as u32).flags(flags).build();
         sending[place] = Some(packet);
-        let token = Token::Outlet(Handle { slot: outlet as u32, generation: place as u32 });
+        let token = Token::Outlet(outlet as u32, place as u32);
         // SAFETY: the packet's memory stays in `sending` until the send's completion is reaped; where the ring is dropped before, it is
         // never freed (`drop`).
         unsafe { self.push(entry, token) };
@@ -52,10 +52,11 @@ impl Ring {
         self.outlets[outlet].socket.forget_error();
     }
 
-    pub(super) fn reap_outlet(&mut self, handle: Handle, result: i32, out: &mut Vec<Completion>) {
-        let place = &mut self.outlets[handle.slot as usize].sending[handle.generation as usize];
+    pub(super) fn reap_outlet(&mut self, outlet: u32, place: u32, result: i32, out: &mut Vec<Completion>) {
+        let outlet = outlet as OutletId;
+        let place = &mut self.outlets[outlet].sending[place as usize];
         let packet = place.take().expect("a completion follows its send");
         let result = usize::try_from(result).map_err(|_| -result);
-        out.push(Completion::PacketSent { outlet: handle.slot as usize, packet, result });
+        out.push(Completion::PacketSent { outlet, packet, result });
     }
 }

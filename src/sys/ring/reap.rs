@@ -7,8 +7,9 @@ use io_uring::types::RecvMsgOut;
 
 use super::super::cmsg;
 use super::super::tcp;
-use super::super::token::{Handle, Token};
+use super::super::token::Token;
 use super::{Completion, End, HTTP_GROUP, Ring, SocketId, UdpDatagram};
+use crate::conn::ConnId;
 
 impl Ring {
     /// Moves all completions into `out`, as plain values.
@@ -19,8 +20,8 @@ impl Ring {
             match Token::unpack(entry.user_data()) {
                 Some(Token::Socket(id)) => self.reap_socket(id, result, flags, out),
                 Some(Token::Accept) => self.reap_accept(result, flags, out),
-                Some(Token::Recv(handle)) => self.reap_recv(handle, result, flags, out),
-                Some(Token::Send(handle)) => self.reap_send(handle, result, out),
+                Some(Token::Recv(id)) => self.reap_recv(id, result, flags, out),
+                Some(Token::Send(id)) => self.reap_send(id, result, out),
                 Some(Token::Signal) => {
                     out.push(Completion::Signal);
                     if !cqueue::more(flags)
@@ -37,7 +38,7 @@ impl Ring {
                     let (op, result) = self.files[file].complete(result);
                     out.push(Completion::FileDone { file, op, result });
                 }
-                Some(Token::Outlet(handle)) => self.reap_outlet(handle, result, out),
+                Some(Token::Outlet(outlet, place)) => self.reap_outlet(outlet, place, result, out),
                 Some(Token::Mark) => out.push(Completion::Marked),
                 Some(Token::Cancel) => {}
                 None => panic!("every submission carries a token: {:#x}", entry.user_data()),
@@ -94,8 +95,8 @@ impl Ring {
             let fd = unsafe { OwnedFd::from_raw_fd(result as RawFd) };
             // A peer that is already gone has no address; its descriptor closes here.
             if let Ok(peer) = tcp::peer(&fd) {
-                let handle = self.adopt(fd);
-                out.push(Completion::Accepted { handle, peer });
+                let id = self.adopt(fd);
+                out.push(Completion::Accepted { id, peer });
             }
         }
         if !cqueue::more(flags) {
@@ -108,10 +109,10 @@ impl Ring {
         }
     }
 
-    fn reap_recv(&mut self, handle: Handle, result: i32, flags: u32, out: &mut Vec<Completion>) {
+    fn reap_recv(&mut self, id: ConnId, result: i32, flags: u32, out: &mut Vec<Completion>) {
         let pool = &mut self.pools[usize::from(HTTP_GROUP)];
         let lease = cqueue::buffer_select(flags).map(|id| pool.lease(id, result.max(0) as u32));
-        let (live, closing) = match self.conn(handle) {
+        let (live, closing) = match self.conn(id) {
             Some(conn) => {
                 conn.receiving = false;
                 (!conn.closing, conn.closing)
@@ -119,33 +120,33 @@ impl Ring {
             None => (false, false),
         };
         match lease {
-            Some(lease) if live && result > 0 => return out.push(Completion::Received { handle, lease }),
+            Some(lease) if live && result > 0 => return out.push(Completion::Received { id, lease }),
             Some(lease) => self.recycle_received(lease),
             None => {}
         }
         self.counters.stale += u64::from(!live);
         match -result {
-            _ if closing => self.release(handle),
+            _ if closing => self.release(id),
             _ if !live => {}
-            0 => out.push(Completion::Finished(handle)),
-            libc::ENOBUFS => out.push(Completion::Starved(handle)),
-            errno => out.push(Completion::Failed { handle, errno }),
+            0 => out.push(Completion::Finished(id)),
+            libc::ENOBUFS => out.push(Completion::Starved(id)),
+            errno => out.push(Completion::Failed { id, errno }),
         }
     }
 
-    fn reap_send(&mut self, handle: Handle, result: i32, out: &mut Vec<Completion>) {
-        let Some(conn) = self.conn(handle) else {
+    fn reap_send(&mut self, id: ConnId, result: i32, out: &mut Vec<Completion>) {
+        let Some(conn) = self.conn(id) else {
             self.counters.stale += 1;
             return;
         };
         conn.sending = None;
         if conn.closing {
             self.counters.stale += 1;
-            return self.release(handle);
+            return self.release(id);
         }
         out.push(match usize::try_from(result) {
-            Ok(count) => Completion::Sent { handle, count },
-            Err(_) => Completion::Failed { handle, errno: -result },
+            Ok(count) => Completion::Sent { id, count },
+            Err(_) => Completion::Failed { id, errno: -result },
         });
     }
 

@@ -10,10 +10,10 @@ use clap::Parser;
 use super::*;
 use crate::MICS;
 use crate::cli::{Cli, Command};
+use crate::conn::ConnId;
 use crate::http::HttpConfig;
 use crate::sys::ring::RingOptions;
 use crate::sys::tcp;
-use crate::sys::token::Handle;
 use crate::sys::udp::StampedSocket;
 
 #[path = "../../../../tests/support/skipped.rs"]
@@ -123,10 +123,10 @@ fn a_turn_asks_again_for_no_more_starved_connections_than_its_share() {
     let mut rig = Rig::new();
     let _clients = rig.connections(500);
     let handles = rig.run.web.waiting.iter().filter_map(|completion| match completion {
-        Completion::Accepted { handle, .. } => Some(*handle),
+        Completion::Accepted { id, .. } => Some(*id),
         _ => None,
     });
-    let handles: Vec<Handle> = handles.collect();
+    let handles: Vec<ConnId> = handles.collect();
     rig.run.web.waiting.clear();
     rig.run.web.starved.extend(handles);
     rig.feed_http();
