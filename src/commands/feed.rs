@@ -63,7 +63,7 @@ pub(super) fn open(
 
 /// A datagram that is about to be fed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct Fed {
     pub mic: usize,
     pub stamp: KernelTime,
     /// Its stamp on the clock that does not step.
@@ -79,7 +79,7 @@ pub(super) struct Now<'a>(pub MonoTime, pub &'a Steady);
 /// Who is told what comes of a recording.
 pub(super) trait Listen {
     /// Before the holds that run out by then are served.
-    fn arrives(&mut self, arrival: Arrival, engine: &mut Engine);
+    fn arrives(&mut self, arrival: Fed, engine: &mut Engine);
     /// It was a packet of that source, of so many samples.
     fn accepted(&mut self, _mic: usize, _samples: u32) {}
     /// The engine may have outputs.
@@ -236,7 +236,7 @@ impl Feed {
         let (mic, stamp) = (held.mic, held.stamp);
         let arrival = self.steady.to_mono(stamp);
         let at = arrival.max(self.now);
-        listener.arrives(Arrival { mic, stamp, arrival, at }, &mut self.engine);
+        listener.arrives(Fed { mic, stamp, arrival, at }, &mut self.engine);
         self.serve_timeouts(at, listener);
         self.turn(at);
         let datagram = engine::Datagram { mic, stamp, sender: held.from, bytes: &held.bytes, len: held.len };

@@ -46,7 +46,7 @@ pub fn diagnostics_sync(snapshot: &Snapshot) -> String {
         &snapshot.health.window_rates,
         &no_drift,
     );
-    json(&Body { since_start, window })
+    json(&Diagnostics { since_start, window })
 }
 
 /// A body as text.
@@ -57,7 +57,7 @@ pub(super) fn json(body: &impl Serialize) -> String {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct Diagnostics<'a> {
     #[serde(flatten)]
     since_start: Sheet<'a>,
     window: Sheet<'a>,

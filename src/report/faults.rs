@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::channels::OfMics;
 use super::diagnostics::{millionths, thousandths};
-use super::metrics::Text;
+use super::metrics::Exposition;
 use crate::array::Layout;
 use crate::engine::figures::{Known, MicCounters};
 use crate::engine::health::levels::Level;
@@ -180,8 +180,8 @@ pub(super) fn faults(figures: &HealthFigures) -> OfMics<HealthOf<'_>> {
     })
 }
 
-pub(super) fn metrics(text: &mut Text, figures: &HealthFigures) {
-    let gauge = |text: &mut Text, name, help, values: Vec<Option<f64>>| text.per_mic(name, "gauge", help, values);
+pub(super) fn metrics(text: &mut Exposition, figures: &HealthFigures) {
+    let gauge = |text: &mut Exposition, name, help, values: Vec<Option<f64>>| text.per_mic(name, "gauge", help, values);
     gauge(
         text,
         "micring_mic_rate_hertz",

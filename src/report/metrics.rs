@@ -65,7 +65,7 @@ impl Exporter {
         }
     }
 
-    fn write(&self, text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
+    fn write(&self, text: &mut Exposition, snapshot: &Snapshot, histograms: &SkewHistograms) {
         let (counters, layout) = (&snapshot.totals.engine, &snapshot.layout);
         server(text, snapshot);
         for (name, help, of) in OF_MICS {
@@ -126,7 +126,7 @@ const OF_ALL: [&str; 22] = [
 
 /// The body of `/metrics` while arrays are added to it: family by family, the samples of all arrays together.
 #[derive(Debug, Default)]
-pub struct Metrics(Text);
+pub struct Metrics(Exposition);
 
 impl Metrics {
     /// The first array under its plain names, with what is of the whole program; and where arrays have names, each of them (the first
@@ -155,7 +155,7 @@ impl Metrics {
     }
 }
 
-fn server(text: &mut Text, snapshot: &Snapshot) {
+fn server(text: &mut Exposition, snapshot: &Snapshot) {
     let server = &snapshot.server;
     text.family("micring_build_info", "gauge", "Version of micring and of the kernel it runs on.");
     let (version, kernel) = (escaped(server.version), escaped(&server.kernel));
@@ -175,7 +175,7 @@ fn server(text: &mut Text, snapshot: &Snapshot) {
     );
 }
 
-fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
+fn skew(text: &mut Exposition, snapshot: &Snapshot, histograms: &SkewHistograms) {
     text.family(
         "micring_arrival_skew_seconds",
         "histogram",
@@ -221,7 +221,7 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
     );
 }
 
-fn drift_and_alignment(text: &mut Text, snapshot: &Snapshot) {
+fn drift_and_alignment(text: &mut Exposition, snapshot: &Snapshot) {
     let layout = &snapshot.layout;
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
@@ -277,7 +277,7 @@ fn drift_and_alignment(text: &mut Text, snapshot: &Snapshot) {
     );
 }
 
-fn http(text: &mut Text, snapshot: &Snapshot) {
+fn http(text: &mut Exposition, snapshot: &Snapshot) {
     let stream = &snapshot.totals.stream;
     text.gauge("micring_stream_subscribers", "Clients of the event and audio streams.", Some(stream.subscribers));
     text.counter("micring_stream_events_sent_total", "Events sent to subscribers.", stream.events_sent);
@@ -299,7 +299,7 @@ fn http(text: &mut Text, snapshot: &Snapshot) {
     );
 }
 
-fn ring(text: &mut Text, snapshot: &Snapshot) {
+fn ring(text: &mut Exposition, snapshot: &Snapshot) {
     let ring = &snapshot.totals.ring;
     text.counter("micring_loop_turns_total", "Turns of the loop.", ring.turns);
     text.counter("micring_ring_enters_total", "Calls of io_uring_enter.", ring.enters);
@@ -338,7 +338,7 @@ fn ring(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// Named as Prometheus's own client libraries name them.
-fn process_figures(text: &mut Text, process: &ProcessFigures) {
+fn process_figures(text: &mut Exposition, process: &ProcessFigures) {
     if let Some(seconds) = process.cpu_seconds {
         text.counter("process_cpu_seconds_total", "User and system time.", seconds);
     }
@@ -360,7 +360,7 @@ fn escaped(value: &str) -> String {
 
 /// A body while it is written: families by name, in the order in which they came first.
 #[derive(Debug, Default)]
-pub(super) struct Text {
+pub(super) struct Exposition {
     families: Vec<(String, String)>,
     /// The family that is written.
     at: usize,
@@ -370,7 +370,7 @@ pub(super) struct Text {
     skips: bool,
 }
 
-impl Text {
+impl Exposition {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         if self.skips {
             return;

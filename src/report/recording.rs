@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::channels::by_channel;
-use super::metrics::Text;
+use super::metrics::Exposition;
 use crate::array::Layout;
 
 /// Since start; `queued_bytes` is as of now.
@@ -62,7 +62,7 @@ impl RecordingFigures {
         }
     }
 
-    pub(super) fn render(&self, text: &mut Text, layout: &Layout) {
+    pub(super) fn render(&self, text: &mut Exposition, layout: &Layout) {
         let of = |counts: &[u64]| by_channel(layout).map(|source| Some(counts[source])).collect::<Vec<_>>();
         let (recorded, not_recorded) = (of(&self.recorded), of(&self.not_recorded));
         text.per_mic("micring_recorded_datagrams_total", "counter", "Datagrams in a recording.", recorded);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::metrics::Text;
+use super::metrics::Exposition;
 
 /// Of one array, since start; `queued_bytes` is as of now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -37,7 +37,7 @@ impl SavingFigures {
         }
     }
 
-    pub(super) fn render(&self, text: &mut Text) {
+    pub(super) fn render(&self, text: &mut Exposition) {
         text.counter("micring_saved_frames_total", "Frames of aligned audio that are in a file.", self.frames);
         text.counter(
             "micring_not_saved_frames_total",

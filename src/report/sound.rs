@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::metrics::Text;
+use super::metrics::Exposition;
 use crate::engine::Shifts;
 use crate::time::Span;
 
@@ -75,7 +75,7 @@ impl SoundOf {
     }
 }
 
-pub(super) fn metrics(text: &mut Text, sound: Option<SoundFigures>) {
+pub(super) fn metrics(text: &mut Exposition, sound: Option<SoundFigures>) {
     let Some(sound) = sound else { return };
     text.counter("micring_sound_busy_seconds_total", "Time spent listening.", sound.busy.as_secs_f64());
     if let Some(shifts) = sound.shifts {

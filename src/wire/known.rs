@@ -70,7 +70,7 @@ pub struct Next {
 
 /// A datagram that came, or whose place is known.
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct Seen {
     /// Which one: several share a slot, by turns.
     index: i64,
     position: i64,
@@ -82,7 +82,7 @@ struct Slot {
 #[derive(Debug)]
 pub struct Known {
     sample_rate: u32,
-    slots: Box<[Slot]>,
+    slots: Box<[Seen]>,
     /// Where the newest datagram ended that came and is not remembered any more.
     forgotten: i64,
     now: Option<Now>,
@@ -147,7 +147,7 @@ impl Known {
     pub fn new(sample_rate: u32) -> Known {
         Known {
             sample_rate,
-            slots: vec![Slot::default(); REMEMBERED].into(),
+            slots: vec![Seen::default(); REMEMBERED].into(),
             forgotten: i64::MIN,
             now: None,
             jump: None,
@@ -204,7 +204,7 @@ impl Known {
         // A number of few bits: three quarters of its range ahead, a quarter behind.
         let dropout = (MAX_DROPOUT_S * a_second).min(range / 4 * 3);
         let misorder = (MAX_MISORDER_S * a_second).min(range / 4).min(REMEMBERED as u64 - 1);
-        self.slots.fill(Slot { index: i64::MIN, ..Slot::default() });
+        self.slots.fill(Seen { index: i64::MIN, ..Seen::default() });
         self.forgotten = i64::MIN;
         self.jump = None;
         let now = Now {
@@ -219,7 +219,7 @@ impl Known {
             misorder,
         };
         self.now = Some(now);
-        self.keep(Slot { index: 0, position: 0, frames: unit.frames, came: true });
+        self.keep(Seen { index: 0, position: 0, frames: unit.frames, came: true });
     }
 
     /// A number that was passed: missing, or a copy.
@@ -244,7 +244,7 @@ impl Known {
         if !free || position < self.forgotten || position + i64::from(unit.frames) > next {
             return Place::TooOld;
         }
-        self.keep(Slot { index, position, frames: unit.frames, came: true });
+        self.keep(Seen { index, position, frames: unit.frames, came: true });
         Place::Filled { position }
     }
 
@@ -274,7 +274,7 @@ impl Known {
         if let Some(sizes) = sizes {
             self.remember_missing(now, missing, gap, Some(sizes).filter(|_| gap == guessed));
         }
-        self.keep(Slot { index, position, frames: unit.frames, came: true });
+        self.keep(Seen { index, position, frames: unit.frames, came: true });
         self.now = Some(Now { index, number: unit.number, position, frames: unit.frames, stamp, exact, ..*now });
         let silence = if missing == 0 { gap } else { 0 };
         Some(Next { position, missing: missing as u32, missing_frames: gap - silence, silence })
@@ -289,7 +289,7 @@ impl Known {
             let index = now.index + 1 + nth;
             let frames = sizes.as_ref().map_or(gap / missing, |sizes| sizes.of(index));
             end -= frames;
-            self.keep(Slot { index, position: end, frames: frames as u32, came: false });
+            self.keep(Seen { index, position: end, frames: frames as u32, came: false });
         }
     }
 
@@ -321,19 +321,19 @@ impl Known {
     }
 
     /// Remembers one in the place of an older one.
-    fn keep(&mut self, new: Slot) {
+    fn keep(&mut self, new: Seen) {
         let old = std::mem::replace(self.slot(new.index), new);
         if old.came && old.index != new.index {
             self.forgotten = self.forgotten.max(old.end());
         }
     }
 
-    fn slot(&mut self, index: i64) -> &mut Slot {
+    fn slot(&mut self, index: i64) -> &mut Seen {
         &mut self.slots[index.rem_euclid(REMEMBERED as i64) as usize]
     }
 }
 
-impl Slot {
+impl Seen {
     fn end(&self) -> i64 {
         self.position + i64::from(self.frames)
     }

@@ -9,7 +9,7 @@ use super::series::Series;
 use super::timeline::Timeline;
 use crate::array::pairs;
 use crate::capture::{Datagram, Statistics};
-use crate::commands::feed::{Arrival, Feed, Listen, Now};
+use crate::commands::feed::{Fed, Feed, Listen, Now};
 use crate::cycle::Cycle;
 use crate::engine::figures::skew::Placed;
 use crate::engine::{Config, Engine, Output};
@@ -136,8 +136,8 @@ impl Run {
 }
 
 impl Listen for Watch {
-    fn arrives(&mut self, arrival: Arrival, _: &mut Engine) {
-        let Arrival { mic, stamp, arrival, at } = arrival;
+    fn arrives(&mut self, arrival: Fed, _: &mut Engine) {
+        let Fed { mic, stamp, arrival, at } = arrival;
         let first = self.stamps.map_or(stamp, |(first, _)| first);
         self.stamps = Some((first, stamp));
         let arrivals = &mut self.arrivals[mic];

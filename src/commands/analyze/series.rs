@@ -20,7 +20,7 @@ const LONGEST_HOLE: i64 = 10_000_000;
 const OFF: f64 = 0.25;
 
 #[derive(Clone, Copy, Debug)]
-struct Arrival {
+struct Place {
     /// Where its packet ends, in samples.
     end: i64,
     error_s: f64,
@@ -40,7 +40,7 @@ struct Grid {
 pub struct Series {
     stability: Stability,
     /// By their ends.
-    waiting: VecDeque<Arrival>,
+    waiting: VecDeque<Place>,
     grid: Option<Grid>,
     /// Of the packets before there is a grid.
     longest: i64,
@@ -57,7 +57,7 @@ impl Series {
             return;
         }
         self.longest = self.longest.max(frames);
-        self.waiting.insert(place, Arrival { end, error_s });
+        self.waiting.insert(place, Place { end, error_s });
         if self.waiting.len() > MAY_COME {
             self.take_oldest();
         }

@@ -8,7 +8,7 @@ mod files;
 use std::io::{self, Write};
 
 use super::Failure;
-use super::feed::{self, Arrival, Feed, Listen, Now, Opened};
+use super::feed::{self, Fed, Feed, Listen, Now, Opened};
 use super::progress::{Progress, RECORDS_A_LOOK};
 use super::recording;
 use super::saved::Follower;
@@ -61,7 +61,7 @@ impl Extractor {
 
 impl Listen for Extractor {
     /// Behind a pause positions may jump by its length: what was before it is taken first.
-    fn arrives(&mut self, arrival: Arrival, engine: &mut Engine) {
+    fn arrives(&mut self, arrival: Fed, engine: &mut Engine) {
         if arrival.at - self.newest >= self.follower.delay() {
             self.newest = arrival.at;
             self.follow(engine, arrival.at, true);

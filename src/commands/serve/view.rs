@@ -79,7 +79,7 @@ pub(super) struct Shared {
 
 /// Index into [`Array::bodies`].
 #[derive(Clone, Copy)]
-enum Body {
+enum Cached {
     DiagnosticsSync,
     Diagnostics,
     Latest,
@@ -87,7 +87,7 @@ enum Body {
 
 /// Index into `Shared::bodies`.
 #[derive(Clone, Copy)]
-enum BodyOfAll {
+enum CachedOfAll {
     Metrics,
     Arrays,
 }
@@ -190,7 +190,7 @@ impl View<'_> {
         &self.own().engine
     }
 
-    fn body(&mut self, which: Body, render: impl FnOnce(&mut Self) -> String) -> Bytes {
+    fn body(&mut self, which: Cached, render: impl FnOnce(&mut Self) -> String) -> Bytes {
         if let Some((made, body)) = &self.own().bodies[which as usize]
             && self.clocks.mono - *made < SHARED_FOR
         {
@@ -201,7 +201,7 @@ impl View<'_> {
         body
     }
 
-    fn body_of_all(&mut self, which: BodyOfAll, render: impl FnOnce(&mut Self) -> String) -> Bytes {
+    fn body_of_all(&mut self, which: CachedOfAll, render: impl FnOnce(&mut Self) -> String) -> Bytes {
         if let Some((made, body)) = &self.plant.shared.bodies[which as usize]
             && self.clocks.mono - *made < SHARED_FOR
         {
@@ -326,7 +326,7 @@ impl House for View<'_> {
     }
 
     fn arrays(&mut self) -> Bytes {
-        self.body_of_all(BodyOfAll::Arrays, |view| {
+        self.body_of_all(CachedOfAll::Arrays, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
             let entries: Vec<String> = ids.into_iter().filter_map(|id| view.entry(id)).collect();
             format!("{{\"arrays\":[{}]}}\n", entries.join(","))
@@ -384,7 +384,7 @@ impl House for View<'_> {
     }
 
     fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
-        self.body_of_all(BodyOfAll::Metrics, |view| {
+        self.body_of_all(CachedOfAll::Metrics, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
             let mut metrics = Metrics::default();
             for (place, &id) in ids.iter().enumerate() {
@@ -423,11 +423,11 @@ impl Source for View<'_> {
     }
 
     fn diagnostics_sync(&mut self, stream: &StreamFigures) -> Bytes {
-        self.body(Body::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot(stream)))
+        self.body(Cached::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot(stream)))
     }
 
     fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes {
-        self.body(Body::Diagnostics, |view| {
+        self.body(Cached::Diagnostics, |view| {
             let (totals, _) = view.totals(stream);
             let now = host::local_time(view.clocks.wall);
             let (engine, now) = (view.engine(), String::from_utf8_lossy(&now));
@@ -437,7 +437,7 @@ impl Source for View<'_> {
     }
 
     fn latest(&mut self) -> Bytes {
-        self.body(Body::Latest, |view| {
+        self.body(Cached::Latest, |view| {
             let engine = view.engine();
             report::latest(engine.layout(), &view.latest_packets(), engine.config().sample_rate)
         })

@@ -292,7 +292,7 @@ fn agree(a: &Fit, b: &Fit) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::minima::Arrival;
+    use super::super::minima::Residual;
     use super::*;
     use crate::time::MonoTime;
 
@@ -303,7 +303,7 @@ mod tests {
             let scatter = (t * 7 % 15) as f64;
             let y = ((y(t as f64) + scatter) * 1e3) as i64;
             let at = MonoTime::from_nanos(t * 1_000_000_000 + 500_000_000);
-            minima.push(Arrival { x: at.as_nanos() - y, y, at }, 0.0);
+            minima.push(Residual { x: at.as_nanos() - y, y, at }, 0.0);
         }
         let mut fitter = Fitter::new();
         let beginning = minima.all().next().expect("there are minima").x;

@@ -16,9 +16,9 @@ use crate::time::{MonoTime, Span};
 pub const KEPT: usize = 480;
 const SECOND: i64 = 1_000_000_000;
 
-/// A packet that arrived with little delay.
+/// An arrival beside the sample clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Arrival {
+pub struct Residual {
     /// When its last sample was taken, by the microphone's own nominal clock: nanoseconds since frame 0 of its axis.
     pub x: i64,
     /// Arrival minus `x`, in nanoseconds: delay, plus what the two clocks have drifted apart.
@@ -27,8 +27,8 @@ pub struct Arrival {
     pub at: MonoTime,
 }
 
-impl Arrival {
-    fn is_below(&self, other: &Arrival, slope: f64) -> bool {
+impl Residual {
+    fn is_below(&self, other: &Residual, slope: f64) -> bool {
         ((self.y - other.y) as f64) < slope * (self.x - other.x) as f64
     }
 }
@@ -36,9 +36,9 @@ impl Arrival {
 /// The lowest arrival of each of the last seconds that had any; or of each stretch since a beginning.
 #[derive(Clone, Debug)]
 pub struct Minima {
-    closed: VecDeque<Arrival>,
+    closed: VecDeque<Residual>,
     /// The lowest of the stretch that has not ended.
-    open: Option<Arrival>,
+    open: Option<Residual>,
     /// The length of a stretch, and how many are kept.
     stretch: i64,
     kept: usize,
@@ -63,7 +63,7 @@ impl Minima {
     }
 
     /// Takes an arrival in; true when it ended a stretch. "Lowest" is after the drift of `slope` (dy/dx) is taken off.
-    pub fn push(&mut self, arrival: Arrival, slope: f64) -> bool {
+    pub fn push(&mut self, arrival: Residual, slope: f64) -> bool {
         let number = self.number_of(&arrival);
         let Some(lowest) = self.open else {
             (self.open, self.number) = (Some(arrival), number);
@@ -84,7 +84,7 @@ impl Minima {
     }
 
     /// The same for the first minute: what would be too many is told by stretches twice as long. Nothing is taken in after it.
-    pub fn push_early(&mut self, arrival: Arrival, slope: f64) {
+    pub fn push_early(&mut self, arrival: Residual, slope: f64) {
         if self.closed.len() == self.kept {
             if self.stretch >= LONGEST {
                 return;
@@ -115,7 +115,7 @@ impl Minima {
         }
     }
 
-    fn number_of(&mut self, arrival: &Arrival) -> i64 {
+    fn number_of(&mut self, arrival: &Residual) -> i64 {
         let origin = *self.origin.get_or_insert(arrival.at);
         (arrival.at - origin).as_nanos().div_euclid(self.stretch)
     }
@@ -126,17 +126,17 @@ impl Minima {
     }
 
     /// Newest first, ended seconds only.
-    pub fn newest_first(&self) -> impl Iterator<Item = &Arrival> {
+    pub fn newest_first(&self) -> impl Iterator<Item = &Residual> {
         self.closed.iter().rev()
     }
 
     /// The lowest of the second that has not ended.
-    pub fn open(&self) -> Option<&Arrival> {
+    pub fn open(&self) -> Option<&Residual> {
         self.open.as_ref()
     }
 
     /// Those of the open second too.
-    pub fn all(&self) -> impl Iterator<Item = &Arrival> {
+    pub fn all(&self) -> impl Iterator<Item = &Residual> {
         self.closed.iter().chain(self.open.iter())
     }
 
@@ -168,9 +168,9 @@ impl Minima {
 mod tests {
     use super::*;
 
-    fn arrival(at_ms: i64, y: i64) -> Arrival {
+    fn arrival(at_ms: i64, y: i64) -> Residual {
         let at = at_ms * 1_000_000;
-        Arrival { x: at - y, y, at: MonoTime::from_nanos(at) }
+        Residual { x: at - y, y, at: MonoTime::from_nanos(at) }
     }
 
     #[test]

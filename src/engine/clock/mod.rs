@@ -29,7 +29,7 @@ use crate::engine::clock::tuning::clock::{
 use crate::time::{FramePos, MonoTime, Span};
 use fit::{Fitter, Prior, Rejected};
 use hull::Line;
-use minima::{Arrival, Minima};
+use minima::{Minima, Residual};
 use rate::Lines;
 use wander::Wander;
 
@@ -131,7 +131,7 @@ impl ClockModel {
     /// A committed packet: `pos` is the end of its last sample on the stream's own axis, `at` its arrival. Amortised O(1).
     pub fn observe(&mut self, pos: FramePos, at: MonoTime) {
         let x = self.sample_time(pos);
-        let arrival = Arrival { x, y: at.as_nanos() - x, at };
+        let arrival = Residual { x, y: at.as_nanos() - x, at };
         self.lower_to(arrival);
         self.beginning.get_or_insert(x);
         if self.known.is_none() {
@@ -193,7 +193,7 @@ impl ClockModel {
             && let Some(floor) = self.floor
         {
             // Packets that were numbered too high seemed early and have pulled the floor down, by no more than this.
-            let lift = |arrival: &Arrival| arrival.y - floor.at(arrival.x);
+            let lift = |arrival: &Residual| arrival.y - floor.at(arrival.x);
             let lowest = self.minima.all().map(lift).min().unwrap_or(0);
             self.floor = Some(Envelope { y: floor.y + lowest.clamp(0, -by.as_nanos()), ..floor });
         }
@@ -352,10 +352,10 @@ impl ClockModel {
     }
 
     /// How far the widest line stands above the lowest of what arrived before it was first touched.
-    fn rise(&self, newest: Arrival) -> Option<Rise> {
+    fn rise(&self, newest: Residual) -> Option<Rise> {
         let fit = self.fitter.fits.last()?;
-        let seconds = |arrival: &Arrival| (arrival.x - newest.x) as f64 * 1e-9;
-        let above = |arrival: &Arrival| (arrival.y - newest.y) as f64 * 1e-3 - fit.line.at(seconds(arrival));
+        let seconds = |arrival: &Residual| (arrival.x - newest.x) as f64 * 1e-9;
+        let above = |arrival: &Residual| (arrival.y - newest.y) as f64 * 1e-3 - fit.line.at(seconds(arrival));
         let before = self.minima.newest_first().skip_while(|arrival| seconds(arrival) >= fit.first);
         let lowest = before.min_by(|a, b| above(a).total_cmp(&above(b)))?;
         let blur = RISE_BLUR_US + fit.half_width * (fit.first - seconds(lowest));
@@ -366,7 +366,7 @@ impl ClockModel {
     /// The floor as it was accepted, or the lowest that arrived lately, if that is lower. Once it is given up, its slope of long ago is
     /// no more than a shape, and lies under the lowest of all that is kept.
     fn on_hold(&self, accepted: Envelope, at: MonoTime) -> Envelope {
-        let above = |arrival: &Arrival| arrival.y - accepted.at(arrival.x);
+        let above = |arrival: &Residual| arrival.y - accepted.at(arrival.x);
         let lately = || self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED).map(above).min();
         let kept = || self.minima.newest_first().map(above).min();
         let by = if self.known.is_some() { lately().map(|lowest| lowest.min(0)) } else { kept() };
@@ -374,7 +374,7 @@ impl ClockModel {
     }
 
     /// Nothing can arrive before the floor.
-    fn lower_to(&mut self, arrival: Arrival) {
+    fn lower_to(&mut self, arrival: Residual) {
         let slope = self.slope();
         let floor = self.floor.get_or_insert(Envelope { x: arrival.x, y: arrival.y, slope });
         floor.y += (arrival.y - floor.at(arrival.x)).min(0);

@@ -14,7 +14,7 @@ use super::super::token::Token;
 use super::{HTTP_BUFFER, HTTP_GROUP, Ring};
 use crate::conn::ConnId;
 
-pub(super) struct Conn {
+pub(super) struct Link {
     fd: OwnedFd,
     /// Cancelled; the descriptor closes when the last completion is in.
     pub(super) closing: bool,
@@ -23,9 +23,9 @@ pub(super) struct Conn {
     pub(super) sending: Option<Bytes>,
 }
 
-pub(super) struct Slot {
+pub(super) struct LinkSlot {
     generation: u32,
-    pub(super) conn: Option<Conn>,
+    pub(super) conn: Option<Link>,
 }
 
 impl Ring {
@@ -85,15 +85,15 @@ impl Ring {
         unsafe { self.push(entry, Token::Send(id)) };
     }
 
-    pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub(super) fn conn(&mut self, id: ConnId) -> Option<&mut Link> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         if slot.generation == id.generation { slot.conn.as_mut() } else { None }
     }
 
     pub(super) fn adopt(&mut self, fd: OwnedFd) -> ConnId {
-        let conn = Conn { fd, closing: false, receiving: false, sending: None };
+        let conn = Link { fd, closing: false, receiving: false, sending: None };
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, conn: None });
+            self.slots.push(LinkSlot { generation: 0, conn: None });
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];

@@ -26,7 +26,7 @@ use io_uring::register::Restriction;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode, squeue};
 
-use self::connections::Slot;
+use self::connections::LinkSlot;
 use self::outlets::Outlet;
 pub use self::outlets::OutletId;
 pub use self::sockets::SocketId;
@@ -222,7 +222,7 @@ pub struct Ring {
     mark: Mark,
     listener: Option<TcpListener>,
     accept_armed: bool,
-    slots: Vec<Slot>,
+    slots: Vec<LinkSlot>,
     free: Vec<u32>,
     signals: Option<Signals>,
     log: Option<Bytes>,
