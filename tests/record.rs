@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use micring::capture::{Datagrams, Fault, Seen};
 use rig::{Event, Events, Folder, PATIENCE, Serve, assert_aligned, micring, offset_of, skips, tell};
 use serde_json::Value;
+use skipped::skipped;
 
 #[path = "serve/rig.rs"]
 #[allow(dead_code, reason = "the rig of tests/serve, of which this file needs a part")]
 mod rig;
+#[path = "support/skipped.rs"]
+mod skipped;
 
 fn recordings(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -467,8 +470,10 @@ fn a_folder_that_cannot_be_had_is_said_before_anything_runs() {
 fn a_folder_that_is_lost_once_confined_is_said_before_ready() {
     // SAFETY: reads this process's user.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("SKIPPED: needs root, whose right to write into other users' folders serve gives up");
-        return;
+        return skipped(
+            "a folder lost once confined",
+            "serve gives up root's right to write into others' folders, so it needs root",
+        );
     }
     let folder = Folder::new("other");
     std::os::unix::fs::chown(&folder.0, Some(12_345), Some(12_345)).unwrap();

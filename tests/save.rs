@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use rig::{Folder, PATIENCE, Serve, index, micring, python};
 use serde_json::Value;
+use skipped::skipped;
 
 #[path = "serve/rig.rs"]
 #[allow(dead_code, reason = "the rig of tests/serve, of which this file needs a part")]
 mod rig;
+#[path = "support/skipped.rs"]
+mod skipped;
 
 /// A saved file: where it begins in the run, what is in it, and what is said of it.
 struct Saved {
@@ -212,8 +215,7 @@ fn until(serve: &Serve, mut wish: impl FnMut(&Value) -> bool) -> Value {
 fn a_full_disk_is_said_and_counted_and_harms_no_audio() {
     // SAFETY: reads this process's user.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("SKIPPED: needs root, to mount a small file system");
-        return;
+        return skipped("a full disk", "a small file system needs root, to be mounted");
     }
     let folder = Folder::new("full");
     let target = std::ffi::CString::new(folder.path()).unwrap();
@@ -315,8 +317,10 @@ fn a_folder_that_cannot_be_had_is_said_before_anything_runs() {
     assert!(what.starts_with("micring: cannot save into /proc/no: "), "{what}");
     // SAFETY: reads this process's user.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("SKIPPED: needs root, whose right to write into other users' folders serve gives up");
-        return;
+        return skipped(
+            "a folder lost once confined",
+            "serve gives up root's right to write into others' folders, so it needs root",
+        );
     }
     let folder = Folder::new("other");
     std::os::unix::fs::chown(&folder.0, Some(12_345), Some(12_345)).unwrap();

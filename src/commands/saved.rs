@@ -4,7 +4,7 @@
 //! the history two fifths of its length behind the newest frame, and by then holds what a listener could not have. The other three fifths are
 //! for pauses: positions may jump by as much as the pause lasted before the rest is taken.
 
-use super::serve::shelf::utc;
+use super::serve::recording::shelf::utc;
 use crate::cycle::Cycle;
 use crate::engine::Engine;
 use crate::engine::history::History;

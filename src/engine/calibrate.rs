@@ -9,26 +9,9 @@
 //! Like all listening, it is done in slices: a block is looked through, or one microphone's clap is compared.
 
 use super::history::History;
+use crate::engine::tuning::calibrate::{APART, AROUND, BLOCK, ENOUGH, LAG, LEAST_PEAK, MEAN, SOUND, STANDS_OUT};
 use crate::sound::onset::{Agreement, agree, difference};
 use crate::time::{FramePos, MonoTime, Span};
-
-/// Metres a second, at 20 degrees.
-const SOUND: f64 = 343.0;
-/// Samples that are looked through at a time.
-const BLOCK: usize = 512;
-/// A clap's peak is so much above the mean peak of blocks, and above this, in counts of 2^31: -66 dBFS.
-const STANDS_OUT: f64 = 6.0;
-const LEAST_PEAK: f64 = 1_000_000.0;
-/// Blocks over which that mean is taken.
-const MEAN: f64 = 32.0;
-/// Around the first loud sample: 42 ms on either side, of which the first half has to be quiet.
-const AROUND: i64 = 2_000;
-/// From one clap to the next: 0.3 s at 48 kHz. A room has fallen silent by then.
-const APART: i64 = 14_400;
-/// So many claps are enough.
-const ENOUGH: usize = 12;
-/// Samples behind the newest emitted one that are left alone for now, as late packets still fill them.
-const LAG: i64 = 7_200;
 
 /// What became of it.
 #[derive(Clone, PartialEq, Debug)]

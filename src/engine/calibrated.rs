@@ -1,13 +1,10 @@
 //! An engine's calibration: begun, listened to, applied, and told.
 
+use crate::engine::tuning::calibrated::LASTING;
 use std::net::SocketAddr;
 
 use super::calibrate::{Calibrated, Calibration};
 use super::{Aligner, Engine};
-use crate::time::Span;
-
-/// How long claps are waited for.
-const LASTING: Span = Span::from_secs(20);
 
 const NOT_YET: &str = "not all microphones are heard and placed yet";
 

@@ -8,6 +8,7 @@
 //! and nobody may ever ask). What a source sends interleaved is taken apart here. What is not written is zero, so gaps and skipped positions need no care when they are read.
 //! Positions behind the last emitted frame can be read; those after it belong to cycles still open, and may move.
 
+use crate::engine::tuning::history::{NEAR, SHORTEST_RECORDED};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -15,13 +16,6 @@ use super::intake::packet::SAMPLE_BYTES;
 use crate::array::{Layout, PerMic};
 use crate::cycle::Cycle;
 use crate::time::{FramePos, KernelTime};
-
-/// Cycle records kept are bounded by the history's length in packets of this many frames. Shorter packets keep their
-/// audio, and lose their records sooner.
-const SHORTEST_RECORDED: usize = 64;
-
-/// Frames that are interleaved at a time: 16 KB of 64 channels, which a core's first cache holds.
-const NEAR: usize = 64;
 
 /// One channel: sample `p` at `p mod capacity`.
 type Ring = Vec<[u8; SAMPLE_BYTES]>;

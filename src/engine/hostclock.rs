@@ -9,22 +9,8 @@
 //! before a step and read after it, so that the one read sooner after its stamp, and never before it, is the true one.
 
 use crate::cycle::Clocks;
+use crate::engine::tuning::hostclock::{AHEAD, BRACKET, MEMORY, SLEW_PPM, STALE_PPM, STEP};
 use crate::time::{KernelTime, MonoTime, Span};
-
-/// Two reads of MONOTONIC_RAW further apart than this around the read of REALTIME say little about D. The narrowest of
-/// three is 60 ns in the median, even on a virtual machine.
-const BRACKET: Span = Span::from_micros(1);
-/// An old D loses this share of its age in worth: ordinary NTP slews by less. So a host whose brackets are always wide
-/// still follows its clock.
-const STALE_PPM: i64 = 100;
-/// A change of D above this, and above what a slew can do in the time, is a step.
-const STEP: Span = Span::from_millis(1);
-/// The kernel's own limits: 500 ppm of frequency, and 500 ppm of `adjtime` on top.
-const SLEW_PPM: i64 = 1_000;
-/// A full receive buffer holds about this much: no older stamp can still be read.
-const MEMORY: Span = Span::from_secs(5);
-/// The clocks are read at the start of a turn, and packets of the same turn may be stamped a little later.
-const AHEAD: Span = Span::from_micros(-900);
 
 /// CLOCK_REALTIME against CLOCK_MONOTONIC_RAW, and how to take a stamp from one to the other.
 #[derive(Clone, Copy, Debug, Default)]

@@ -24,6 +24,7 @@ pub mod intake;
 mod number;
 mod shared;
 mod told;
+mod tuning;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

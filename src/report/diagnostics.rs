@@ -13,6 +13,7 @@ use super::clocks::{AlignmentOf, DriftOf};
 use super::faults::{self, HealthOf, LevelOf, RateHz};
 use super::sender::SenderTime;
 use super::sound::SoundOf;
+use super::sums::{Cycles, Http, Ring, Stream};
 use super::{DriftFigures, RecordingFigures, SavingFigures, Snapshot, Totals};
 use crate::array::Layout;
 use crate::engine::figures::window::WINDOW;
@@ -147,43 +148,10 @@ impl<'a> Sheet<'a> {
             }),
             inference: OfMics::of_sources(layout, |source| InferenceOf::new(&engine.mics[source])),
             sound: SoundOf::new(*sound, span),
-            cycles: Cycles {
-                emitted: engine.cycles.emitted,
-                complete: engine.cycles.complete,
-                incomplete: engine.cycles.incomplete,
-                skipped: engine.cycles.skipped,
-            },
-            stream: Stream {
-                subscribers: stream.subscribers,
-                events_sent: stream.events_sent,
-                events_dropped: stream.events_dropped,
-                bytes_sent: stream.bytes_sent,
-                resumed: stream.resumed,
-            },
-            http: Http {
-                connections_open: stream.connections_open,
-                connections: stream.connections,
-                requests: stream.requests,
-                rejected: stream.rejected,
-                downloads_aborted: stream.downloads_aborted,
-            },
-            ring: Ring {
-                turns: ring.turns,
-                enters: ring.enters,
-                completions: ring.completions,
-                rearms: Rearms {
-                    enobufs: ring.rearms_enobufs,
-                    cq_overflow: ring.rearms_cq_overflow,
-                    empty_datagram: ring.rearms_empty_datagram,
-                    emfile: ring.rearms_emfile,
-                    error: ring.rearms_error,
-                },
-                cq_overflows: ring.cq_overflows,
-                stale: ring.stale,
-                sq_full: ring.sq_full,
-                control_truncated: ring.control_truncated,
-                log_lines_dropped: ring.log_lines_dropped,
-            },
+            cycles: Cycles::of(&engine.cycles),
+            stream: Stream::of(stream),
+            http: Http::of(stream),
+            ring: Ring::of(ring),
             silent_s: OfMics::of_sources(layout, |source| snapshot.silent_for[source].map(seconds)),
             clock_steps: engine.clock_steps,
             recording: recording.clone(),
@@ -452,54 +420,6 @@ impl InferenceOf {
             reason: (!mic.known).then_some("its packets carry no numbers to hold it against"),
         }
     }
-}
-
-#[derive(Serialize)]
-struct Cycles {
-    emitted: u64,
-    complete: u64,
-    incomplete: u64,
-    skipped: u64,
-}
-
-#[derive(Serialize)]
-struct Stream {
-    subscribers: u64,
-    events_sent: u64,
-    events_dropped: u64,
-    bytes_sent: u64,
-    resumed: u64,
-}
-
-#[derive(Serialize)]
-struct Http {
-    connections_open: u64,
-    connections: u64,
-    requests: u64,
-    rejected: u64,
-    downloads_aborted: u64,
-}
-
-#[derive(Serialize)]
-struct Ring {
-    turns: u64,
-    enters: u64,
-    completions: u64,
-    rearms: Rearms,
-    cq_overflows: u64,
-    stale: u64,
-    sq_full: u64,
-    control_truncated: u64,
-    log_lines_dropped: u64,
-}
-
-#[derive(Serialize)]
-struct Rearms {
-    enobufs: u64,
-    cq_overflow: u64,
-    empty_datagram: u64,
-    emfile: u64,
-    error: u64,
 }
 
 /// What section 5 of the contract calls `packet_errors`: bad packets from the sender that is followed.

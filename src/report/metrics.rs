@@ -84,6 +84,7 @@ impl Exporter {
         text.counter("micring_cycles_skipped_total", "Whole cycles inferred lost.", self.skipped);
         text.counter("micring_clock_steps_total", "Steps of the host's clock that were noticed.", counters.clock_steps);
         skew(text, snapshot, histograms);
+        drift_and_alignment(text, snapshot);
         faults::metrics(text, &snapshot.health);
         sound::metrics(text, snapshot.totals.sound);
         http(text, snapshot);
@@ -218,6 +219,10 @@ fn skew(text: &mut Text, snapshot: &Snapshot, histograms: &SkewHistograms) {
         "Interarrival jitter, RFC 3550 6.4.1.",
         by_channel(layout).map(|source| figures.jitter[source].ok().map(Span::as_secs_f64)),
     );
+}
+
+fn drift_and_alignment(text: &mut Text, snapshot: &Snapshot) {
+    let layout = &snapshot.layout;
     let ppm = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.ppm / 1e6);
     let uncertainty = |drift: &Drift| drift.as_ref().ok().map(|drift| drift.uncertainty_ppm / 1e6);
     let age = |drift: &Drift| drift.as_ref().ok().and_then(|drift| drift.age).map(Span::as_secs_f64);

@@ -15,6 +15,7 @@ mod saving;
 mod sender;
 mod sound;
 mod summaries;
+mod sums;
 
 pub use diagnostics::diagnostics_sync;
 pub use faults::{HealthFigures, usable};

@@ -4,6 +4,8 @@
 mod files;
 mod formats;
 mod frames;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod stability;
 mod support;
 

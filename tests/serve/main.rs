@@ -20,6 +20,8 @@ mod pieces;
 mod rig;
 mod rtp;
 mod runs;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod storms;
 mod tools;
 mod web;

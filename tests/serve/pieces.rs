@@ -25,8 +25,16 @@ fn run(serve: &Serve, args: &[&str]) -> (Vec<Event>, Value, Value) {
 
 /// Missing samples by microphone and true position, neighbours joined; every sample that is there is the right one.
 fn gaps(events: &[Event]) -> BTreeMap<(usize, i64), i64> {
+    let (gaps, astray) = heard(events);
+    assert_eq!(astray, [], "pieces that are not where they belong: event, mic, frames off");
+    gaps
+}
+
+/// The same, and the pieces that stand elsewhere than they belong: in which event, of which microphone, by how many frames.
+fn heard(events: &[Event]) -> (BTreeMap<(usize, i64), i64>, Vec<(u64, usize, i32)>) {
     let offset = offset_of(&events[0]);
     let mut gaps: BTreeMap<(usize, i64), i64> = BTreeMap::new();
+    let mut astray = Vec::new();
     let mut open = [None; 3];
     for event in events {
         let mut there = [0; 3];
@@ -36,7 +44,10 @@ fn gaps(events: &[Event]) -> BTreeMap<(usize, i64), i64> {
                 if sample == 0 {
                     *gaps.entry((mic, *open[mic].get_or_insert(position))).or_default() += 1;
                 } else {
-                    assert_eq!(sample, index(mic, position), "event {:?}, frame {frame}, mic {mic}", event.id);
+                    let piece = (event.number(), mic, sample - index(mic, position));
+                    if piece.2 != 0 && !astray.contains(&piece) {
+                        astray.push(piece);
+                    }
                     there[mic] += 1;
                     open[mic] = None;
                 }
@@ -44,7 +55,7 @@ fn gaps(events: &[Event]) -> BTreeMap<(usize, i64), i64> {
         }
         assert_eq!(event.mic_samples(), there, "mic_samples counts what is there, event {:?}", event.id);
     }
-    gaps
+    (gaps, astray)
 }
 
 /// What the simulator withheld of its one boot, neighbours joined.
@@ -104,7 +115,7 @@ fn lost_pieces_are_gaps_of_their_own_size_at_their_place_and_are_told() {
 }
 
 /// A copy that is held back itself is told by nothing (contract, section 2), and may take a lost piece's place. A busy machine holds
-/// some back in most runs, and hardly in each of so many.
+/// some back in most runs, and hardly in each of so many. Where it does, what it held back bounds what may be wrong.
 const TRIES: usize = 6;
 
 #[test]
@@ -118,20 +129,30 @@ fn copies_beside_lost_pieces_are_dropped_and_told() {
         println!("copies told: {told:?} of {sent:?}");
         let share = told.iter().sum::<u64>() as f64 / sent.iter().sum::<u64>() as f64;
         assert!((0.8..1.0).contains(&share), "no more than the machine held back: {told:?} of {sent:?}");
+        let held_back = sent.iter().sum::<u64>() - told.iter().sum::<u64>();
+        assert_placed_but_for(held_back, &events, &truth, &figures);
     }
-    println!("SKIPPED: this machine held copies back in each of {TRIES} runs");
 }
 
 fn assert_told_and_placed(events: &[Event], truth: &Value, figures: &Value) {
-    let (seen, expected) = (gaps(events), withheld(truth));
+    assert_placed_but_for(0, events, truth, figures);
+    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
+    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
+}
+
+/// Every gap is of its own size and at its place, but for those that a copy may stand in, and nothing else stands where it does not belong.
+fn assert_placed_but_for(copies: u64, events: &[Event], truth: &Value, figures: &Value) {
+    let ((seen, astray), expected) = (heard(events), withheld(truth));
+    assert!(astray.len() as u64 <= copies, "not where they belong, {copies} copies held back: {astray:?}");
     assert!(expected.len() > 50, "{} gaps", expected.len());
     // What came too late for its cycle is missing there, and fills the history: a machine that stalls may show some.
     let late: u64 = loss(figures, "late").iter().sum();
     let wrong: Vec<_> = expected.iter().filter(|(at, length)| seen.get(at) != Some(length)).collect();
-    assert!(wrong.is_empty() || late > 0, "{wrong:?} of {} gaps, seen {seen:?}", expected.len());
-    assert!(wrong.len() as u64 <= late, "{wrong:?} with {late} late");
-    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
-    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
+    assert!(
+        wrong.len() as u64 <= late + copies,
+        "{wrong:?} of {} gaps with {late} late, seen {seen:?}",
+        expected.len()
+    );
 }
 
 #[test]

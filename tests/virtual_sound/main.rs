@@ -12,4 +12,6 @@ mod good_signals;
 mod placement;
 mod rooms;
 mod shifts;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod stage;

@@ -2,8 +2,8 @@
 //!
 //! [`event_loop`] is the loop, [`web`] HTTP's part of it. An [`array`] is an engine and what stands around it; an [`inlet`] the
 //! sockets that feed one, [`merge`]d into one order as far as the [`order`] is certain. [`view`] is what HTTP sees of the program;
-//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`record`], [`recorder`], [`save`], [`saver`] and [`shelf`] that to the disk; [`privileges`] what is asked of the host
-//! and given up to it; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
+//! [`rtp`] packets to elsewhere; [`log`] the way to standard error, [`recording`] and [`saving`] that to the disk; [`privileges`] what is asked of the
+//! host and given up to it; [`no_descriptors`] what is said where none is left; [`configured`] how arrays come and go. This file is what happens before the first turn: the order matters (pin, then ring), and what
 //! fails here says what, where, why, and what to do next.
 
 mod array;
@@ -14,21 +14,18 @@ mod event_loop;
 mod inlet;
 mod log;
 mod merge;
+mod no_descriptors;
 mod order;
 mod privileges;
-mod record;
-mod recorder;
+pub(super) mod recording;
 mod rtp;
-mod save;
-mod saver;
-pub(super) mod shelf;
-mod shortage;
+mod saving;
 mod view;
 mod web;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -47,19 +44,21 @@ use crate::sys::tcp;
 use crate::sys::udp::{self, OutSocket, StampedSocket};
 pub use configured::read as read_config;
 use event_loop::Loop;
-use record::Recording;
-use save::Saves;
+use recording::Recording;
+use saving::Saves;
 
 /// Asked for each microphone: the kernel makes it 4 MiB (socket(7)), which hold some 10 s of 2048-byte datagrams with its
 /// overhead.
 pub(super) const RECEIVE_BUFFER: usize = 2 << 20;
 
+/// An array and the addresses of its sources.
+type Named = (ArrayName, Vec<SocketAddr>);
+
 /// Where a running server can be reached; ports are those that the kernel chose.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     pub http: SocketAddr,
-    /// By array, and of each its sources.
-    pub arrays: Vec<(ArrayName, Vec<SocketAddr>)>,
+    pub arrays: Vec<Named>,
     pub core: Option<usize>,
 }
 
@@ -70,11 +69,7 @@ pub struct Addresses {
 pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failure>) -> Result<(), Failure> {
     latency::keep_freed_memory();
     let token = token(&args.web)?;
-    let core = choose_core(args.core)?;
-    if let Some(core) = core {
-        host::pin_to(core)
-            .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
-    }
+    let core = pinned(args.core)?;
     let specs = match &args.config {
         Some(path) => configured::read(path, &args.engine).map_err(Failure::new)?,
         None => vec![args.array().map_err(Failure::new)?],
@@ -84,22 +79,10 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     let signals = if args.config.is_some() { Signals::block_hangup_too() } else { Signals::block() };
     let signals = signals.map_err(|error| Failure::new(format_args!("cannot watch signals: {}", plain(&error))))?;
     let bind = binder(args)?;
-    let mut sockets = Vec::new();
-    for spec in &specs {
-        for (mic, &port) in spec.ports.iter().enumerate() {
-            let whose = if args.config.is_some() { format!("{}, mic {mic}", spec.name) } else { format!("mic {mic}") };
-            sockets.push(bind(port, &whose).map_err(Failure::new)?);
-        }
-    }
-    let mut bound = sockets.iter().map(StampedSocket::address);
-    let arrays: Vec<(ArrayName, Vec<SocketAddr>)> =
-        specs.iter().map(|spec| (spec.name.clone(), bound.by_ref().take(spec.ports.len()).collect())).collect();
+    let (sockets, arrays) = bound(&specs, args.config.is_some(), &bind)?;
     let all: Vec<SocketAddr> = arrays.iter().flat_map(|(_, mics)| mics.iter().copied()).collect();
-    let receive_buffer = sockets.iter().map(|socket| socket.receive_buffer).min().unwrap_or(0);
-    let listener = once_free(|| tcp::listen(args.web.http)).map_err(|error| {
-        Failure::new(format_args!("cannot listen on TCP {} (http): {}", args.web.http, plain(&error)))
-    })?;
-    let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
+    let granted = sockets.iter().map(|socket| socket.receive_buffer).min().unwrap_or(0);
+    let (listener, http) = listening(args.web.http)?;
 
     let named = args.config.is_some();
     let sources = specs.iter().zip(&arrays).flat_map(|(spec, (_, mics))| configured::interfaces(spec, named, mics));
@@ -144,16 +127,76 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     }
     run.probe().map_err(|error| ring_failure(&error))?;
     if let Some(recording) = recording {
-        if let Some(folder) = &args.record.record {
-            let megabytes = args.record.record_max_bytes as f64 / 1e6;
-            let whose = if recording.alone { "" } else { " of its own (what else is there may be another server's)" };
-            run.say(format_args!(
-                "recording into {}, {megabytes} MB{whose} at most, the oldest go first",
-                folder.display()
-            ));
-        }
+        run.say(recording_into(args, recording.alone));
         run.record(recording);
     }
+    say_what_limits(args, &mut run, granted, descriptors, all.len());
+    ready(&addresses)?;
+    let folders: Vec<&Path> =
+        [&args.record.record, &args.save.save].into_iter().flatten().map(PathBuf::as_path).collect();
+    let _asked = privileges::take(&args.host, &folders, args.config.as_deref(), &mut run);
+    run.open_recording().map_err(|errno| cannot_record(args, errno))?;
+    run.open_saves()?;
+    announce(&addresses, named);
+    run.notify("READY=1");
+    run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
+}
+
+/// The core that this process now runs on alone, where there is one.
+fn pinned(asked: Core) -> Result<Option<usize>, Failure> {
+    let core = choose_core(asked)?;
+    if let Some(core) = core {
+        host::pin_to(core)
+            .map_err(|error| Failure::new(format_args!("cannot pin to core {core}: {}", plain(&error))))?;
+    }
+    Ok(core)
+}
+
+/// All sockets, array by array and microphone by microphone, and the addresses that they have.
+fn bound(
+    specs: &[ArraySpec],
+    named: bool,
+    bind: &impl Fn(u16, &str) -> Result<StampedSocket, String>,
+) -> Result<(Vec<StampedSocket>, Vec<Named>), Failure> {
+    let (mut sockets, mut arrays) = (Vec::new(), Vec::new());
+    for spec in specs {
+        let first = sockets.len();
+        for (mic, &port) in spec.ports.iter().enumerate() {
+            let whose = if named { format!("{}, mic {mic}", spec.name) } else { format!("mic {mic}") };
+            sockets.push(bind(port, &whose).map_err(Failure::new)?);
+        }
+        arrays.push((spec.name.clone(), sockets[first..].iter().map(StampedSocket::address).collect()));
+    }
+    Ok((sockets, arrays))
+}
+
+fn listening(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = once_free(|| tcp::listen(asked))
+        .map_err(|error| Failure::new(format_args!("cannot listen on TCP {asked} (http): {}", plain(&error))))?;
+    let http = listener.local_addr().map_err(|error| Failure::new(plain(&error)))?;
+    Ok((listener, http))
+}
+
+fn recording_into(args: &ServeArgs, alone: bool) -> String {
+    let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
+    let megabytes = args.record.record_max_bytes as f64 / 1e6;
+    let whose = if alone { "" } else { " of its own (what else is there may be another server's)" };
+    format!("recording into {folder}, {megabytes} MB{whose} at most, the oldest go first")
+}
+
+fn cannot_record(args: &ServeArgs, errno: i32) -> Failure {
+    let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
+    let next = match errno {
+        libc::EACCES | libc::EPERM => {
+            " once confined, where root may write no more than any other user: give the folder to this user, or --no-sandbox"
+        }
+        _ => "",
+    };
+    Failure::new(format_args!("cannot record into {folder}: {}{next}", words(errno)))
+}
+
+/// What of the command line does nothing, and what the kernel grants less of than is wanted.
+fn say_what_limits(args: &ServeArgs, run: &mut Loop, granted: usize, descriptors: u64, sockets: usize) {
     if args.udp_bind.is_multicast() {
         let on = args.udp_interface.as_deref().unwrap_or("the interface that its route names");
         run.say(format_args!("joined the group {} on {on}", args.udp_bind));
@@ -161,37 +204,19 @@ pub fn run(args: &ServeArgs, ready: impl FnOnce(&Addresses) -> Result<(), Failur
     if args.engine.resample && args.engine.clock == ClockChoice::Shared {
         run.say("--resample does nothing beside --clock shared: there all channels have one clock");
     }
-    if receive_buffer < 2 * RECEIVE_BUFFER {
+    if granted < 2 * RECEIVE_BUFFER {
         run.say(format_args!(
             "the kernel grants {} KiB of receive buffer a microphone, not {}: raise it with sysctl -w net.core.rmem_max={}",
-            receive_buffer >> 11,
+            granted >> 11,
             RECEIVE_BUFFER >> 10,
             RECEIVE_BUFFER
         ));
     }
     // Beside connections: the ring, sockets, listener, signals, standard streams.
-    let wanted = args.web.max_connections as u64 + all.len() as u64 + 32;
+    let wanted = args.web.max_connections as u64 + sockets as u64 + 32;
     if descriptors < wanted {
         run.say(format_args!("{descriptors} descriptors are allowed, {wanted} may be needed: raise ulimit -n"));
     }
-    ready(&addresses)?;
-    let folders: Vec<&Path> =
-        [&args.record.record, &args.save.save].into_iter().flatten().map(PathBuf::as_path).collect();
-    let _asked = privileges::take(&args.host, &folders, args.config.as_deref(), &mut run);
-    run.open_recording().map_err(|errno| {
-        let folder = args.record.record.as_deref().unwrap_or(Path::new("")).display();
-        let next = match errno {
-            libc::EACCES | libc::EPERM => {
-                " once confined, where root may write no more than any other user: give the folder to this user, or --no-sandbox"
-            }
-            _ => "",
-        };
-        Failure::new(format_args!("cannot record into {folder}: {}{next}", words(errno)))
-    })?;
-    run.open_saves()?;
-    announce(&addresses, named);
-    run.notify("READY=1");
-    run.run().map_err(|error| Failure::new(format_args!("the ring failed: {}", plain(&error))))
 }
 
 /// The token that HTTP asks for: from its file, else as given.

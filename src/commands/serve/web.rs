@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::array::Arrays;
 use super::log::Log;
-use super::shortage::Shortage;
+use super::no_descriptors::Shortage;
 use super::view::Plant;
 use crate::array::ArrayId;
 use crate::cycle::{Clocks, Cycle};

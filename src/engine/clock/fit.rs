@@ -11,54 +11,16 @@
 
 use super::hull::{Line, LowerHull, Point};
 use super::minima::{KEPT, Minima};
+use crate::engine::clock::tuning::fit::{
+    AND_BEFORE_S, BEGINNING_S, BEGINNING_SHARE, CONTACT_SCATTERS, CONTACT_US, DEVIATION, DEVIATION_PER_SHAPE,
+    LONGER_THAN_RAMPS_S, MAX_CHANGE_PPM, MAX_PPM, MIN_CONTACT_SHARE, MIN_EARLY_EXTENT_S, MIN_EXTENT_S,
+    MIN_EXTENT_SHARE, NOW_S, PROVISIONAL_POINTS, RECENT_S, SCATTER_S, SHARP_PPM, STAMPS_US, TOUCH_RANK, TOUCH_US, WIDE,
+};
 
 /// In seconds. The last is all that [`Minima`] keeps.
 pub const SPANS: [f64; 5] = [30.0, 60.0, 120.0, 240.0, 480.0];
 /// In place of an index into those: all of the first minute.
 const EARLY: usize = SPANS.len();
-/// No crystal in order is further off. Some are, and an odd divider of a bus clock is by a thousand; but so is a load ramp,
-/// for half a minute. Hence a steeper line must lie under all that was heard since a beginning, and is believed only once it is
-/// longer than any ramp.
-const MAX_PPM: f64 = 150.0;
-/// It touches the first seconds since the beginning: so many, and a share of all.
-const BEGINNING_S: f64 = 1.0;
-const BEGINNING_SHARE: f64 = 0.02;
-/// Or it is touched for so long.
-const LONGER_THAN_RAMPS_S: f64 = 50.0;
-/// How far from what is known a rate may lie without a new start.
-const MAX_CHANGE_PPM: f64 = 10.0;
-/// Wider ones are worse than 1.5 ppm at 95 %: told, but not followed.
-const SHARP_PPM: f64 = 3.3;
-/// Shortest stretch between first and last contact, and its share of spans over 30 s.
-const MIN_EXTENT_S: f64 = 8.0;
-const MIN_EXTENT_SHARE: f64 = 0.6;
-/// A line under the first seconds.
-const MIN_EARLY_EXTENT_S: f64 = 3.0;
-/// Of the seconds of a span, and of its last [`RECENT_S`].
-const MIN_CONTACT_SHARE: f64 = 0.25;
-const RECENT_S: f64 = 20.0;
-/// Contact is within so many times the scatter, and so many microseconds, of the line.
-const CONTACT_SCATTERS: f64 = 4.0;
-const CONTACT_US: f64 = 5.0;
-/// The stretch over which scatter is judged.
-const SCATTER_S: f64 = 120.0;
-/// Touch is within the lowest one of so many residuals, and a microsecond.
-const TOUCH_RANK: usize = 8;
-const TOUCH_US: f64 = 1.0;
-/// A slope's standard deviation as a share of its half-width, and what is added for each unit of shape above that of an
-/// exponential: calibrated on simulated exponential, gamma, normal and log-normal delays.
-const DEVIATION: f64 = 1.0 / 5.6;
-const DEVIATION_PER_SHAPE: f64 = 0.5;
-/// Of lines that few points carry: a factor, and the same for shape.
-const WIDE: (f64, f64) = (1.7, 4.5);
-/// What stamps and their conversion resolve at best, in microseconds.
-const STAMPS_US: f64 = 0.3;
-/// A line holds now if it was touched within the first time, and once more between the other two before that: the chord of
-/// a bent floor is touched at its very end alone.
-const NOW_S: f64 = 14.0;
-const AND_BEFORE_S: (f64, f64) = (6.0, 20.0);
-/// So many seconds before the slope of a first line is better than none.
-const PROVISIONAL_POINTS: usize = 4;
 
 /// A line under the arrivals of one span, in microseconds and parts per million, x = 0 at the newest minimum.
 #[derive(Clone, Copy, PartialEq, Debug)]

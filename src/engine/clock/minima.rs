@@ -7,6 +7,7 @@
 //! In the first minute there are too few seconds for that. So the same is kept of shorter stretches: an eighth of a second
 //! at first, and twice as long ones each time that there are too many.
 
+use crate::engine::clock::tuning::minima::{EARLY_KEPT, LONGEST, SHORTEST};
 use std::collections::VecDeque;
 
 use crate::time::{MonoTime, Span};
@@ -14,11 +15,6 @@ use crate::time::{MonoTime, Span};
 /// How many seconds are kept: the widest span that a rate is taken over.
 pub const KEPT: usize = 480;
 const SECOND: i64 = 1_000_000_000;
-/// The shortest stretch of [`Minima::early`], and how many are kept: 15 s at first.
-const SHORTEST: i64 = SECOND / 8;
-const EARLY_KEPT: usize = 120;
-/// Stretches grow no longer than this: from then on whole seconds say as much.
-const LONGEST: i64 = SECOND / 2;
 
 /// A packet that arrived with little delay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

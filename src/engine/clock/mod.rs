@@ -17,37 +17,21 @@ mod hull;
 mod minima;
 mod rate;
 pub(super) mod sent;
+mod tuning;
 mod wander;
 
 pub use rate::{RateEstimate, Unknown};
 
+use crate::engine::clock::tuning::clock::{
+    FIRST_RISE_PPM, FIRST_SLEW_PPM, GIVE_UP, LONG_ENOUGH_S, LOWERED, MAX_RISE_US, MAX_SLEW_PPM, PHASE_SPAN_S,
+    RISE_BLUR_US, RISE_PPM, SLEW_OVER_S,
+};
 use crate::time::{FramePos, MonoTime, Span};
 use fit::{Fitter, Prior, Rejected};
 use hull::Line;
 use minima::{Arrival, Minima};
 use rate::Lines;
 use wander::Wander;
-
-/// The floor follows no wider span than this: what a rate turns by within a span bends the phase by its square.
-const PHASE_SPAN_S: f64 = 120.0;
-/// How fast the phase of the alignment line may be mended; and before anything is known.
-const MAX_SLEW_PPM: f64 = 50.0;
-const FIRST_SLEW_PPM: f64 = 500.0;
-/// The time in which a phase error would be mended, if the slew allows.
-const SLEW_OVER_S: f64 = 10.0;
-/// A new line may stand this much above the old one at once, in microseconds, and by so much more a second on hold.
-const MAX_RISE_US: f64 = 400.0;
-const RISE_PPM: f64 = 20.0;
-/// Before a rate is known: that of any crystal.
-const FIRST_RISE_PPM: f64 = 200.0;
-/// How well the lowest of some arrivals tells their floor.
-const RISE_BLUR_US: f64 = 200.0;
-/// What lowered the floor on hold counts for so long: packets may have been numbered wrongly for a while.
-const LOWERED: Span = Span::from_secs(20);
-/// Within the first seconds no line says that the floor moves.
-const LONG_ENOUGH_S: usize = 20;
-/// Without a believable line for this long, what was known is given up.
-const GIVE_UP: Span = Span::from_secs(300);
 
 /// A line on the axis of sample time (nanoseconds) and arrival minus sample time (nanoseconds).
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 //! open. That is all that arrivals can prove. What the rate is *now* is a further step: it has wandered since the middle of
 //! that stretch, and the interval must hold that as well.
 
+use crate::engine::clock::tuning::rate::{BENT, DEVIATIONS_95, LEVELS_95, MIN_COMMON_SHARE, NORMAL_95, STRETCH_95};
 use std::fmt;
 
 use super::fit::{Fit, SPANS};
@@ -57,24 +58,6 @@ impl fmt::Display for Unknown {
 }
 
 impl std::error::Error for Unknown {}
-
-/// Standard deviations of a slope to a 95 % half-width: more than the 2 of a normal one, since they are themselves
-/// estimated, from a handful of points.
-const DEVIATIONS_95: f64 = 2.5;
-/// The touched stretch is itself not known exactly. Of a random walk by q ppm a root second that leaves
-/// `STRETCH_95 * q^2 * seconds` open (calibrated in simulation, `tests/clock_truth.rs`).
-const STRETCH_95: f64 = 0.005;
-/// The height of a line's lowest points to a 95 % half-width of its own: the lowest of some exponential delays lies above their
-/// floor by more than three times its mean in 5 % of cases, and the mean of the four lowest above it by 1.5 times that; the
-/// rest is calibrated on simulated delays.
-const LEVELS_95: f64 = 3.0;
-/// A random walk of the rate bends a line's end away from it by this share of the cube of its length.
-const BENT: f64 = 0.002;
-/// (1.96)^2: from a variance to the square of a 95 % half-width.
-const NORMAL_95: f64 = 3.84;
-/// Two stretches have this share of the longer one in common, or are compared only if no others have: a step may hide in the
-/// rest.
-const MIN_COMMON_SHARE: f64 = 0.45;
 
 /// The lines of a second in which there were some, and what one needs to read them.
 #[derive(Clone, Debug)]

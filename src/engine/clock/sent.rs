@@ -9,17 +9,11 @@
 //!
 //! A time that counts samples (RTP's) is the position itself, and VBAN has none: neither says when a packet was sent.
 
+use crate::engine::clock::tuning::sent::{APART, NOMINAL_PPM};
 use crate::engine::clock::{Again, ClockModel};
 use crate::time::{FramePos, MonoTime, Span};
 use crate::wire::known::{Numbered, stamp_step};
 use crate::wire::{Format, Stamp, TimeUnit};
-
-/// Time and position go on together but for what a sender is late: more than this apart, from one packet to the next, and the sender
-/// set its clock, or the field is no time. The longest silence of a sender that lives is half a second (contract section 2).
-const APART: Span = Span::from_secs(1);
-/// A clock that is beyond this against the samples is none of theirs: crystals are within 100 ppm, and a rate that is 1000 ppm off is
-/// told as wrong everywhere (contract section 10).
-const NOMINAL_PPM: f64 = 1_000.0;
 
 const IN_SAMPLES: &str = "its time counts samples: it says where they belong, not when they were sent";
 const NO_TIME: &str = "its packets carry no time of the sender (raw with seq= and time=...:us does)";

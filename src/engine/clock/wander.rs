@@ -6,18 +6,7 @@
 //! an estimate of q^2, short ones many and noisy, long ones few and clean; they are weighed by their own variance.
 
 use super::fit::{Fit, SPANS};
-
-/// Spans whose changes are followed; the widest would tell too little too late.
-const SCALES: usize = 4;
-/// Of a span, at least so much must be touched.
-const MIN_TOUCHED: f64 = 0.6;
-/// Changes older than this count little.
-const MEMORY_S: f64 = 1_800.0;
-/// One change counts for no more than this times what is expected: a step of the rate is no wander.
-const MOST: f64 = 5.0;
-/// Before anything is known: (0.05 ppm)^2 a second, a crystal in a harsh place; worth one measurement.
-const PRIOR: f64 = 0.0025;
-const PRIOR_WEIGHT: f64 = 1.0;
+use crate::engine::clock::tuning::wander::{MEMORY_S, MIN_TOUCHED, MOST, PRIOR, PRIOR_WEIGHT, SCALES};
 
 /// What a span said in one second.
 #[derive(Clone, Copy, Debug)]

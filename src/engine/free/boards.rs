@@ -24,26 +24,15 @@ use crate::array::MicSet;
 use crate::engine::clock::{Again, ClockModel};
 use crate::engine::ear::{Ear, Happened};
 use crate::engine::figures::{Alignment, Known, MicCounters};
+use crate::engine::free::tuning::boards::{ASTRAY, EDGE_SHARE, HYSTERESIS, LEARN};
 use crate::engine::number::borders::Borders;
 use crate::engine::number::late::Unnumbered;
 use crate::engine::number::silence::Answer;
 use crate::engine::shared::align::{Arrival, Placed};
 use crate::engine::shared::tail::Sink;
+use crate::engine::tuning::SILENCE;
 use crate::time::{MonoTime, Span};
 use constant::Constant;
-
-/// After so long a silence a board may have restarted: its offset may be another (clock notes, section 5).
-const SILENCE: Span = Span::from_millis(500);
-/// So long a new offset is learnt before it is used.
-const LEARN: Span = Span::from_secs(1);
-/// A cycle ends before a packet does by this share of a period: slips of as many samples do not change which packet completes it.
-const EDGE_SHARE: i64 = 16;
-/// What a slip must gain, in samples: less would slip back and forth with the noise of the floor (clock notes, section 4).
-const HYSTERESIS: f64 = 0.25;
-
-/// A backlog whose board drifted in the silence is brought back when it stands so far from the axis, in samples: the half that a
-/// whole number of them leaves, and as much again as for any slip.
-const ASTRAY: f64 = 0.5 + HYSTERESIS;
 
 /// Takes what a stream hands on.
 type Place<'a> = &'a mut dyn FnMut(Decided<'_>);

@@ -7,6 +7,7 @@
 //! it lies in. A microphone has passed a cycle when a decided packet of it ends beyond; the cycle leaves when all live
 //! microphones have passed, or when the hold after the first of them has run out. What comes later fills the history.
 
+use crate::engine::free::tuning::grid::SPARE;
 use std::collections::VecDeque;
 
 use super::spread::Spread;
@@ -16,9 +17,6 @@ use crate::engine::history::{Head, History, Part};
 use crate::engine::shared::align::Arrival;
 use crate::engine::shared::tail::Sink;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
-
-/// Room for cycles beyond those that are open at most: a packet may lie in so many.
-const SPARE: usize = 16;
 
 /// One cycle of the grid.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,3 +6,4 @@ pub(super) mod resample;
 pub(super) mod sinc;
 pub(super) mod spread;
 pub(super) mod stream;
+mod tuning;

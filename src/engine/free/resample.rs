@@ -11,6 +11,7 @@
 //! is: a gap keeps its place and length to a sample, and up to `HALF` samples on either side of it are within the filter's
 //! reach. Those before it come with the packet behind it.
 
+use crate::engine::free::tuning::resample::MAX_BEND;
 use std::sync::Arc;
 
 use super::grid::{Grid, Heard};
@@ -19,10 +20,6 @@ use super::stream::Decided;
 use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::engine::shared::tail::Sink;
 use crate::time::{MonoTime, Span};
-
-/// A channel's offset moves by no more than this, in samples a sample: a clock's rate error and the clock model's own slew
-/// are far below, and pitch changes by under two cents.
-const MAX_BEND: f64 = 1e-3;
 
 /// Microphones that are resampled.
 #[derive(Debug)]

@@ -3,20 +3,8 @@
 //! Nothing proves that a free board's packet is not still to come. Idea: wait a little longer than nearly all had to be
 //! waited for lately. A path that became longer for good shows within seconds; a single stall does not count.
 
+use crate::engine::free::tuning::spread::{EVERY, KEPT, LIMITS, LONGEST_BURST, REGULAR, STALL};
 use crate::time::Span;
-
-/// Contract section 3: at least 1 ms, at most 40 ms.
-const LIMITS: (Span, Span) = (Span::from_millis(1), Span::from_millis(40));
-/// Spans kept: 11 s of cycles. Of so many, the second largest is the 99.9th percentile.
-const KEPT: usize = 1024;
-/// Longer ones are stalls, which no wait covers (clock notes, section 3) ...
-const STALL: Span = Span::from_millis(60);
-/// ... unless one in so many cycles has one: then the path itself works in bursts (a modem that sleeps wakes every 102 ms).
-const REGULAR: usize = 10;
-/// And then so long at most: two and a half such bursts.
-const LONGEST_BURST: Span = Span::from_millis(250);
-/// Spans before the observation is trusted, and between two looks at it: a third of a second.
-const EVERY: usize = 32;
 
 /// Spread of the arrivals that fill a cycle.
 #[derive(Debug)]

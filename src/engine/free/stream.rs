@@ -9,6 +9,7 @@
 mod known;
 mod sounds;
 
+use crate::engine::free::tuning::stream::{ANCHOR_AGE, ANCHOR_PPM, CRYSTAL_PPM, MAX_PENDING};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -28,17 +29,6 @@ use crate::engine::number::skips::{Lost, Skips};
 use crate::engine::shared::align::Arrival;
 use crate::time::{FramePos, MonoTime, Span};
 use sounds::Last;
-
-/// Packets in doubt at once; the oldest doubt is settled by the best guess when there are more. A backlog of 1.3 s.
-const MAX_PENDING: usize = 128;
-
-/// Any crystal's rate is known this well, before a figure can be told.
-const CRYSTAL_PPM: f64 = 200.0;
-
-/// How well the rate must be known for a floor of minutes ago to judge by: 5 ppm are 0.9 ms in three minutes.
-const ANCHOR_PPM: f64 = 5.0;
-/// The older of two anchors is so old at least, once there are two.
-const ANCHOR_AGE: Span = Span::from_secs(90);
 
 /// Samples whose place on the stream's own axis is known.
 #[derive(Clone, Copy, Debug)]

@@ -7,30 +7,14 @@
 //! middle, and those hundred sums are turned for each frequency of the band. Bands follow from the lowest up; the first that has a
 //! long sum ends the search. Making the sums, turning a quarter of them, and the final fit are each one slice of work.
 
+use crate::engine::health::tuning::fold::{
+    LEAST_POWER, LEAST_SHARE, MOST_ALIKE, MOST_BANDS, PARTS, STEPS, STRETCHES, STUDENT, TURNED_AT_ONCE,
+};
 use std::f64::consts::TAU;
 use std::ops::Range;
 
 use super::rates::Arrival;
 use crate::time::{MonoTime, Span};
-
-/// Stretches of a band's first sums, and the frequencies of a band: half a turn over the whole time from one to the next.
-const STRETCHES: usize = 100;
-const STEPS: usize = 100;
-/// Stretches in one slice of work.
-const TURNED_AT_ONCE: usize = 25;
-/// Bands tried at most.
-const MOST_BANDS: u32 = 48;
-/// A sum this long comes by chance once in a million trials (the power of a random walk is exponential), and of hundreds of frequencies
-/// seldom.
-const LEAST_POWER: f64 = 16.0;
-/// And this share of all arrows points one way.
-const LEAST_SHARE: f64 = 0.1;
-/// Parts of the whole time that the fit is made of.
-const PARTS: usize = 10;
-/// Correlation of neighbouring parts that is believed, at most.
-const MOST_ALIKE: f64 = 0.8;
-/// Student's t for 95 % and `PARTS` - 2 degrees of freedom.
-const STUDENT: f64 = 2.306;
 
 /// A slope and the half-width of its 95 % interval.
 #[derive(Clone, Copy, PartialEq, Debug)]

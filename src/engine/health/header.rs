@@ -4,24 +4,13 @@
 //! time is a header's, if words in the middle of the packets do not do so as well (silence stays, a test signal counts, a tone that fits
 //! the packet repeats).
 
+use crate::engine::health::tuning::header::{
+    AGREE, BATCH, EVERY, FRONT, INSIDE, LONGEST_OF, LONGEST_STEP, MOST_MISSING,
+};
 use crate::engine::intake::packet::SAMPLE_BYTES;
-use crate::time::{MonoTime, Span};
+use crate::time::MonoTime;
 
-/// Packets in a row, and from one such batch to the next.
-const BATCH: usize = 16;
-const EVERY: Span = Span::from_secs(1);
-/// The longest datagrams are looked at, for a chunk may come in pieces of which the first has the header; the longest of so long a time.
-const LONGEST_OF: Span = Span::from_secs(2);
-/// Batches that must agree.
-const AGREE: u32 = 2;
-/// Words at the front that may be a header, and words further in that are none: where, in words.
-const FRONT: usize = 3;
-const INSIDE: [usize; 4] = [5, 11, 18, 27];
 const WORDS: usize = FRONT + INSIDE.len();
-/// A step is so long at most: microseconds of a long packet.
-const LONGEST_STEP: u32 = 1 << 20;
-/// Lost packets in between: steps of so many times the usual one.
-const MOST_MISSING: u32 = 64;
 
 /// The bytes of a word, in the order of the wire.
 type Word = [u8; SAMPLE_BYTES];

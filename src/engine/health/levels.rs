@@ -4,40 +4,20 @@
 //! [`MOST_SAMPLES`] of it, so that no flood makes it dear. Whether two channels are the same is
 //! seen at their packets' beginnings. Samples are read, never changed.
 
+use crate::engine::health::tuning::levels::{
+    CLIPPED_PACKETS, CLIPPED_SAMPLES, DEAD_RANGE, EQUAL_LOOKS, EVERY, FEWEST_PACKETS, FLAT, LEAST_TOP, MOVES,
+    NOT_LOOKED_AT, OFFSET, OFFSET_OF_SOUND, WINDOW,
+};
 use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::sound::words::{Found, Words};
 use crate::time::{MonoTime, Span};
 
-/// From one packet that is looked at to the next.
-const EVERY: Span = Span::from_millis(30);
 pub(super) const MOST_SAMPLES: usize = 1024;
-/// A window, and the packets of it at least.
-const WINDOW: Span = Span::from_secs(1);
-const FEWEST_PACKETS: u32 = 10;
 /// Full scale.
 const FULL: f64 = 2_147_483_648.0;
-/// A microphone's own noise moves more than this (an INMP441 at rest some 30 000): below, nothing is connected.
-const DEAD_RANGE: i64 = 512;
-/// Flat tops count from a quarter of full scale (-12 dBFS) on.
-const LEAST_TOP: i64 = 1 << 29;
-/// So many equal samples in a row are a flat top.
-const FLAT: u32 = 3;
-/// So many samples of a window in flat tops, in so many packets, are clipping.
-const CLIPPED_SAMPLES: u64 = 8;
-const CLIPPED_PACKETS: u32 = 2;
-/// A mean beyond this share of full scale is an offset: -40 dBFS.
-const OFFSET: f64 = 0.01;
-/// And beyond this share of the sound's own level: a loud sound's mean is not 0 in each second either (speech: a ninth).
-const OFFSET_OF_SOUND: f64 = 0.25;
-/// But what moves less than a microphone's own noise is no sound with an offset: -90 dBFS.
-const MOVES: i64 = 1 << 16;
-/// A header may stand in front, which is a fault of its own: the first words say nothing of the others. The longest that is known,
-/// VBAN's, has seven.
-const NOT_LOOKED_AT: usize = 8;
 /// Samples of a packet's beginning that are compared, packets that are remembered, and how many seconds in a row two must be equal.
 pub(super) const COMPARED: usize = 16;
 const HEADS: usize = 8;
-const EQUAL_LOOKS: u32 = 3;
 
 /// What a window of one microphone was like. Values are shares of full scale.
 #[derive(Clone, Copy, PartialEq, Debug)]

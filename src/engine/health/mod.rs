@@ -11,7 +11,9 @@ pub mod rates;
 pub mod refused;
 
 mod fold;
+mod tuning;
 
+use crate::engine::health::tuning::health::{CLIPPING_LASTS, NEARLY, PLAINLY_WRONG, USUAL_HZ, WRONG_RATE};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,24 +23,11 @@ use super::figures::Known;
 use super::intake::packet::SAMPLE_BYTES;
 use crate::array::Layout;
 use crate::sound::words::{Found, Shifted, Stuck};
-use crate::time::{KernelTime, MonoTime, Span};
+use crate::time::{KernelTime, MonoTime};
 use header::HeaderWatch;
 use levels::{Level, LevelMeter, Twins};
 use rates::{Rate, RateMeter};
 use refused::{RefusalMeter, Refused};
-
-/// A rate that differs by more from the nominal one is wrong, whatever the crystal.
-const WRONG_RATE: f64 = 1_000e-6;
-/// Beyond this, one look is enough; below, two in a row.
-const PLAINLY_WRONG: f64 = 0.01;
-/// Rates that microphones are set to; a wrong one is mostly one of these, within what is not a crystal's error.
-const USUAL_HZ: [f64; 14] = [
-    8_000.0, 11_025.0, 12_000.0, 16_000.0, 22_050.0, 24_000.0, 32_000.0, 44_100.0, 48_000.0, 64_000.0, 88_200.0,
-    96_000.0, 176_400.0, 192_000.0,
-];
-const NEARLY: f64 = 1_000e-6;
-/// Clipping is told for so long after it was last seen.
-const CLIPPING_LASTS: Span = Span::from_secs(10);
 
 /// The kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,6 +12,10 @@
 //!
 //! The work is cut in slices of some ten microseconds, one a packet. See [`Fold`] for the folding itself.
 
+use crate::engine::health::tuning::rates::{
+    COUNT_AHEAD, EVERY, FEWEST, MOST_LOST, OF_ONE_SIZE, PATH_MOST_S, PATH_SLOPE, SHORTEST, TOGETHER,
+};
+use crate::engine::tuning::SILENCE;
 use std::collections::VecDeque;
 
 use super::fold::{Fit, Fold, fit};
@@ -19,26 +23,7 @@ use crate::engine::figures::Known;
 use crate::engine::figures::window::WINDOW;
 use crate::time::{MonoTime, Span};
 
-/// Datagrams closer together count as one: pieces of a chunk, a backlog. It bounds what is kept of ten seconds, too.
-const TOGETHER: Span = Span::from_micros(2_500);
 const MOST_KEPT: usize = (WINDOW.as_nanos() / TOGETHER.as_nanos()) as usize + 1;
-/// After so long a silence counting begins anew, once a backlog had this much time again to pass.
-const OUTAGE: Span = Span::from_millis(500);
-/// Less than this tells no rate.
-const SHORTEST: Span = Span::from_millis(2_500);
-const FEWEST: usize = 24;
-/// From one look to the next.
-const EVERY: Span = Span::from_secs(3);
-/// How fast a path may grow longer or shorter, in seconds a second, and by how much at most: the `ramp` of the delay study climbs by 15 ms
-/// in 30 s.
-const PATH_SLOPE: f64 = 500e-6;
-const PATH_MOST_S: f64 = 20e-3;
-/// More cannot be lost: half of it would look like half the rate.
-const MOST_LOST: f64 = 0.26;
-/// The count may be ahead of the rate by so much: a backlog at the end of the window.
-const COUNT_AHEAD: f64 = 0.015;
-/// The share of packets that are of one size, at least, where there is a spacing to fold by.
-const OF_ONE_SIZE: f64 = 0.6;
 
 /// How fast a microphone samples, as its packets' arrivals tell.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -149,10 +134,10 @@ impl RateMeter {
         } else {
             self.samples += u64::from(samples);
         }
-        if at - self.last > OUTAGE {
+        if at - self.last > SILENCE {
             self.arrivals.clear();
             self.look = None;
-            self.settled = at + OUTAGE;
+            self.settled = at + SILENCE;
         }
         self.last = self.last.max(at);
         if at >= self.settled {
@@ -285,7 +270,7 @@ impl RateMeter {
 
     fn remember(&mut self, now: MonoTime) {
         let Ok(rate) = self.window else { return };
-        if self.mean.taken.is_some_and(|taken| now - taken < WINDOW) || rate.span < WINDOW - OUTAGE {
+        if self.mean.taken.is_some_and(|taken| now - taken < WINDOW) || rate.span < WINDOW - SILENCE {
             return;
         }
         let span_s = rate.span.as_secs_f64();

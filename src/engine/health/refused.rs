@@ -4,15 +4,10 @@
 //! microphone: a stray packet now and then keeps the board itself out for ever. Nobody can decide for the user which of two that both
 //! live is right; but it can be said.
 
+use crate::engine::health::tuning::refused::{FEWEST, SLICE, SLICES};
 use std::net::SocketAddr;
 
-use crate::time::{MonoTime, Span};
-
-/// Slices of a second; the look-back is ten of them.
-const SLICE: Span = Span::from_secs(1);
-const SLICES: usize = 10;
-/// So many refused are worth a word: about two seconds of a microphone.
-const FEWEST: u64 = 200;
+use crate::time::MonoTime;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slice {

@@ -3,17 +3,15 @@
 //! A source is read as declared; one that declared nothing is `raw` until its datagrams prove another format, and the choice stands
 //! for that sender. The first datagrams that may be another format's wait until the next ones tell ([`undecided`](super::undecided)).
 
+use crate::engine::intake::tuning::formats::SAY_EVERY;
 use std::net::SocketAddr;
 
 use crate::engine::clock::sent::{Delays, Sent};
 use crate::engine::number::inference::Beside;
-use crate::time::{FramePos, MonoTime, Span};
+use crate::time::{FramePos, MonoTime};
 use crate::wire::detect::{Detector, Seen, until_proven};
 use crate::wire::known::{Known, Numbered};
 use crate::wire::{Bad, Coding, Format, Parsed, Unit};
-
-/// One line that a datagram does not fit in so long a time.
-const SAY_EVERY: Span = Span::from_secs(1);
 
 /// What one source sends.
 #[derive(Debug)]

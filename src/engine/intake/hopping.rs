@@ -7,13 +7,7 @@
 //! and none of the ports come back, there is no rival that lives: from then on the address is followed, whatever the port.
 //! A port that stays, or ports that come back, end it: those are senders of their own.
 
-/// Ports that make a board of this kind.
-const ENOUGH: usize = 3;
-/// Packets of one port in a row, at most: pieces of a chunk leave by one socket.
-const LONGEST_RUN: u32 = 8;
-/// The newest ports that are remembered, and how many that come back end it: one may, by chance.
-const RECENT: usize = 8;
-const MOST_BACK: u32 = 3;
+use crate::engine::intake::tuning::hopping::{ENOUGH, LONGEST_RUN, MOST_BACK, RECENT};
 
 /// Of one microphone; told of valid packets only.
 #[derive(Debug, Default)]

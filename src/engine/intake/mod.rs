@@ -5,6 +5,7 @@ mod follow;
 pub(super) mod formats;
 mod hopping;
 pub mod packet;
+mod tuning;
 pub(super) mod undecided;
 
 pub use follow::*;

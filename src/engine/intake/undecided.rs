@@ -3,15 +3,11 @@
 //! The first datagrams of a source that declared nothing may look like another format's by chance. While one waits, all that come
 //! behind it wait too, whoever sends them: on one board their order tells which belong together.
 
+use crate::engine::intake::tuning::undecided::{LONGEST, ROOM_EACH};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::time::{KernelTime, MonoTime, Span};
-
-/// What waits is decided after so long, whatever is known then: a second, within which contract section 7 wants a source known.
-const LONGEST: Span = Span::from_secs(1);
-/// Datagrams that wait at most: two of each source that is looked at, beside others that send four times as fast.
-const ROOM_EACH: usize = 16;
+use crate::time::{KernelTime, MonoTime};
 
 #[derive(Debug)]
 pub(in crate::engine) struct Held {

@@ -20,20 +20,10 @@ use crate::engine::number::borders::Listener;
 use crate::engine::number::lag::Lag;
 use crate::engine::number::late::{Judgement, LateOrLost, Unnumbered};
 use crate::engine::number::skips::Skips;
+use crate::engine::shared::tuning::align::{BEFORE_FLOOR, OPEN_CYCLES, SETTLED, START_WITHIN};
+use crate::engine::tuning::SILENCE;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use place::Place;
-
-/// After so long a silence of the whole board it may have rebooted: its offset starts anew (clock notes, section 5).
-const SILENCE: Span = Span::from_millis(500);
-/// Without a complete cycle the stream starts with an incomplete one after this long: contract section 3.
-const START_WITHIN: Span = Span::from_secs(1);
-/// Earlier than a microphone's own floor by more than stamps jitter.
-const BEFORE_FLOOR: Span = Span::from_micros(-20);
-/// Periods until a new floor is low enough to call a packet early: of 16 delays of 5 ms in the mean, the lowest is above a
-/// quarter of a period in 2 of 10 000 cases.
-const SETTLED: i64 = 16;
-/// Cycles withheld at once; more are let go with the best guess.
-const OPEN_CYCLES: usize = 1024;
 
 /// A part of a chunk on its way to its place.
 #[derive(Clone, Copy, Debug)]

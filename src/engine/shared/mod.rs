@@ -2,3 +2,4 @@
 
 pub(super) mod align;
 pub(super) mod tail;
+mod tuning;

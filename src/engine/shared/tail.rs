@@ -10,6 +10,7 @@
 
 mod entry;
 
+use crate::engine::shared::tuning::tail::{FIRST_CYCLES, LEFT_KEPT};
 use std::collections::VecDeque;
 
 use super::align::Arrival;
@@ -24,11 +25,6 @@ use crate::engine::number::skips::Lost;
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 use entry::Left;
 pub(in crate::engine) use entry::{Entry, Slot};
-
-/// Cycles that left and can still be filled by place: 0.7 s of them.
-const LEFT_KEPT: usize = 64;
-/// A microphone heard within the first cycles was there from the first.
-const FIRST_CYCLES: i64 = 3;
 
 /// Where the engine keeps what a placement changes.
 pub(in crate::engine) struct Sink<'a> {

@@ -16,6 +16,10 @@ use crate::sys::tcp;
 use crate::sys::token::Handle;
 use crate::sys::udp::StampedSocket;
 
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
+use skipped::skipped;
+
 const RECEIVE_BUFFER: usize = 2 << 20;
 /// No test waits longer than this for one thing.
 const PATIENCE: Span = Span::from_secs(60);
@@ -157,8 +161,7 @@ fn a_cycle_whose_hold_has_run_out_leaves_beside_a_socket_that_stays_behind() {
         rig.turn();
         waiting -= taken(&rig) - before;
         if rig.run.ring.socket(2).drops().unwrap() > 0 {
-            eprintln!("SKIPPED: needs a receive buffer that holds 2500 small datagrams (net.core.rmem_max)");
-            return;
+            return skipped("a flood", "it needs a receive buffer that holds 2500 small datagrams (net.core.rmem_max)");
         }
         assert!(rig.run.is_behind(), "the flood keeps it behind");
         if rig.emitted() > left {

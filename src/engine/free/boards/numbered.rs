@@ -3,12 +3,10 @@
 
 use super::Boards;
 use crate::engine::free::stream::Numbered;
+use crate::engine::free::tuning::numbered::TOGETHER;
 use crate::engine::shared::align::{Arrival, Placed};
 use crate::engine::shared::tail::Sink;
 use crate::time::Span;
-
-/// Chunks of one clock that come within this share of a period of each other were captured together.
-const TOGETHER: i64 = 4;
 
 impl Boards {
     /// Whether one clock drives all.

@@ -6,26 +6,11 @@
 
 use super::pattern::{Pattern, most_pieces};
 use crate::engine::intake::packet::SAMPLE_BYTES;
+use crate::engine::intake::tuning::learn::{ALIKE, ALIKE_EVEN, CLOSE, KEPT, MOST, REPEATS, REPEATS_LONG};
 use crate::time::{MonoTime, Span};
 
 /// So long a source may be learnt at most: contract section 7.
 pub const LONGEST: Span = Span::from_secs(1);
-/// Datagrams kept: a second of a source that sends six pieces a chunk. Each new one is looked at beside all of them.
-const KEPT: usize = 640;
-/// Equal clusters in a row that decide at once.
-const ALIKE: usize = 3;
-/// The same where all pieces have one size: jitter makes pairs of single datagrams too.
-const ALIKE_EVEN: usize = 8;
-/// Datagrams whose sizes repeat, so often at least, decide whatever the pauses: of two sizes that come by chance, one run in a
-/// hundred thousand does.
-const REPEATS: (usize, usize) = (24, 6);
-/// Of a source of several channels a chunk has as many times more pieces, and each holds as much less time, so that any jitter tears its
-/// clusters apart: there a longer pattern decides that came so often, and as long.
-const REPEATS_LONG: usize = 3;
-/// Pieces stand behind each other by half of what they hold, in time, or by this.
-const CLOSE: Span = Span::from_micros(300);
-/// At the end of the time, of clusters (pieces of one size) or of neighbours (unequal sizes), in percent.
-const MOST: usize = 75;
 
 /// What is known of a source's datagrams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,6 +13,8 @@ mod pattern;
 mod source;
 mod tags;
 
+use crate::engine::intake::tuning::chunks::{CUT_WITHIN, ROOM, ROOM_EACH};
+use crate::engine::tuning::SILENCE;
 pub use learn::Cut;
 use learn::Pace;
 pub use pattern::Pattern;
@@ -23,17 +25,8 @@ use std::collections::VecDeque;
 use super::packet::SAMPLE_BYTES;
 use crate::array::Layout;
 use crate::engine::clock::Again;
-use crate::time::{MonoTime, Span};
+use crate::time::MonoTime;
 use source::{Around, News, Source};
-
-/// Datagrams that wait at most: a second of three sources that send six pieces a chunk, and of each beyond as many again. More are
-/// a flood, and end the learning.
-const ROOM: usize = 2048;
-const ROOM_EACH: usize = ROOM / 3;
-/// A source that was silent for so long is not waited for, and nothing of it joins what came before.
-const SILENCE: Span = Span::from_millis(500);
-/// Two datagrams that together are whole samples, so close to each other, may be pieces of one chunk.
-const CUT_WITHIN: Span = Span::from_millis(100);
 
 /// A datagram that waits.
 #[derive(Debug)]

@@ -1,13 +1,9 @@
 //! How a source cuts a chunk into datagrams.
 
+use crate::engine::intake::tuning::pattern::{MOST, MOST_PIECES};
 use std::ops::Range;
 
 use crate::engine::intake::packet::SAMPLE_BYTES;
-
-/// Datagrams of a chunk at most, where a source has one channel: 8192 bytes are six of 1460, and no sender known to us makes more.
-const MOST_PIECES: usize = 16;
-/// And however many channels it has: as many bits count those that came.
-const MOST: usize = 64;
 
 /// Datagrams of a chunk at most, of a source with frames of so many bytes.
 pub fn most_pieces(frame_bytes: usize) -> usize {

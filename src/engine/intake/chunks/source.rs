@@ -8,41 +8,16 @@
 //! with its place in the chunk. Pieces of one size that follow each other are one part and are handed on together: where one of
 //! them is missing, nothing tells which, and what came of them is no use. Unless their samples tell it ([`Tags`]).
 
+use crate::engine::intake::tuning::source::{
+    BROKEN, BUNCH, BUNCHED, LEAST_DELAY, LOSS, OVERTAKES, PAUSES, SOON, SPLIT_COST, STALL, STALL_TIME, TRUSTED, TURNS,
+    USUAL,
+};
 use std::ops::Range;
 
 use super::learn::{Cut, Learner, Pace};
 use super::pattern::Pattern;
 use super::tags::Tags;
 use crate::time::{KernelTime, MonoTime, Span};
-
-/// Within this share of a chunk's time after a piece the next one is expected.
-const SOON: i64 = 4;
-/// A piece overtakes the one before it by no more than this share of a chunk's time.
-const OVERTAKES: i64 = 8;
-/// Delays of pieces are of this mean at least, whatever was seen.
-const LEAST_DELAY: Span = Span::from_micros(50);
-/// A stall begins between two pieces: four stalls a minute, three in ten of them inside a cycle (clock notes) ...
-const STALL: f64 = 1e-4;
-/// ... and ends somewhere within this.
-const STALL_TIME: Span = Span::from_millis(100);
-/// How much worse it is to split a chunk in two than to join a piece to the wrong one.
-const SPLIT_COST: f64 = 10.0;
-/// The loss that is expected of any path at least, and the pieces after which it is known.
-const LOSS: (f64, f64) = (5e-4, 1000.0);
-/// Chunks after which the pauses inside of them are known.
-const PAUSES: i64 = 32;
-/// So many chunks of which none came whole, and the pattern is looked at again.
-const BROKEN: u32 = 16;
-/// Datagrams of one size in a row: another size is news.
-const USUAL: u32 = 8;
-/// Of so many datagrams ...
-const BUNCH: u32 = 64;
-/// ... as many close behind another, and single datagrams may be pieces.
-const BUNCHED: u32 = 26;
-/// Found to be none, so many are not looked at again: a minute and a half of one microphone, and next to nothing of a flood.
-const TRUSTED: u32 = 8192;
-/// So many chunks tell whether the pieces of the microphones come in turn.
-const TURNS: i32 = 4;
 
 /// A chunk: its number among those of its source, and its length in frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

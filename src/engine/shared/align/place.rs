@@ -4,14 +4,8 @@
 use super::{Arrival, SharedAligner};
 use crate::engine::number::late::at_most;
 use crate::engine::shared::tail::{Entry, Sink};
+use crate::engine::shared::tuning::place::{BACKLOG, BEFORE_BOARD, JITTER};
 use crate::time::{FramePos, MonoTime, Span};
-
-/// Earlier than the board's floor by more than the floor's error, beside the jitter.
-const BEFORE_BOARD: Span = Span::from_micros(500);
-/// A delay is longer than so many times the mean in e^-6 of cases.
-const JITTER: i64 = 6;
-/// Until then only what is this far ahead of real time is too early: neither a board nor an access point holds more back.
-const BACKLOG: Span = Span::from_secs(5);
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::shelf::Shelf;
-use super::words;
 use crate::capture::{Interface, Writer, clock_offset_comment, clock_step_comment};
+use crate::commands::serve::words;
 use crate::cycle::Clocks;
 use crate::report::RecordingFigures;
 use crate::sys::file::FileOp;

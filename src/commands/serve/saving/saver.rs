@@ -10,8 +10,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::words;
 use crate::commands::saved::{Follower, name};
+use crate::commands::serve::words;
 use crate::engine::Engine;
 use crate::out::Sample;
 use crate::out::track::Piece;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::time::KernelTime;
 
 /// Recordings that are complete, oldest first, and the next one's name.
-pub(super) struct Shelf {
+pub(in crate::commands::serve) struct Shelf {
     folder: PathBuf,
     max_bytes: u64,
     stored: VecDeque<(PathBuf, u64)>,

@@ -1,5 +1,7 @@
 //! `--save`: a saver for each array, their operations on the ring, their lines in the log, and the folder that they share.
 
+mod saver;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +9,8 @@ use std::time::SystemTime;
 
 use super::array::Arrays;
 use super::log::Log;
-use super::record;
-use super::saver::{AUDIO, SIDECAR, Saver, Which};
-use super::shelf::Shelf;
+use super::recording;
+use super::recording::shelf::Shelf;
 use super::{plain, words};
 use crate::array::ArrayId;
 use crate::cli::SaveArgs;
@@ -19,6 +20,7 @@ use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
 use crate::sys::ring::{FileId, Ring};
 use crate::time::{MonoTime, Span};
+use saver::{AUDIO, SIDECAR, Saver, Which};
 
 /// The folder's bound is looked at this often.
 const ROOM: Span = Span::from_secs(1);
@@ -74,7 +76,7 @@ impl Saves {
         let (lock, stored) = SharedFolder::enter(folder, || stored(folder)).map_err(failure)?;
         let alone = stored.is_some();
         host::survive_file_size_limit();
-        let probe = super::saver::c_path(&folder.join(format!("{PROBE}-{}", std::process::id())));
+        let probe = saver::c_path(&folder.join(format!("{PROBE}-{}", std::process::id())));
         Ok(Some(Saves {
             args: args.clone(),
             folder: folder.clone(),
@@ -220,7 +222,7 @@ impl Saves {
 
     /// Whether this file of the ring's is one of these.
     pub fn has(file: FileId) -> bool {
-        file > record::FILE
+        file > recording::FILE
     }
 
     pub fn done(&mut self, file: FileId, op: FileOp, result: Result<usize, i32>, now: MonoTime) {
@@ -240,9 +242,9 @@ impl Saves {
             (FileOp::Create(path), Err(libc::EEXIST)) => Probe::Next(FileOp::Unlink(path)),
             (FileOp::Create(_), Err(errno)) => Probe::Failed(errno),
             (FileOp::Create(_), Ok(_)) => Probe::Next(FileOp::Close),
-            (FileOp::Close, _) => Probe::Next(FileOp::Unlink(super::saver::c_path(
-                &self.folder.join(format!("{PROBE}-{}", std::process::id())),
-            ))),
+            (FileOp::Close, _) => {
+                Probe::Next(FileOp::Unlink(saver::c_path(&self.folder.join(format!("{PROBE}-{}", std::process::id())))))
+            }
             _ => Probe::Passed,
         };
     }
@@ -290,7 +292,7 @@ impl Saves {
 
 /// Which of the ring's files: the recording's comes first.
 fn file(place: usize, which: Which) -> FileId {
-    record::FILE + 1 + 2 * place + usize::from(which == Which::Sidecar)
+    recording::FILE + 1 + 2 * place + usize::from(which == Which::Sidecar)
 }
 
 /// Audio that was saved into a folder before, oldest first, with its sidecars' sizes.

@@ -1,5 +1,8 @@
 //! `--record`: the recorder beside the loop, its operations on the ring and its lines in the log.
 
+mod recorder;
+pub mod shelf;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +10,6 @@ use std::path::{Path, PathBuf};
 use super::inlet::Inlet;
 use super::log::Log;
 use super::plain;
-use super::recorder::{Recorder, Settings};
 use crate::capture::Interface;
 use crate::cli::RecordArgs;
 use crate::commands::Failure;
@@ -18,6 +20,7 @@ use crate::sys::file::{FileOp, SharedFolder, may_write};
 use crate::sys::host;
 use crate::sys::ring::{FileId, Ring, UdpDatagram};
 use crate::time::{KernelTime, MonoTime};
+use recorder::{Recorder, Settings};
 
 /// The recording's place among the ring's files.
 pub(super) const FILE: FileId = 0;
