@@ -312,12 +312,14 @@ impl Engine {
             };
             shared.finish(at, &mut sink);
         }
+        let borders = self.borders();
         let (layout, rate) = (&self.config.layout, self.config.sample_rate);
         let resampling = resampling(self.kernel.as_ref(), layout, rate);
         let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
         boards.set_one_clock(one_clock);
         if self.hears_sound {
             boards.hear_sound();
+            boards.count_borders(borders);
         }
         self.aligner = Aligner::Independent(Box::new(boards));
         // Each counts its positions from 0 again.

@@ -1,15 +1,16 @@
 //! Listening, a slice at a time: what [`ear`](super::ear) and [`calibrate`](super::calibrate) have to do.
 
 use super::shared::tail::Sink;
-use super::{Aligner, Engine, Shifts};
+use super::{Aligner, Borders, Engine, Shifts};
 
 impl Engine {
     /// The sound helps where arrival times cannot decide; [`Engine::listen`] then has work to do. Before anything is fed.
     #[must_use]
     pub fn hearing(mut self) -> Engine {
         self.hears_sound = true;
-        if let Aligner::Independent(boards) = &mut self.aligner {
-            boards.hear_sound();
+        match &mut self.aligner {
+            Aligner::Independent(boards) => boards.hear_sound(),
+            Aligner::Shared(shared) => shared.hear_sound(),
         }
         self
     }
@@ -38,6 +39,14 @@ impl Engine {
             wall: clocks.wall,
         };
         boards.listen(clocks.mono, &mut sink)
+    }
+
+    /// What the sound told of the borders between packets.
+    pub fn borders(&self) -> Borders {
+        match &self.aligner {
+            Aligner::Independent(boards) => boards.borders(),
+            Aligner::Shared(shared) => shared.borders(),
+        }
     }
 
     /// What the sound told of the placement of free boards; `None` where it is not listened to.

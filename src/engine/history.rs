@@ -158,6 +158,12 @@ impl History {
         Some(())
     }
 
+    /// Samples of one channel that were written, also of what has not left.
+    pub(super) fn samples(&self, channel: usize, from: FramePos, count: usize) -> impl Iterator<Item = i32> {
+        let [first, second] = self.runs(from, count).map(|run| &self.channels[channel][run]);
+        first.iter().chain(second).map(|word| i32::from_le_bytes(*word))
+    }
+
     /// Of all channels into `out`, interleaved, four bytes a channel and frame.
     pub fn read(&self, from: FramePos, out: &mut [u8]) -> Option<()> {
         let mut samples = Vec::with_capacity(out.len() / SAMPLE_BYTES);

@@ -51,6 +51,7 @@ use intake::chunks::{Chunks, Cut, Heard, Lacking, Learnt, Taken};
 use intake::formats::Wire;
 use intake::packet::{BadPayload, Packet};
 use intake::undecided::Undecided;
+pub use number::borders::Borders;
 use shared::align::{Arrival, Placed, SharedAligner};
 use shared::tail::Sink;
 

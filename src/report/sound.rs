@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::metrics::Exposition;
-use crate::engine::Shifts;
+use crate::engine::{Borders, Shifts};
 use crate::time::Span;
 
 /// Counts since the start.
@@ -11,6 +11,7 @@ use crate::time::Span;
 pub struct SoundFigures {
     /// `None` where one clock drives all, or numbers tell: nothing is in doubt that a shift could show.
     pub shifts: Option<Shifts>,
+    pub borders: Borders,
     /// Time spent listening, and in how many slices.
     pub busy: Span,
     pub slices: u64,
@@ -28,6 +29,11 @@ impl SoundFigures {
                 unknown: now.unknown.saturating_sub(then.unknown),
                 skipped: now.skipped.saturating_sub(then.skipped),
             }),
+            borders: Borders {
+                judged: self.borders.judged - earlier.borders.judged,
+                broke: self.borders.broke - earlier.borders.broke,
+                decided: self.borders.decided - earlier.borders.decided,
+            },
             busy: self.busy - earlier.busy,
             slices: self.slices - earlier.slices,
         }
@@ -37,11 +43,19 @@ impl SoundFigures {
 /// `sound` of `/api/diagnostics_sync`.
 #[derive(Serialize)]
 pub(super) struct SoundOf {
+    borders: BordersOf,
     shifts: ShiftsOf,
     busy_us_per_s: Option<f64>,
     slices: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct BordersOf {
+    judged: Option<u64>,
+    broke: Option<u64>,
+    decided: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +72,13 @@ impl SoundOf {
     pub fn new(sound: Option<SoundFigures>, span: Span) -> SoundOf {
         let shifts = sound.and_then(|sound| sound.shifts);
         let busy = |sound: SoundFigures| sound.busy.as_micros_f64() / span.as_secs_f64();
+        let borders = sound.map(|sound| sound.borders);
         SoundOf {
+            borders: BordersOf {
+                judged: borders.map(|borders| borders.judged),
+                broke: borders.map(|borders| borders.broke),
+                decided: borders.map(|borders| borders.decided),
+            },
             shifts: ShiftsOf {
                 checked: shifts.map(|shifts| shifts.checked),
                 corrected: shifts.map(|shifts| shifts.corrected),
@@ -78,6 +98,14 @@ impl SoundOf {
 pub(super) fn metrics(text: &mut Exposition, sound: Option<SoundFigures>) {
     let Some(sound) = sound else { return };
     text.counter("micring_sound_busy_seconds_total", "Time spent listening.", sound.busy.as_secs_f64());
+    let Borders { judged, broke, decided } = sound.borders;
+    text.counter(
+        "micring_sound_borders_judged_total",
+        "Borders between packets that the sound said something of.",
+        judged,
+    );
+    text.counter("micring_sound_borders_broke_total", "Of those, the ones that it showed to be broken.", broke);
+    text.counter("micring_sound_borders_decided_total", "Losses that it has placed.", decided);
     if let Some(shifts) = sound.shifts {
         text.counter("micring_sound_shifts_checked_total", "Placements that the sound has decided on.", shifts.checked);
         text.counter("micring_sound_shifts_corrected_total", "Placements that it has put right.", shifts.corrected);

@@ -24,6 +24,9 @@ const FLOOR: f64 = 1e-9;
 /// A fault of one sample's size is none of the sound: errors are not believed to be smaller than that of rounding to 24 bits, in
 /// units of the 32-bit sample.
 const ROUNDING: f64 = 256.0 * 256.0 / 12.0;
+/// The mean square of what is as good as nothing: a step of 20 bits. The noise of a microphone is 20 times as loud; what is below may be
+/// dither, or marks.
+const SILENT: f64 = 4096.0 * 4096.0;
 
 /// Natural logarithms of odds that one border may add, for a break and for contiguity; those of all microphones together.
 const MOST_BROKEN: f64 = -12.0;
@@ -44,29 +47,38 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// Of a packet's samples (s32). `None` where they tell nothing: too few, all equal, or cut off at their extremes.
-    /// Some microseconds for 512 samples.
+    /// Of a packet's samples (s32). `None` where they tell nothing: too few, all equal, as good as silent, or cut off at their extremes.
+    /// Some 5000 multiplications and additions for 512 samples, most of them two at a time.
     pub fn of(samples: &[i32]) -> Option<Edges> {
         if samples.len() < SHORTEST || clips(samples) {
             return None;
         }
         let fade = FADE.min(samples.len() / FADE_SHARE);
-        let mut faded = [0.0; BLOCK + ORDER];
-        let (mut correlation, mut weight) = ([0.0; ORDER + 1], 0.0);
+        let mut gains = [1.0; FADE];
+        rise(&mut gains[..fade]);
+        let mut faded = [0.0; ORDER + BLOCK];
+        let mut correlation = [0.0; ORDER + 1];
         // Block by block, each with the last samples of the one before in front: no buffer as long as the packet.
         for (block, part) in samples.chunks(BLOCK).enumerate() {
-            for (i, &sample) in part.iter().enumerate() {
-                let at = block * BLOCK + i;
-                let gain = rise(at, fade).min(rise(samples.len() - 1 - at, fade));
-                weight += gain * gain;
-                faded[ORDER + i] = gain * f64::from(sample);
+            let newer = &mut faded[ORDER..ORDER + part.len()];
+            newer.iter_mut().zip(part).for_each(|(newer, sample)| *newer = f64::from(*sample));
+            let at = block * BLOCK;
+            if at < fade {
+                newer.iter_mut().zip(&gains[at..fade]).for_each(|(x, gain)| *x *= gain);
             }
-            for (lag, sum) in correlation.iter_mut().enumerate() {
-                let newer = &faded[ORDER..ORDER + part.len()];
-                let older = &faded[ORDER - lag..ORDER - lag + part.len()];
-                *sum += dot(newer, older);
+            // Of the last samples, the first that is faded, as seen from this block.
+            let falls = (samples.len() - fade).saturating_sub(at);
+            let done = (at + falls) - (samples.len() - fade);
+            if falls < newer.len() {
+                newer[falls..].iter_mut().zip(gains[..fade - done].iter().rev()).for_each(|(x, gain)| *x *= gain);
             }
-            faded.copy_within(part.len().., 0);
+            add_products(&faded[..ORDER + part.len()], &mut correlation);
+            faded.copy_within(part.len()..part.len() + ORDER, 0);
+        }
+        // The sum of the squares of a raised cosine is three eighths of its length.
+        let weight = (samples.len() - 2 * fade) as f64 + 0.75 * fade as f64;
+        if correlation[0] < SILENT * weight {
+            return None;
         }
         let first = std::array::from_fn(|i| f64::from(samples[i]));
         let last = std::array::from_fn(|i| f64::from(samples[samples.len() - ORDER + i]));
@@ -77,24 +89,34 @@ impl Edges {
 /// Samples that are correlated at a time.
 const BLOCK: usize = 256;
 
-/// The raised cosine at a packet's ends.
-fn rise(from_end: usize, fade: usize) -> f64 {
-    if from_end >= fade {
-        return 1.0;
+/// The raised cosine at a packet's end: `cos((k + 1/2) pi / n)` by its recurrence, which keeps 13 digits over 64 steps.
+fn rise(gains: &mut [f64]) {
+    let half = 0.5 * std::f64::consts::PI / gains.len() as f64;
+    let twice = 2.0 * (2.0 * half).cos();
+    // cos(-half) and cos(half) are one.
+    let (mut before, mut now) = (half.cos(), half.cos());
+    for gain in gains {
+        *gain = 0.5 - 0.5 * now;
+        (before, now) = (now, twice * now - before);
     }
-    let along = (from_end as f64 + 0.5) / fade as f64;
-    0.5 - 0.5 * (std::f64::consts::PI * along).cos()
 }
 
-/// Four sums side by side: one alone waits for each addition before the next.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 4];
-    let (fours, rest) = a.as_chunks::<4>();
-    let (others, other_rest) = b.as_chunks::<4>();
-    for (a, b) in fours.iter().zip(others) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+/// Adds the products of samples that stand 0 to ORDER apart; the first ORDER of them are only looked back on.
+fn add_products(faded: &[f64], correlation: &mut [f64; ORDER + 1]) {
+    // Two sums for each distance, side by side: one alone waits for each addition before the next.
+    let mut sums = [[0.0; 2]; ORDER + 1];
+    let mut at = 0;
+    while let Some(window) = faded.get(at..at + ORDER + 2).and_then(|window| window.first_chunk::<{ ORDER + 2 }>()) {
+        for (lag, sum) in sums.iter_mut().enumerate() {
+            sum[0] += window[ORDER] * window[ORDER - lag];
+            sum[1] += window[ORDER + 1] * window[ORDER + 1 - lag];
+        }
+        at += 2;
     }
-    sums.iter().sum::<f64>() + rest.iter().zip(other_rest).map(|(a, b)| a * b).sum::<f64>()
+    for (lag, sum) in correlation.iter_mut().enumerate() {
+        let odd = faded.get(at + ORDER).map_or(0.0, |last| last * faded[at + ORDER - lag]);
+        *sum += sums[lag][0] + sums[lag][1] + odd;
+    }
 }
 
 /// Three or more equal samples in a row at either extreme, or nothing but one value.
@@ -162,5 +184,39 @@ impl Predictions {
             errors[order] = longer(r, &before, errors[order - 1], order, &mut coefficients[order])?;
         }
         Some(Predictions { coefficients, errors })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_those_of_the_faded_packet_whatever_its_length() {
+        for len in [64_usize, 100, 255, 256, 257, 511, 512, 515, 700] {
+            let samples: Vec<i32> = (0..len as i32).map(|i| (i * 7_919 % 1_013 - 500) << 16).collect();
+            let fade = 64.min(len / 4);
+            let gain = |i: usize| {
+                let from_end = i.min(len - 1 - i);
+                let along = std::f64::consts::PI * (from_end as f64 + 0.5) / fade as f64;
+                if from_end < fade { 0.5 - 0.5 * along.cos() } else { 1.0 }
+            };
+            let faded: Vec<f64> = samples.iter().enumerate().map(|(i, x)| gain(i) * f64::from(*x)).collect();
+            let edges = Edges::of(&samples).expect("it moves");
+            for (lag, found) in edges.correlation.iter().enumerate() {
+                let direct: f64 = (lag..len).map(|i| faded[i] * faded[i - lag]).sum();
+                assert!((found - direct).abs() < 1e-9 * edges.correlation[0], "{len}, {lag}: {found} for {direct}");
+            }
+            let weight: f64 = (0..len).map(|i| gain(i).powi(2)).sum();
+            assert!((edges.weight - weight).abs() < 1e-9, "{len}: {} for {weight}", edges.weight);
+        }
+    }
+
+    #[test]
+    fn what_is_as_good_as_silent_tells_nothing() {
+        let dither: Vec<i32> = (0..512).map(|i| i * 7_919 % 1_013).collect();
+        assert_eq!(Edges::of(&dither), None);
+        let loud: Vec<i32> = dither.iter().map(|x| (x - 500) << 5).collect();
+        assert!(Edges::of(&loud).is_some());
     }
 }

@@ -1,9 +1,11 @@
 //! Continuity: borders between packets that follow each other, and between packets with some missing in between.
 
-use micring::sim::room::Scene;
+use std::time::Instant;
+
+use micring::sim::room::{Scene, Sound};
 use micring::sound::continuity::{Edges, evidence, ratio};
 
-use crate::rooms::{PACKETS_A_SECOND, array, packets, seconds, signals};
+use crate::rooms::{PACKET, PACKETS_A_SECOND, array, packets, seconds, signals};
 
 /// What the borders of a signal gave.
 struct Borders {
@@ -117,4 +119,21 @@ fn silence_and_flat_tops_say_nothing_and_a_tone_of_whole_periods_does_not_look_b
     assert_eq!(evidence([50.0]), Some(2.0));
     assert_eq!(evidence([50.0; 3]), Some(3.0));
     assert_eq!(evidence([]), None);
+}
+
+/// What a border costs on this machine: nothing is asserted, a busy machine must not fail it.
+#[test]
+fn what_a_border_costs_table() {
+    let heard = packets(&array(4, Some(Sound::Speech), 60.0, 30.0), 200);
+    let begun = Instant::now();
+    let rounds = 20;
+    let edges: Vec<Edges> =
+        (0..rounds).flat_map(|_| heard.iter().flatten()).filter_map(|packet| Edges::of(packet)).collect();
+    let a_packet = begun.elapsed() / (rounds * 600);
+    let begun = Instant::now();
+    let ratios = edges.windows(2).filter_map(|two| ratio(&two[0], &two[1])).filter(|l| l.is_finite()).count();
+    let a_border = begun.elapsed() / ratios as u32;
+    println!("{a_packet:?} a packet of {PACKET} samples, {a_border:?} a border");
+    // What each decision may take at most.
+    println!("five borders of three channels: {:?}", a_packet * 3 * 6 + a_border * 3 * 5);
 }

@@ -7,6 +7,7 @@ mod borders;
 mod calibration;
 mod claps;
 mod faults;
+mod gaps;
 mod good_signals;
 mod placement;
 mod rooms;

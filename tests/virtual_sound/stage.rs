@@ -4,6 +4,7 @@
 //! scale, which no ear hears. So the sound decides, and the truth is known.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use micring::array::Layout;
 use micring::cycle::Cycle;
@@ -13,9 +14,9 @@ use micring::sim::{Packet, START, Scenario, Sim};
 use micring::time::{FramePos, MonoTime, Span};
 
 pub const MICS: usize = 3;
-const PACKET: i64 = 512;
+pub const PACKET: i64 = 512;
 /// From a packet's arrival until the loop reads it.
-const LOOP_DELAY: Span = Span::from_micros(60);
+pub const LOOP_DELAY: Span = Span::from_micros(60);
 
 /// Three boards two metres from each other.
 pub fn boards_apart(seed: u64, sound: Option<Sound>, level_db: f64) -> Scene {
@@ -67,7 +68,7 @@ fn mark(position: i64) -> i32 {
 }
 
 /// The position of the first of the samples, from four in a row.
-fn position_of(samples: &[i32]) -> Option<i64> {
+pub fn position_of(samples: &[i32]) -> Option<i64> {
     let from = samples.windows(4).position(|four| four.iter().zip(0..).all(|(x, k)| x & 0x83 == 0x80 | k))?;
     let digit = |k: usize| i64::from(samples[from + k] >> 2 & 31) << (5 * k);
     Some(4 * (0..4).map(digit).sum::<i64>() - from as i64)
@@ -75,6 +76,11 @@ fn position_of(samples: &[i32]) -> Option<i64> {
 
 /// Four digits of five bits, and two.
 const COMES_ROUND: i64 = 4 << 20;
+
+/// The marks come round: the position that is nearest to the newest.
+pub fn unwrapped(position: i64, newest: i64) -> i64 {
+    newest + (position - newest + COMES_ROUND / 2).rem_euclid(COMES_ROUND) - COMES_ROUND / 2
+}
 
 pub fn config() -> Config {
     Config {
@@ -108,8 +114,8 @@ pub struct Played {
     pub apart: Vec<(FramePos, f64)>,
     /// Everything that left, as a hash: cycles with their samples, and log lines.
     pub hash: u64,
-    /// Slices of listening.
-    pub slices: u64,
+    /// What slices of listening took on this machine, in nanoseconds.
+    pub slices: Vec<u32>,
     captured: [BTreeMap<i64, (f64, f64)>; MICS],
     open: [Option<(u64, bool)>; MICS],
     corrected: Vec<u64>,
@@ -136,7 +142,7 @@ pub fn play_with(
         episodes: Vec::new(),
         apart: Vec::new(),
         hash: 0xcbf2_9ce4_8422_2325,
-        slices: 0,
+        slices: Vec::new(),
         captured: Default::default(),
         open: [None; MICS],
         corrected: Vec::new(),
@@ -172,8 +178,7 @@ impl Played {
     /// When a board captured a sample, in samples since the start of the run.
     fn when(&self, mic: usize, position: i64) -> Option<f64> {
         let newest = *self.captured[mic].last_key_value()?.0;
-        // The marks come round.
-        let position = newest + (position - newest + COMES_ROUND / 2).rem_euclid(COMES_ROUND) - COMES_ROUND / 2;
+        let position = unwrapped(position, newest);
         let (&first, &(end, ppm)) = self.captured[mic].range(..=position).next_back()?;
         (position < first + PACKET).then(|| end - (first + PACKET - position) as f64 / (1.0 + ppm * 1e-6))
     }
@@ -189,8 +194,12 @@ impl Played {
         self.drain();
         self.engine.handle_timeout();
         self.drain();
-        while self.engine.listen() {
-            self.slices += 1;
+        loop {
+            let begun = Instant::now();
+            if !self.engine.listen() {
+                break;
+            }
+            self.slices.push(begun.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
             self.drain();
         }
     }
@@ -247,6 +256,14 @@ impl Played {
                 _ => {}
             }
         }
+    }
+
+    /// What a slice took at these shares of all, in microseconds.
+    pub fn slice_us<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
+        let mut sorted = self.slices.clone();
+        sorted.sort_unstable();
+        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize);
+        shares.map(|share| f64::from(at(share).copied().unwrap_or(0)) / 1e3)
     }
 
     /// Episodes that the sound has made.

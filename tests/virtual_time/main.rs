@@ -11,6 +11,7 @@ mod free;
 mod held;
 mod inputs;
 mod judge;
+mod kept;
 mod lags;
 mod memory;
 mod models;

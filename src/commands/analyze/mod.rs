@@ -99,8 +99,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
 type Past = crate::engine::figures::window::Past<Totals>;
 
 fn totals(run: &Run) -> Totals {
-    let sound =
-        run.feed.engine.hears().then(|| SoundFigures { shifts: run.feed.engine.shifts(), ..SoundFigures::default() });
+    let engine = &run.feed.engine;
+    let heard = || SoundFigures { shifts: engine.shifts(), borders: engine.borders(), ..SoundFigures::default() };
+    let sound = engine.hears().then(heard);
     Totals { engine: run.feed.engine.counters().clone(), sound, ..Totals::default() }
 }
 

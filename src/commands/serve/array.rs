@@ -81,7 +81,12 @@ impl Array {
     /// What its sound told, and cost; `None` where it is not listened to.
     pub fn sound(&self) -> Option<SoundFigures> {
         let (busy, slices) = self.listened;
-        self.engine.hears().then(|| SoundFigures { shifts: self.engine.shifts(), busy, slices })
+        self.engine.hears().then(|| SoundFigures {
+            shifts: self.engine.shifts(),
+            borders: self.engine.borders(),
+            busy,
+            slices,
+        })
     }
 
     /// Sources, each with a port of its own.

@@ -25,6 +25,7 @@ use crate::engine::clock::{Again, ClockModel};
 use crate::engine::ear::{Ear, Happened};
 use crate::engine::figures::{Alignment, Known, MicCounters};
 use crate::engine::free::tuning::boards::{ASTRAY, EDGE_SHARE, HYSTERESIS, LEARN};
+use crate::engine::number::borders::Borders;
 use crate::engine::number::late::Unnumbered;
 use crate::engine::number::silence::Answer;
 use crate::engine::shared::align::{Arrival, Placed};
@@ -75,6 +76,8 @@ pub(in crate::engine) struct Boards {
     constants: Vec<Constant>,
     /// `None`: the sound is not listened to.
     ear: Option<Box<Ear>>,
+    /// What it told while one clock was thought to drive all.
+    borders_before: Borders,
 }
 
 impl Boards {
@@ -100,6 +103,7 @@ impl Boards {
             places: Vec::with_capacity(mics),
             constants: vec![Constant::default(); mics],
             ear: None,
+            borders_before: Borders::default(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! bounded), and are handed on, in order, once their positions are known.
 
 mod known;
+mod sounds;
 
 use crate::engine::free::tuning::stream::{ANCHOR_AGE, ANCHOR_PPM, CRYSTAL_PPM, MAX_PENDING};
 use std::collections::VecDeque;
@@ -18,6 +19,8 @@ use super::grid::Heard;
 use crate::engine::clock::{Again, ClockModel, Frozen, Rise};
 use crate::engine::ear::Placed;
 use crate::engine::figures::MicCounters;
+use crate::engine::number::borders::Listener;
+use crate::engine::number::holes::Hole;
 use crate::engine::number::late::{Judgement, LateOrLost, Unnumbered};
 use crate::engine::number::nominal::Nominal;
 use crate::engine::number::review::{Finding, Review};
@@ -25,6 +28,7 @@ use crate::engine::number::silence::{Answer, Silence};
 use crate::engine::number::skips::{Lost, Skips};
 use crate::engine::shared::align::Arrival;
 use crate::time::{FramePos, MonoTime, Span};
+use sounds::Last;
 
 /// Samples whose place on the stream's own axis is known.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +99,10 @@ pub(in crate::engine) struct Stream {
     /// The newest chunk's samples, zeros where they are missing, and where it stands once that is decided.
     newest: Vec<u8>,
     newest_first: Option<(u64, FramePos)>,
+    /// Bytes of it that came.
+    newest_came: usize,
+    /// The chunk before the oldest that waits.
+    last: Last,
     /// Since when the present offset is being learnt.
     offset_since: Option<MonoTime>,
     pending: VecDeque<Pending>,
@@ -109,6 +117,8 @@ pub(in crate::engine) struct Stream {
     anchors: [Option<(MonoTime, Frozen)>; 2],
     /// Not yet asked for.
     moved: Option<Moved>,
+    /// `None`: the sound is not listened to.
+    listener: Option<Box<Listener>>,
 }
 
 impl Stream {
@@ -123,6 +133,8 @@ impl Stream {
             last_heard: None,
             newest: Vec::new(),
             newest_first: None,
+            newest_came: 0,
+            last: Last::default(),
             offset_since: None,
             pending: VecDeque::with_capacity(MAX_PENDING),
             free: Vec::new(),
@@ -131,6 +143,7 @@ impl Stream {
             review: None,
             anchors: [None; 2],
             moved: None,
+            listener: None,
         }
     }
 
@@ -367,7 +380,8 @@ impl Stream {
             }
             Judgement::Lost(lost) => {
                 self.push(a);
-                self.settle_lost(lost, counters, place);
+                self.lose(lost, counters, place);
+                self.judge_waiting(counters, place);
             }
         }
     }
@@ -375,9 +389,13 @@ impl Stream {
     /// What every chunk says.
     fn note(&mut self, a: &Arrival<'_>) {
         self.last_heard = Some(a.newest_at);
+        if let Some(listener) = &mut self.listener {
+            listener.losses.note_row();
+            self.note_last(a.frame_bytes);
+        }
         self.newest.clear();
         self.newest.resize(a.chunk.samples as usize * a.frame_bytes, 0);
-        self.newest_first = None;
+        (self.newest_first, self.newest_came) = (None, 0);
         self.keep_newest(a);
         self.offset_since.get_or_insert(a.at);
         self.nominal.note(a.chunk.samples);
@@ -407,12 +425,21 @@ impl Stream {
         // A part of a chunk that was not the last to be opened may be longer than that.
         if let Some(place) = self.newest.get_mut(from..from + a.samples.len()) {
             place.copy_from_slice(a.samples);
+            self.newest_came += a.samples.len();
         }
     }
 
-    fn settle_lost(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
-        self.insert_before_waiting(lost, counters);
-        self.judge_waiting(counters, place);
+    /// So many were lost before the oldest that waits, or, where the sound says so, before another.
+    fn lose(&mut self, lost: i64, counters: &mut MicCounters, place: &mut impl FnMut(Decided<'_>)) {
+        let hole = self.find_hole(lost).unwrap_or(Hole { before: 0, periods: lost });
+        for _ in 0..hole.before {
+            let late = self.pending.pop_front().expect("what waits was judged");
+            self.hand_on(late, place);
+        }
+        if let Some(listener) = &mut self.listener {
+            listener.losses.note_gap(hole.periods);
+        }
+        self.insert_before_waiting(hole.periods, counters);
     }
 
     fn insert_before_waiting(&mut self, lost: i64, counters: &mut MicCounters) {
@@ -445,7 +472,7 @@ impl Stream {
                     judged = 0;
                 }
                 Judgement::Lost(more) => {
-                    self.insert_before_waiting(more, counters);
+                    self.lose(more, counters, place);
                     judged = 0;
                 }
             }
@@ -503,7 +530,7 @@ impl Stream {
     }
 
     /// The chunk stands next, with what is there of it.
-    fn hand_on(&mut self, pending: Pending, place: &mut impl FnMut(Decided<'_>)) {
+    fn hand_on(&mut self, mut pending: Pending, place: &mut impl FnMut(Decided<'_>)) {
         let (heard, frames) = (pending.heard(), pending.frames());
         self.newest_first = Some((pending.serial, self.next));
         for (i, part) in pending.parts.iter().enumerate() {
@@ -513,6 +540,8 @@ impl Stream {
             place(Decided { first, heard, samples, frames, opens: (i == 0).then_some(self.next), phase });
         }
         self.next = self.next + pending.frames();
+        self.last.end = pending.is_whole().then_some(self.next);
+        std::mem::swap(&mut self.last.samples, &mut pending.samples);
         self.free.push(pending);
     }
 

@@ -490,7 +490,7 @@ impl LateOrLost {
         self.tolerance() + self.mean.mul_ratio(1, 2)
     }
 
-    fn tolerance(&self) -> Span {
+    pub fn tolerance(&self) -> Span {
         at_most(TOLERANCE, self.period, 8)
     }
 

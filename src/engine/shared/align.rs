@@ -9,12 +9,14 @@
 //! packet that is too early for its cycle belongs to one before.
 
 mod place;
+mod sounds;
 
 use super::tail::{Sink, Slot, Tail};
 use crate::array::MicSet;
 use crate::engine::clock::{Again, ClockModel};
 use crate::engine::intake::chunks::Chunk;
 use crate::engine::intake::packet::SAMPLE_BYTES;
+use crate::engine::number::borders::Listener;
 use crate::engine::number::lag::Lag;
 use crate::engine::number::late::{Judgement, LateOrLost, Unnumbered};
 use crate::engine::number::skips::Skips;
@@ -137,6 +139,8 @@ pub(in crate::engine) struct SharedAligner {
     aside: Vec<(i64, usize, Slot, Vec<u8>)>,
     /// Frames reserved ahead of the last emitted one, at most.
     max_open: i64,
+    /// `None`: the sound is not listened to.
+    listener: Option<Box<Listener>>,
 }
 
 impl SharedAligner {
@@ -159,6 +163,7 @@ impl SharedAligner {
             early: [None; 2],
             aside: Vec::new(),
             max_open,
+            listener: None,
         }
     }
 
@@ -252,6 +257,9 @@ impl SharedAligner {
             }
             Place::Next => {
                 self.skip_standing(a.at, sink);
+                if let Some(listener) = &mut self.listener {
+                    listener.losses.note_row();
+                }
                 Some(self.tail.open(a.at, false))
             }
             Place::Tentative => Some(self.tail.open(a.at, true)),
@@ -384,8 +392,20 @@ impl SharedAligner {
         self.released = false;
     }
 
-    /// So many cycles were lost before the doubt.
+    /// So many cycles were lost before the doubt, or, where the sound says so, inside it.
     fn settle_lost(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
+        let may_move = !long && !self.released;
+        match may_move.then(|| self.find_hole(cycles, true, sink.history)).flatten() {
+            Some(hole) => self.lose_at(hole, sink),
+            None => self.lose(cycles, since, long, sink),
+        }
+    }
+
+    /// So many cycles were lost before what is in doubt, which began to come then.
+    fn lose(&mut self, cycles: i64, since: MonoTime, long: bool, sink: &mut Sink<'_>) {
+        if let Some(listener) = self.listener.as_mut().filter(|_| !long) {
+            listener.losses.note_gap(cycles);
+        }
         let frames = cycles * i64::from(self.tail.nominal());
         if long {
             self.restart_clocks(sink);
@@ -440,6 +460,7 @@ impl SharedAligner {
                 self.late.settle_lost();
                 self.settle_lost(cycles, since, long, sink);
             }
+            Some(cycles) if cycles > 0 && !long && self.hears_loss(cycles, sink) => {}
             _ => self.released = true,
         }
     }

@@ -3,14 +3,26 @@
 use super::Boards;
 use crate::engine::Queued;
 use crate::engine::ear::{Ear, Finding, Happened, Shifts, Step};
-use crate::engine::free::stream::Moved;
+use crate::engine::free::stream::{Moved, Stream};
+use crate::engine::number::borders::Borders;
 use crate::engine::shared::tail::Sink;
 use crate::time::MonoTime;
 
 impl Boards {
-    /// From now on the sound is listened to, where [`Boards::listen`] is called.
+    /// From now on the sound is listened to: where a loss is in doubt, and where [`Boards::listen`] is called.
     pub fn hear_sound(&mut self) {
+        self.streams.iter_mut().for_each(Stream::hear_sound);
         self.ear = Ear::new(self.streams.len(), self.sample_rate).map(Box::new);
+    }
+
+    /// What the sound told of the borders between packets.
+    pub fn borders(&self) -> Borders {
+        self.streams.iter().map(Stream::borders).fold(self.borders_before, Borders::and)
+    }
+
+    /// Borders were judged before.
+    pub fn count_borders(&mut self, before: Borders) {
+        self.borders_before = before;
     }
 
     /// What the sound told of placements.

@@ -51,7 +51,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.present == self.samples
     }
 }
