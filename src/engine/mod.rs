@@ -548,11 +548,8 @@ impl Engine {
         if self.is_shared() { "shared" } else { "independent" }
     }
 
-    pub fn meter(&self) -> &SkewMeter {
-        &self.meter
-    }
-
-    pub fn meter_mut(&mut self) -> &mut SkewMeter {
+    /// To be asked too: what was only noted is measured then.
+    pub fn meter(&mut self) -> &mut SkewMeter {
         &mut self.meter
     }
 

@@ -193,7 +193,11 @@ impl Server {
     /// Every emitted cycle of an array, in order of ids, once the history holds it.
     pub fn publish_cycle(&mut self, array: ArrayId, cycle: &Cycle, clocks: Clocks, source: &dyn Source) {
         self.clocks = clocks;
-        self.hubs.of(array).publish_cycle(cycle, source);
+        let hub = self.hubs.of(array);
+        hub.publish_cycle(cycle, source);
+        if !hub.is_heard() {
+            return;
+        }
         for topic in Topic::OF_CYCLES {
             self.wake(array, topic);
         }
@@ -207,12 +211,12 @@ impl Server {
     }
 
     pub fn wants_packets(&self, array: ArrayId) -> bool {
-        self.hubs.get(array).is_some_and(|hub| !hub.listeners(Topic::Packets).is_empty())
+        self.hubs.get(array).is_some_and(|hub| hub.is_heard() && !hub.listeners(Topic::Packets).is_empty())
     }
 
     /// Whether anyone is to be sent an array's cycles as they come.
     pub fn wants_cycles(&self, array: ArrayId) -> bool {
-        let hub = self.hubs.get(array);
+        let hub = self.hubs.get(array).filter(|hub| hub.is_heard());
         hub.is_some_and(|hub| Topic::OF_CYCLES.iter().any(|&topic| !hub.listeners(topic).is_empty()))
     }
 

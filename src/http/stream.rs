@@ -79,12 +79,16 @@ impl Log {
         self.first + self.events.len() as u64
     }
 
+    /// Nothing is kept of what came before this one.
+    fn begin_at(&mut self, next: u64) {
+        self.first = next;
+        self.events.clear();
+    }
+
     /// Takes the next event in, made by `encode` only where somebody listens.
     fn push(&mut self, queue: usize, encode: impl FnOnce() -> Option<Bytes>) {
         if self.listeners.is_empty() {
-            self.first = self.next() + 1;
-            self.events.clear();
-            return;
+            return self.begin_at(self.next() + 1);
         }
         if self.events.len() == queue {
             self.events.pop_front();
@@ -114,6 +118,8 @@ impl Log {
 /// All live topics of one array.
 #[derive(Debug)]
 pub struct Hub {
+    /// All that is touched where nobody listens.
+    live: Live,
     queue: usize,
     /// The id of the first cycle of all.
     run: u64,
@@ -124,6 +130,14 @@ pub struct Hub {
     samples: Vec<[u8; 4]>,
     /// What is counted for each array: of its streams and downloads.
     pub figures: StreamFigures,
+}
+
+/// Who listens at all, and to what next.
+#[derive(Debug, Default)]
+struct Live {
+    /// The id of the next cycle.
+    next: u64,
+    listeners: usize,
 }
 
 /// Every array's hub, at its place; and what is counted for all of them.
@@ -179,6 +193,7 @@ impl Hub {
     /// `queue`: events kept for a subscriber that is behind, at least one.
     pub fn new(queue: usize) -> Hub {
         Hub {
+            live: Live::default(),
             queue: queue.max(1),
             run: 0,
             logs: Default::default(),
@@ -191,9 +206,7 @@ impl Hub {
     /// The first cycle will have this id; before anybody subscribes.
     pub fn number_from(&mut self, run: u64) {
         self.run = run;
-        for topic in Topic::NUMBERED {
-            self.logs[topic as usize].first = run;
-        }
+        self.live.next = run;
     }
 
     /// The id of the first cycle of all, which names the run.
@@ -211,6 +224,11 @@ impl Hub {
         }
     }
 
+    /// Whether anybody listens to anything.
+    pub fn is_heard(&self) -> bool {
+        self.live.listeners > 0
+    }
+
     /// Slots that listen to a topic.
     pub fn listeners(&self, topic: Topic) -> &[u32] {
         &self.logs[topic as usize].listeners
@@ -219,8 +237,8 @@ impl Hub {
     /// A place in `topic`: live, or after the event `last`. An id of an earlier run, one from the future or no number at all
     /// starts live; an old one of this run, and the one before its first, with the oldest cycle still held.
     pub fn subscribe(&self, topic: Topic, last: Option<&str>, source: &dyn Source) -> Subscription {
-        let next = self.logs[topic as usize].next();
         let numbered = Topic::NUMBERED.contains(&topic);
+        let next = if numbered { self.live.next } else { self.logs[topic as usize].next() };
         let known = self.run.saturating_sub(1)..next;
         let last = last.and_then(|id| id.parse::<u64>().ok()).filter(|id| numbered && known.contains(id));
         let cursor = last.map_or(next, |id| (id + 1).max(source.cycle_ids().start).min(next));
@@ -233,13 +251,22 @@ impl Hub {
             self.figures.resumed += u64::from(subscription.resuming);
         }
         if let Some(topic) = body.topic() {
+            if self.live.listeners == 0 {
+                // The logs were left alone since the last one went.
+                for log in Topic::NUMBERED.map(|topic| topic as usize) {
+                    self.logs[log].begin_at(self.live.next);
+                }
+            }
             self.logs[topic as usize].listeners.push(slot);
+            self.live.listeners += 1;
         }
     }
 
     fn leave(&mut self, topic: Topic, slot: u32) {
         let listeners = &mut self.logs[topic as usize].listeners;
+        let before = listeners.len();
         listeners.retain(|&s| s != slot);
+        self.live.listeners -= before - listeners.len();
         if topic == Topic::Pcm && listeners.is_empty() {
             self.pieces.clear();
         }
@@ -253,8 +280,12 @@ impl Hub {
 
     /// Every emitted cycle, in order.
     pub fn publish_cycle(&mut self, cycle: &Cycle, source: &dyn Source) {
+        assert_eq!(self.live.next, cycle.id, "ids rise by one from the run's first, and every cycle is published");
+        self.live.next += 1;
+        if !self.is_heard() {
+            return;
+        }
         let [json, binary, records, ..] = &mut self.logs;
-        assert_eq!(json.next(), cycle.id, "ids rise by one from the run's first, and every cycle is published");
         json.push(self.queue, || event::cycle_json(cycle, self.run, source, &mut self.samples));
         binary.push(self.queue, || event::cycle_binary(cycle, source));
         records.push(self.queue, || event::cycle_record(cycle, self.run, source));

@@ -94,6 +94,8 @@ impl Lanes {
         }
     }
 
+    /// Inlined, so that the lanes stay in registers.
+    #[inline(always)]
     fn add(&mut self, words: &[i32; LANES]) {
         for (lane, &word) in words.iter().enumerate() {
             self.any[lane] |= word as u32;
@@ -154,10 +156,16 @@ impl Words {
         let filled = (LANES - rest.len()) as u64;
         // Squared differences from the last word of the same slot: no offset is in them.
         let mut squares = [0.0; LANES];
-        for (many, before) in words[2.min(words.len())..].chunks(LANES).zip(words.chunks(LANES)) {
+        let difference = |word: i32, before: i32| (f64::from(word) - f64::from(before)).powi(2);
+        let (later, rest) = words[2.min(words.len())..].as_chunks::<LANES>();
+        for (many, before) in later.iter().zip(eights) {
             for ((square, &word), &before) in squares.iter_mut().zip(many).zip(before) {
-                *square += (f64::from(word) - f64::from(before)).powi(2);
+                *square += difference(word, before);
             }
+        }
+        let before = &words[later.len() * LANES..];
+        for ((square, &word), &before) in squares.iter_mut().zip(rest).zip(before) {
+            *square += difference(word, before);
         }
         let mut energy = [0.0; 2];
         squares.iter().enumerate().for_each(|(place, square)| energy[place % 2] += square);

@@ -84,6 +84,11 @@ impl Detector {
     pub fn end(&mut self) {
         self.looked_at = LOOKED_AT;
     }
+
+    /// From now on [`look`](Detector::look) says `Raw`.
+    pub fn has_ended(&self) -> bool {
+        self.looked_at >= LOOKED_AT
+    }
 }
 
 impl Like {

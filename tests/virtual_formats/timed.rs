@@ -96,7 +96,7 @@ fn play(format: &str, sent: &[Sent]) -> Engine {
 /// What was told of the last ten seconds: of the sender, of the network.
 fn told(engine: &mut Engine, sent: &[Sent]) -> [Result<Distribution, &'static str>; 2] {
     let end = Span::from_nanos((sent.last().expect("some").arrival * 1e3) as i64);
-    let window = engine.meter_mut().window(MonoTime::from_nanos(0) + end);
+    let window = engine.meter().window(MonoTime::from_nanos(0) + end);
     [window.sender_delay[0], window.network_delay[0]]
 }
 

@@ -198,7 +198,7 @@ fn boards_that_join_later_leave_the_delay_variation_of_the_first_alone() {
         let until = Span::from_secs(30);
         let mutes = vec![Mute { mic: 1, from: Span::ZERO, to: until }, Mute { mic: 2, from: Span::ZERO, to: until }];
         let network = Network { delay: delay("exp1"), ..Network::default() };
-        let (rig, _, _) = run(&Scenario { mutes, ..free(seed, 60, network) });
+        let (mut rig, _, _) = run(&Scenario { mutes, ..free(seed, 60, network) });
         assert!(!rig.engine.is_shared(), "two addresses are two boards");
         let variation = rig.engine.meter().since_start().delay_variation;
         for (mic, variation) in variation.into_iter().enumerate() {

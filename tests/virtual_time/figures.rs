@@ -68,7 +68,7 @@ fn run(scenario: &Scenario, when: impl Fn(&[Packet], usize, MonoTime) -> MonoTim
 }
 
 impl Minute {
-    fn assert_jitter_is_true_and_each_packet_counts(&self) {
+    fn assert_jitter_is_true_and_each_packet_counts(&mut self) {
         let (seen, counters) = (self.rig.engine.meter().since_start(), &self.rig.engine.counters().mics);
         for (mic, truth) in self.jitter_ns.into_iter().enumerate() {
             let jitter = seen.jitter[mic].expect("thousands of packets");
@@ -83,7 +83,7 @@ impl Minute {
 fn packets_that_come_after_their_cycle_has_left_count_in_jitter_and_delay_variation() {
     let by = Span::from_millis(14);
     let late = |p: &Packet| p.mic == 1 && p.cycle > 100 && p.cycle.is_multiple_of(10);
-    let run = minute(|packets, i, _| packets[i].arrival + if late(&packets[i]) { by } else { Span::ZERO });
+    let mut run = minute(|packets, i, _| packets[i].arrival + if late(&packets[i]) { by } else { Span::ZERO });
     assert!(run.rig.engine.counters().mics[1].late > 500);
     run.assert_jitter_is_true_and_each_packet_counts();
     let pdv = run.rig.engine.meter().since_start().delay_variation;
@@ -106,7 +106,7 @@ fn stalls(of: u64) -> Minute {
 
 #[test]
 fn a_packet_that_was_set_aside_in_a_stall_is_measured_once_and_in_its_order() {
-    let run = stalls(8);
+    let mut run = stalls(8);
     let late = run.rig.engine.counters().mics.map(|m| m.late);
     assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
     run.assert_jitter_is_true_and_each_packet_counts();
@@ -115,7 +115,7 @@ fn a_packet_that_was_set_aside_in_a_stall_is_measured_once_and_in_its_order() {
 #[test]
 fn behind_a_silence_after_which_a_clock_is_learnt_anew_nothing_is_measured_against_what_was_before() {
     // 0.6 s. The packet that was set aside is the first of what comes next, as it is where the stall begins with a cycle.
-    let run = stalls(60);
+    let mut run = stalls(60);
     let late = run.rig.engine.counters().mics.map(|m| m.late);
     assert!(late[0] == 0 && late[1] > 5 && late[2] > 5, "{late:?}");
     let pdv = run.rig.engine.meter().since_start().delay_variation.map(|d| d.expect("thousands of packets").max);
@@ -139,7 +139,7 @@ fn a_skip_that_was_taken_back_leaves_no_delay_behind_in_the_window() {
         let mut engine = run.rig.engine;
         let corrected = engine.counters().mics.map(|mic| mic.corrected);
         assert_eq!(corrected, [periods as u64; MICS], "the skip was made and taken back");
-        let window = engine.meter_mut().window(run.now).delay_variation;
+        let window = engine.meter().window(run.now).delay_variation;
         for seen in window.map(|seen| seen.expect("packets of eight seconds")) {
             let what = format!("{boards} boards, {periods} periods: {seen:?}");
             assert!(seen.p50 < Span::from_millis(1), "{what}");
@@ -163,7 +163,7 @@ fn the_wait_of_a_doubt_is_none_of_the_loops() {
         let scenario = Scenario { clean_cycles: 200, ..free(3, 60, network) };
         let mut config = config();
         config.hold = hold;
-        let (rig, _) = Rig::run(&scenario, config);
+        let (mut rig, _) = Rig::run(&scenario, config);
         let skew = rig.engine.meter().since_start().loop_skew.expect("thousands of cycles");
         assert!(rig.lost().iter().all(|&lost| lost > 20));
         assert!(skew.max <= Span::from_micros(1), "{hold:?}: {skew:?}");
@@ -173,8 +173,9 @@ fn the_wait_of_a_doubt_is_none_of_the_loops() {
 #[test]
 fn a_dead_microphone_leaves_the_skew_of_the_other_two_known() {
     let mutes = vec![Mute { mic: 2, from: Span::ZERO, to: Span::from_secs(600) }];
-    let (rig, _) = Rig::run(&Scenario { mutes, ..Scenario::one_board(Span::from_secs(30)) }, config());
-    let (meter, cycles) = (rig.engine.meter(), rig.engine.counters().cycles);
+    let (mut rig, _) = Rig::run(&Scenario { mutes, ..Scenario::one_board(Span::from_secs(30)) }, config());
+    let cycles = rig.engine.counters().cycles;
+    let meter = rig.engine.meter();
     let seen = meter.since_start();
     let skew = seen.arrival_skew[0].expect("both are there in every cycle");
     assert_eq!((skew.count, skew.min, skew.max), (cycles.emitted, Span::from_micros(100), Span::from_micros(100)));
@@ -189,7 +190,7 @@ fn the_skew_of_free_boards_is_taken_where_both_channels_are_full() {
     // which ends in the cycle would show the one before it, a period sooner.
     let network = Network { loss: Loss::Independent(0.02), ..Network::default() };
     let scenario = Scenario { clean_cycles: 200, rates: vec![Rate::Constant(0.0)], ..free(4, 60, network) };
-    let (rig, _) = Rig::run(&scenario, config());
+    let (mut rig, _) = Rig::run(&scenario, config());
     let (seen, cycles) = (rig.engine.meter().since_start(), rig.engine.counters().cycles);
     for skew in seen.arrival_skew.map(|skew| skew.expect("thousands of cycles")) {
         assert!(skew.max - skew.min < Span::from_micros(100), "{skew:?}");

@@ -15,7 +15,9 @@ const COLOURS: [&str; 3] = ["a", "b", "c"];
 const LEAST_US: f64 = 1.0;
 
 /// The page.
-pub(super) fn page(findings: &Findings) -> String {
+pub(super) fn page(findings: &mut Findings) -> String {
+    let variations = findings.run.feed.engine.meter().histograms().delay_variation;
+    let findings = &*findings;
     let names: Vec<String> = findings.files.iter().map(|file| escaped(&file.name)).collect();
     let mut out = String::with_capacity(256 * 1024);
     out += "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">";
@@ -31,7 +33,7 @@ pub(super) fn page(findings: &Findings) -> String {
     delays(&mut out, findings);
     skews(&mut out, findings);
     alignment(&mut out, findings);
-    variation(&mut out, findings);
+    variation(&mut out, findings, &variations);
     stability(&mut out, findings);
     losses(&mut out, findings);
     out += "<h2>All figures</h2><pre>";
@@ -228,11 +230,10 @@ fn alignment(out: &mut String, findings: &Findings) {
     figure(out, &plot.svg("Alignment of the channels over time"), &caption);
 }
 
-fn variation(out: &mut String, findings: &Findings) {
+fn variation(out: &mut String, findings: &Findings, histograms: &[Buckets]) {
     *out += "<h2>Packet delay variation</h2>";
     *out += "<p>Share of packets by their delay above the smallest of the last ten seconds (RFC 5481). A good Wi-Fi keeps 99 % below some \
              milliseconds; a second hump is a retransmission, a power-saving sleep or a queue.</p>";
-    let histograms = findings.run.feed.engine.meter().histograms().delay_variation;
     let mut plot = Plot::new(
         Axis::log("us above the smallest", LEAST_US, histograms[0].bounds.last().map_or(1e6, |b| b.as_micros_f64())),
         Axis::linear(

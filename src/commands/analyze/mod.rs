@@ -82,9 +82,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
     notes.extend(note);
     notes.iter().for_each(|note| eprintln!("micring: {note}"));
     let snapshot = snapshot(&mut run, &past);
-    let findings = Findings { files, notes, run, snapshot };
+    let mut findings = Findings { files, notes, run, snapshot };
     if let Some(path) = &args.html {
-        std::fs::write(path, html::page(&findings))
+        std::fs::write(path, html::page(&mut findings))
             .map_err(|error| Failure::new(format_args!("cannot write {}: {error}", path.display())))?;
     }
     let text = if args.json { json::text(&findings) } else { table::text(&findings) };
@@ -111,7 +111,7 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     let totals = totals(run);
     let duration = run.watch.duration();
     let engine = &mut run.feed.engine;
-    let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter_mut().window(now));
+    let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter().window(now));
     for figures in [&mut skew, &mut window_skew] {
         figures.loop_delay.fill(Err(NOT_RECORDED));
         figures.loop_skew = Err(NOT_RECORDED);

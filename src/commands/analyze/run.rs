@@ -89,7 +89,7 @@ impl Run {
     pub fn new(config: Config, ports: Option<&[u16]>, options: impl FnOnce(Engine) -> Engine) -> Run {
         let sources = config.layout.sources();
         let mut feed = Feed::new(config, ports, options);
-        feed.engine.meter_mut().trace();
+        feed.engine.meter().trace();
         let watch = Watch {
             stability: (0..sources).map(|_| Series::default()).collect(),
             pair_stability: pairs(sources).map(|_| Series::default()).collect(),
@@ -229,7 +229,7 @@ impl Watch {
     /// Packets that were placed since it was last asked, each on its microphone's own axis.
     fn note_phases(&mut self, engine: &mut Engine) {
         let rate = engine.config().sample_rate;
-        while let Some(placed) = engine.meter_mut().take_placed() {
+        while let Some(placed) = engine.meter().take_placed() {
             self.note_phase(placed, rate);
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Array {
     pub listened: (Span, u64),
     /// In the list of those to be listened to.
     pub to_be_heard: bool,
+    /// In the list of those whose notes are to be measured.
+    pub noted: bool,
     /// Where it is sent to: a place in [`Plant::rtp`](super::view::Plant).
     pub rtp: Option<usize>,
     /// Its place among what is saved, and what that counts.
@@ -72,6 +74,7 @@ impl Array {
             host: None,
             listened: (Span::ZERO, 0),
             to_be_heard: false,
+            noted: false,
             rtp: None,
             save: None,
             saving: None,
@@ -80,13 +83,7 @@ impl Array {
 
     /// What its sound told, and cost; `None` where it is not listened to.
     pub fn sound(&self) -> Option<SoundFigures> {
-        let (busy, slices) = self.listened;
-        self.engine.hears().then(|| SoundFigures {
-            shifts: self.engine.shifts(),
-            borders: self.engine.borders(),
-            busy,
-            slices,
-        })
+        sound(&self.engine, self.listened)
     }
 
     /// Sources, each with a port of its own.
@@ -103,9 +100,9 @@ impl Array {
     }
 
     /// Something came, or was due, in this turn: the window gets its copy.
-    pub fn observe(&mut self, now: MonoTime, fed: bool, copy: impl FnOnce(&mut Totals, &Engine)) {
-        let engine = &self.engine;
-        self.past.observe(now, |totals| copy(totals, engine));
+    pub fn observe(&mut self, now: MonoTime, fed: bool, copy: impl FnOnce(&mut Totals, &Engine, Option<SoundFigures>)) {
+        let (engine, listened) = (&self.engine, self.listened);
+        self.past.observe(now, |totals| copy(totals, engine, sound(engine, listened)));
         match self.afterwards {
             Some(at) if at > now => {}
             // One look without anything new is the last.
@@ -117,6 +114,11 @@ impl Array {
     pub fn next_timeout(&self) -> Option<MonoTime> {
         [self.engine.next_timeout(), self.afterwards].into_iter().flatten().min()
     }
+}
+
+fn sound(engine: &Engine, (busy, slices): (Span, u64)) -> Option<SoundFigures> {
+    let (shifts, borders) = (engine.shifts(), engine.borders());
+    engine.hears().then_some(SoundFigures { shifts, borders, busy, slices })
 }
 
 /// All arrays, each at its place.

@@ -10,7 +10,7 @@
 //! The work of a turn is in proportion to what came: arrays that nothing happened to are not looked at. What they wait for
 //! stands in one ordered set of timers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::io;
 
@@ -48,6 +48,8 @@ const SHUTDOWN: Span = Span::from_millis(800);
 const RECORDING_SHUTDOWN: Span = Span::from_millis(3200);
 /// For the line that says what a disk did not take.
 const LAST_WORDS: Span = Span::from_millis(100);
+/// Arrays whose notes are measured at the end of a turn, at most: some ten microseconds each.
+const MEASURED: usize = 8;
 /// A disk that takes longer to create the first file is waited for no more.
 const FIRST_FILE: Span = Span::from_secs(2);
 
@@ -73,6 +75,8 @@ pub(super) struct Loop {
     pub(super) listed: Vec<InletId>,
     /// Arrays that something came to, or that were due, in this turn.
     touched: Vec<ArrayId>,
+    /// Arrays of which much is noted that is to be measured: they take turns.
+    noted: VecDeque<ArrayId>,
     /// Room for the samples of a datagram that has to be decoded.
     decoded: Vec<u8>,
     pub(super) timers: BTreeSet<(MonoTime, Timer)>,
@@ -105,6 +109,7 @@ impl Loop {
             owner: Vec::new(),
             listed: Vec::new(),
             touched: Vec::new(),
+            noted: VecDeque::new(),
             decoded: Vec::new(),
             timers: BTreeSet::new(),
             unarmed: Vec::new(),
@@ -275,7 +280,21 @@ impl Loop {
         {
             self.ring.write_log(bytes);
         }
+        self.measure_notes();
         Ok(!self.finished(clocks.mono))
+    }
+
+    /// What was noted of some arrays is measured. Where an event waits for the next enter, of one: it comes at once then.
+    fn measure_notes(&mut self) {
+        let most = if self.web.is_handing() { 1 } else { MEASURED };
+        for _ in 0..most.min(self.noted.len()) {
+            // One that an address was may have been forgotten.
+            let array = self.noted.pop_front().and_then(|id| self.plant.arrays.get_mut(id));
+            if let Some(array) = array {
+                array.noted = false;
+                array.engine.meter().measure();
+            }
+        }
     }
 
     /// Whether HTTP or the sound has something to do that needs nothing to come first.
@@ -406,11 +425,11 @@ impl Loop {
                     None
                 }
             };
-            self.measure(port, done);
+            self.note_level(port, done);
         }
         for port in 0..self.plant.inlet(id).ports.len() {
             let newest = self.plant.inlet_mut(id).ports[port].newest.take();
-            self.measure(port, newest);
+            self.note_level(port, newest);
         }
         let inlet = self.plant.inlet_mut(id);
         inlet.listed = inlet.is_behind();
@@ -418,7 +437,7 @@ impl Loop {
     }
 
     /// The level of a packet that is the newest of its source.
-    fn measure(&mut self, source: usize, newest: Option<(ArrayId, UdpDatagram)>) {
+    fn note_level(&mut self, source: usize, newest: Option<(ArrayId, UdpDatagram)>) {
         if let Some((array, datagram)) = newest {
             let array = self.plant.arrays.of_mut(array);
             let samples = array.engine.samples_of(source, self.ring.payload(&datagram), &mut self.decoded);
@@ -530,11 +549,13 @@ impl Loop {
         self.drain(id, clocks);
         self.ears.add(id, &mut self.plant.arrays);
         let array = self.plant.arrays.of_mut(id);
-        let sound = array.sound();
+        if array.engine.meter().should_measure() && !std::mem::replace(&mut array.noted, true) {
+            self.noted.push_back(id);
+        }
         let inlet = self.plant.inlets[array.inlet].as_ref().expect("an array's inlet lives as long as it");
         let (shared, ring, server) = (&self.plant.shared, &self.ring, &self.server);
         let saving = array.saving;
-        array.observe(clocks.mono, fed, |copy, engine| {
+        array.observe(clocks.mono, fed, |copy, engine, sound| {
             shared.copy_totals(copy, engine, inlet, ring.counters(), &server.figures(id), sound);
             copy.saving = saving;
         });

@@ -269,7 +269,7 @@ impl View<'_> {
         let sources = || 0..layout.sources();
         let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
         let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
-        let window_skew = engine.meter_mut().window(now);
+        let window_skew = engine.meter().window(now);
         Snapshot {
             layout,
             server: ServerInfo {
@@ -366,7 +366,7 @@ impl House for View<'_> {
             return false;
         }
         self.at = id;
-        let histograms = self.engine().meter().histograms();
+        let histograms = self.plant.arrays.of_mut(id).engine.meter().histograms();
         let snapshot = self.snapshot(stream);
         let Array { name, exporter, .. } = self.plant.arrays.of_mut(id);
         if first {
@@ -444,7 +444,7 @@ impl Source for View<'_> {
     }
 
     fn metrics(&mut self, stream: &StreamFigures) -> Bytes {
-        let histograms = self.engine().meter().histograms();
+        let histograms = self.plant.arrays.of_mut(self.at).engine.meter().histograms();
         let snapshot = self.snapshot(stream);
         let mut metrics = Metrics::default();
         metrics.add(None, &mut self.plant.arrays.of_mut(self.at).exporter, &snapshot, &histograms);

@@ -99,7 +99,7 @@ impl Web {
         self.emitted.retain(|&(id, completed)| {
             let handed = handing.contains(&id);
             if let Some(array) = arrays.get_mut(id).filter(|_| handed) {
-                array.engine.meter_mut().on_handed(clocks.wall - completed, clocks.mono);
+                array.engine.meter().on_handed(clocks.wall - completed, clocks.mono);
             }
             !handed
         });

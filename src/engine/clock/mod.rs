@@ -83,21 +83,28 @@ pub struct Rise {
 #[derive(Clone, Debug)]
 pub struct ClockModel {
     sample_rate_hz: u32,
-    minima: Minima,
-    /// The same of the first minute of the present offset.
-    early: Minima,
-    /// Where that began.
-    beginning: Option<i64>,
-    fitter: Fitter,
-    wander: Wander,
     /// The lower envelope as it is believed now: raised only by a fit, lowered by any packet below it.
     floor: Option<Envelope>,
-    /// The same as the newest accepted lines had it.
+    minima: Minima,
+    /// Where the present offset began.
+    beginning: Option<i64>,
+    /// Apart: most packets touch next to nothing of it.
+    rest: Box<Rest>,
+}
+
+/// What is known, and found once a second.
+#[derive(Clone, Debug)]
+struct Rest {
+    /// The newest accepted lines, and when they were; kept on hold.
+    known: Option<(Lines, MonoTime)>,
+    /// The minima of the first minute of the present offset.
+    early: Minima,
+    fitter: Fitter,
+    wander: Wander,
+    /// The floor as the newest accepted lines had it.
     accepted: Option<Envelope>,
     /// The floor, slewed: never steps.
     phase: Option<Envelope>,
-    /// The newest accepted lines, and when they were; kept on hold.
-    known: Option<(Lines, MonoTime)>,
     /// What is told while nothing is known: lines that are not sharp, or that were known before.
     told: Option<Lines>,
     /// Found with the newest lines, if nothing was known before them.
@@ -110,22 +117,19 @@ pub struct ClockModel {
 
 impl ClockModel {
     pub fn new(sample_rate_hz: u32) -> ClockModel {
-        ClockModel {
-            sample_rate_hz,
-            minima: Minima::new(),
+        let rest = Rest {
+            known: None,
             early: Minima::early(),
-            beginning: None,
             fitter: Fitter::new(),
             wander: Wander::new(),
-            floor: None,
             accepted: None,
             phase: None,
-            known: None,
             told: None,
             risen: None,
             refitted: 0,
             rejected: Some(Rejected::TooShort),
-        }
+        };
+        ClockModel { sample_rate_hz, floor: None, minima: Minima::new(), beginning: None, rest: Box::new(rest) }
     }
 
     /// A committed packet: `pos` is the end of its last sample on the stream's own axis, `at` its arrival. Amortised O(1).
@@ -134,8 +138,8 @@ impl ClockModel {
         let arrival = Residual { x, y: at.as_nanos() - x, at };
         self.lower_to(arrival);
         self.beginning.get_or_insert(x);
-        if self.known.is_none() {
-            self.early.push_early(arrival, self.slope());
+        if self.rest.known.is_none() {
+            self.rest.early.push_early(arrival, self.slope());
         }
         if self.minima.push(arrival, self.slope()) {
             self.refit(x, at);
@@ -150,12 +154,12 @@ impl ClockModel {
     /// The same on the line for alignment: it follows the floor by at most 50 ppm and never steps. `None` within the first
     /// second of a new offset.
     pub fn phase_at(&self, pos: FramePos) -> Option<MonoTime> {
-        self.phase.map(|phase| self.arrival_on(phase, pos))
+        self.rest.phase.map(|phase| self.arrival_on(phase, pos))
     }
 
     /// How far the floor can be off at `now`, at 95 %, but for what the path always takes. `None` until it is known.
     pub fn floor_95(&self, now: MonoTime) -> Option<Span> {
-        let (lines, _) = self.known.as_ref().filter(|_| self.accepted.is_some())?;
+        let (lines, _) = self.rest.known.as_ref().filter(|_| self.rest.accepted.is_some())?;
         Some(Span::from_secs_f64(lines.floor_95(PHASE_SPAN_S, now) * 1e-6))
     }
 
@@ -179,8 +183,8 @@ impl ClockModel {
     pub fn restore(&mut self, frozen: Frozen) {
         self.minima.clear();
         self.floor = Some(frozen.0);
-        self.accepted = Some(frozen.0);
-        self.phase = Some(frozen.0);
+        self.rest.accepted = Some(frozen.0);
+        self.rest.phase = Some(frozen.0);
     }
 
     /// Everything observed at or after `since` really stood `frames` later: a late insertion. Negative: a false one is
@@ -188,7 +192,7 @@ impl ClockModel {
     pub fn renumber(&mut self, since: MonoTime, frames: i64) {
         let by = Span::from_nanos(self.sample_time(FramePos(frames)));
         self.minima.renumber(since, by);
-        self.early.renumber(since, by);
+        self.rest.early.renumber(since, by);
         if frames < 0
             && let Some(floor) = self.floor
         {
@@ -201,17 +205,17 @@ impl ClockModel {
 
     /// Whether the lines that the last packet brought, the first ones or the first after 300 s, stand above earlier arrivals.
     pub fn take_rise(&mut self) -> Option<Rise> {
-        self.risen.take()
+        self.rest.risen.take()
     }
 
     /// After a rise: it was no path that became longer. All that lies on the new lines really stood `frames` later.
     pub fn renumber_risen(&mut self, frames: i64) {
         let by = Span::from_nanos(self.sample_time(FramePos(frames)));
-        let (lines, _) = self.known.as_ref().expect("a rise is found with lines");
+        let (lines, _) = self.rest.known.as_ref().expect("a rise is found with lines");
         let widest = lines.fits.last().expect("there are lines");
         self.minima.forget_before(lines.newest + Span::from_secs_f64(widest.first));
         self.minima.renumber(MonoTime::from_nanos(i64::MIN), by);
-        for line in [&mut self.floor, &mut self.accepted].into_iter().flatten() {
+        for line in [&mut self.floor, &mut self.rest.accepted].into_iter().flatten() {
             line.y -= by.as_nanos();
         }
     }
@@ -220,19 +224,21 @@ impl ClockModel {
     pub fn restart(&mut self, again: Again) {
         match again {
             Again::TheSame => {}
-            Again::AnotherPort => self.told = self.known.take().map(|(lines, _)| lines).or(self.told.take()),
+            Again::AnotherPort => {
+                self.rest.told = self.rest.known.take().map(|(lines, _)| lines).or(self.rest.told.take())
+            }
             Again::AnotherBoard => {
-                (self.known, self.told) = (None, None);
-                self.wander = Wander::new();
-                self.rejected = Some(Rejected::TooShort);
+                (self.rest.known, self.rest.told) = (None, None);
+                self.rest.wander = Wander::new();
+                self.rest.rejected = Some(Rejected::TooShort);
             }
         }
         self.minima.clear();
-        self.early.begin_early();
+        self.rest.early.begin_early();
         self.beginning = None;
         self.floor = None;
-        self.accepted = None;
-        self.phase = None;
+        self.rest.accepted = None;
+        self.rest.phase = None;
     }
 
     /// Whether anything was heard of it.
@@ -248,12 +254,13 @@ impl ClockModel {
 
     /// The same where it is known well enough to be followed.
     pub fn sharp_rate(&self) -> Option<RateEstimate> {
-        self.known.as_ref().map(|(lines, _)| lines.mean())
+        self.rest.known.as_ref().map(|(lines, _)| lines.mean())
     }
 
     /// The rate at this moment. Unknown while the delay's floor moves.
     pub fn rate_now(&self) -> Result<RateEstimate, Unknown> {
-        let (lines, _) = self.known.as_ref().filter(|_| self.rejected.is_none()).ok_or_else(|| self.reason())?;
+        let (lines, _) =
+            self.rest.known.as_ref().filter(|_| self.rest.rejected.is_none()).ok_or_else(|| self.reason())?;
         lines.now().map(|(rate, _)| rate).ok_or(Unknown::FloorMoves)
     }
 
@@ -264,65 +271,69 @@ impl ClockModel {
     }
 
     fn lines(&self) -> Result<&Lines, Unknown> {
-        self.known.as_ref().map(|(lines, _)| lines).or(self.told.as_ref()).ok_or_else(|| self.reason())
+        self.rest.known.as_ref().map(|(lines, _)| lines).or(self.rest.told.as_ref()).ok_or_else(|| self.reason())
     }
 
     /// Bent is what the first seconds often are by chance.
     fn reason(&self) -> Unknown {
-        let heard = self.early.is_full() || self.minima.newest_first().count() > LONG_ENOUGH_S;
-        if self.rejected == Some(Rejected::Bent) && heard { Unknown::FloorMoves } else { Unknown::TooShort }
+        let heard = self.rest.early.is_full() || self.minima.newest_first().count() > LONG_ENOUGH_S;
+        if self.rest.rejected == Some(Rejected::Bent) && heard { Unknown::FloorMoves } else { Unknown::TooShort }
     }
 
     /// Once a second: new lines under what is kept.
     fn refit(&mut self, x: i64, at: MonoTime) {
         let floor = self.floor.expect("an arrival was observed before a second ended").moved_to(x);
         let newest = *self.minima.newest_first().next().expect("a second has just ended");
-        if self.known.as_ref().is_some_and(|(_, when)| at - *when > GIVE_UP) {
-            self.told = self.known.take().map(|(lines, _)| lines);
+        if self.rest.known.as_ref().is_some_and(|(_, when)| at - *when > GIVE_UP) {
+            self.rest.told = self.rest.known.take().map(|(lines, _)| lines);
         }
         let beginning = *self.beginning.get_or_insert(x);
-        let prior = self.known.as_ref().map(|(lines, when)| Prior {
+        let prior = self.rest.known.as_ref().map(|(lines, when)| Prior {
             slope: lines.fits.last().expect("there are lines").line.slope,
             floor: (floor.at(newest.x) - newest.y) as f64 * 1e-3,
             rise: MAX_RISE_US + RISE_PPM * (at - *when).as_secs_f64(),
         });
-        self.rejected = self.fitter.fit(&self.minima, beginning, prior).err();
-        let early =
-            if self.known.is_none() && self.rejected.is_some() { self.tell(newest.at, beginning) } else { None };
-        self.wander.record(&self.fitter.fits);
-        self.risen = if self.known.is_none() && self.rejected.is_none() { self.rise(newest) } else { None };
-        let best = match self.rejected {
+        self.rest.rejected = self.rest.fitter.fit(&self.minima, beginning, prior).err();
+        let early = if self.rest.known.is_none() && self.rest.rejected.is_some() {
+            self.tell(newest.at, beginning)
+        } else {
+            None
+        };
+        self.rest.wander.record(&self.rest.fitter.fits);
+        self.rest.risen =
+            if self.rest.known.is_none() && self.rest.rejected.is_none() { self.rise(newest) } else { None };
+        let best = match self.rest.rejected {
             None => {
-                let mut fits = self.known.take().map_or_else(Vec::new, |(lines, _)| lines.fits);
-                fits.clone_from(&self.fitter.fits);
-                let lines = Lines { fits, newest: newest.at, wander: self.wander.per_second() };
+                let mut fits = self.rest.known.take().map_or_else(Vec::new, |(lines, _)| lines.fits);
+                fits.clone_from(&self.rest.fitter.fits);
+                let lines = Lines { fits, newest: newest.at, wander: self.rest.wander.per_second() };
                 let best = lines.floor_line(PHASE_SPAN_S);
-                self.known = Some((lines, at));
-                self.told = None;
+                self.rest.known = Some((lines, at));
+                self.rest.told = None;
                 Some(best)
             }
-            Some(_) if self.accepted.is_some() => None,
-            Some(_) => self.fitter.provisional,
+            Some(_) if self.rest.accepted.is_some() => None,
+            Some(_) => self.rest.fitter.provisional,
         };
         let envelope = |line: Line| {
             Envelope { x: newest.x, y: newest.y + (line.at_zero * 1e3).round() as i64, slope: line.slope * 1e-6 }
                 .moved_to(x)
         };
         let best = best.map(envelope);
-        self.floor = Some(match (self.rejected, self.accepted) {
+        self.floor = Some(match (self.rest.rejected, self.rest.accepted) {
             (None, _) => {
-                self.accepted = best;
+                self.rest.accepted = best;
                 best.expect("there are lines")
             }
             (Some(_), Some(accepted)) => self.on_hold(accepted.moved_to(x), at),
             // Whatever crystal it is, the floor climbs by so much at most.
             (Some(_), None) if early.is_some() => early.map_or(floor, |early| early.moved_to(x)),
             (Some(_), None) => {
-                let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.refitted) as f64) as i64;
+                let highest = floor.y + (FIRST_RISE_PPM * 1e-6 * (x - self.rest.refitted) as f64) as i64;
                 best.map_or(floor, |best| Envelope { y: best.y.min(highest), ..best })
             }
         });
-        self.refitted = x;
+        self.rest.refitted = x;
         self.lower_to(*self.minima.open().expect("the arrival that ended a second is in the next one"));
         self.slew(x);
     }
@@ -330,30 +341,31 @@ impl ClockModel {
     /// While nothing is known: the line that tells most, though it may not be sharp. Returns that of the first minute, where
     /// nothing else would follow so steep a one.
     fn tell(&mut self, newest: MonoTime, beginning: i64) -> Option<Envelope> {
-        let wide = self.fitter.wide.map(|fit| (fit, newest));
-        let early = self.early.newest_first().next().copied().filter(|_| !self.early.is_full());
-        let early = early.and_then(|from| Some((self.fitter.fit_early(&self.early, beginning).ok()?, from)));
+        let wide = self.rest.fitter.wide.map(|fit| (fit, newest));
+        let early = self.rest.early.newest_first().next().copied().filter(|_| !self.rest.early.is_full());
+        let early = early.and_then(|from| Some((self.rest.fitter.fit_early(&self.rest.early, beginning).ok()?, from)));
         let candidates = early.map(|(fit, from)| (fit, from.at)).into_iter().chain(wide);
         let best = candidates.min_by(|(a, _), (b, _)| a.deviation.total_cmp(&b.deviation));
         // So steep a line was a load ramp, if it ends before it was long enough to be known.
-        self.told = self.told.take().filter(|told| !told.fits.iter().all(|fit| fit.is_steep() && best.is_none()));
+        self.rest.told =
+            self.rest.told.take().filter(|told| !told.fits.iter().all(|fit| fit.is_steep() && best.is_none()));
         if let Some((fit, newest)) = best {
-            let wander = self.wander.per_second();
-            let told = self.told.get_or_insert_with(|| Lines { fits: Vec::with_capacity(1), newest, wander });
+            let wander = self.rest.wander.per_second();
+            let told = self.rest.told.get_or_insert_with(|| Lines { fits: Vec::with_capacity(1), newest, wander });
             if !told.says_more(&fit, newest) {
                 told.fits.clear();
                 told.fits.push(fit);
                 (told.newest, told.wander) = (newest, wander);
             }
         }
-        let (fit, from) = early.filter(|(fit, _)| fit.is_steep() && self.accepted.is_none())?;
+        let (fit, from) = early.filter(|(fit, _)| fit.is_steep() && self.rest.accepted.is_none())?;
         let y = from.y + (fit.line.at_zero * 1e3).round() as i64;
         Some(Envelope { x: from.x, y, slope: fit.line.slope * 1e-6 })
     }
 
     /// How far the widest line stands above the lowest of what arrived before it was first touched.
     fn rise(&self, newest: Residual) -> Option<Rise> {
-        let fit = self.fitter.fits.last()?;
+        let fit = self.rest.fitter.fits.last()?;
         let seconds = |arrival: &Residual| (arrival.x - newest.x) as f64 * 1e-9;
         let above = |arrival: &Residual| (arrival.y - newest.y) as f64 * 1e-3 - fit.line.at(seconds(arrival));
         let before = self.minima.newest_first().skip_while(|arrival| seconds(arrival) >= fit.first);
@@ -369,7 +381,7 @@ impl ClockModel {
         let above = |arrival: &Residual| arrival.y - accepted.at(arrival.x);
         let lately = || self.minima.newest_first().take_while(|arrival| at - arrival.at < LOWERED).map(above).min();
         let kept = || self.minima.newest_first().map(above).min();
-        let by = if self.known.is_some() { lately().map(|lowest| lowest.min(0)) } else { kept() };
+        let by = if self.rest.known.is_some() { lately().map(|lowest| lowest.min(0)) } else { kept() };
         Envelope { y: accepted.y + by.unwrap_or(0), ..accepted }
     }
 
@@ -384,12 +396,13 @@ impl ClockModel {
     /// then may be packets that are numbered wrongly.
     fn slew(&mut self, x: i64) {
         let floor = self.floor.expect("a floor stands once a second has ended");
-        let phase = self.phase.unwrap_or(floor).moved_to(x);
-        let on_hold = self.accepted.is_some() && self.rejected.is_some() && self.known.is_some();
+        let phase = self.rest.phase.unwrap_or(floor).moved_to(x);
+        let on_hold = self.rest.accepted.is_some() && self.rest.rejected.is_some() && self.rest.known.is_some();
         let error_us = if on_hold { 0.0 } else { (floor.at(x) - phase.y) as f64 * 1e-3 };
-        let most = if self.known.is_some() || self.accepted.is_some() { MAX_SLEW_PPM } else { FIRST_SLEW_PPM };
+        let most =
+            if self.rest.known.is_some() || self.rest.accepted.is_some() { MAX_SLEW_PPM } else { FIRST_SLEW_PPM };
         let mend = (error_us / SLEW_OVER_S).clamp(-most, most);
-        self.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
+        self.rest.phase = Some(Envelope { slope: floor.slope + mend * 1e-6, ..phase });
     }
 
     /// dy/dx as known now.

@@ -4,6 +4,7 @@
 //! come from the [`SkewMeter`](self::skew::SkewMeter), once since start and once for the last ten seconds.
 
 pub(super) mod desync;
+mod notes;
 pub mod skew;
 pub(super) mod tally;
 pub(super) mod trend;

@@ -8,10 +8,12 @@
 //! - loop delay, loop skew, emit delay: what the loop adds, from the stamp until the read and until the event leaves.
 //! - jitter and packet delay variation: of each microphone alone, against its own sample positions.
 //!
-//! Every figure exists since start ([`Tally`]) and for the last ten seconds ([`Recent`]). Nothing is allocated a packet.
+//! Every figure exists since start ([`Tally`]) and for the last ten seconds ([`Recent`]). Nothing is allocated a packet. What comes is
+//! [noted](super::notes) first, and measured later: some cycles at a time, or when somebody asks.
 
 use std::collections::VecDeque;
 
+use super::notes::{Note, Notes};
 use super::tally::Tally;
 use super::trend::TrendMeter;
 use super::window::Recent;
@@ -156,6 +158,15 @@ impl Variation {
         }
     }
 
+    fn restart(&mut self) {
+        self.newest = None;
+        self.edge = None;
+        self.restarts += 1;
+        self.delay_ns = 0.0;
+        self.delays.clear();
+        self.skips.clear();
+    }
+
     /// `first`: where it begins, if that says what is between it and the packet before it.
     fn on_placed(&mut self, placed: Placed, first: Option<FramePos>, sample_rate: u32) {
         if let Some(first) = first {
@@ -237,8 +248,8 @@ struct SentMeter {
     network: Meter,
 }
 
-/// See the top of the file.
-pub struct SkewMeter {
+/// All that is measured, once noted.
+struct Meters {
     sample_rate: u32,
     pairs: Vec<Pair>,
     mics: Vec<Mic>,
@@ -246,25 +257,22 @@ pub struct SkewMeter {
     emit_delay: Meter,
     /// Of the newest complete cycle; empty before the first.
     latest_stamps: Vec<KernelTime>,
-    /// Room for the arrivals of a cycle.
+    /// The cycle whose notes are being read: arrivals, stamps, and the shortest and the longest loop delay.
     arrivals: Vec<Option<MonoTime>>,
+    stamps: Vec<KernelTime>,
+    delays: (Span, Span),
     trace: Option<VecDeque<Placed>>,
+}
+
+/// See the top of the file.
+pub struct SkewMeter {
+    notes: Notes,
+    meters: Box<Meters>,
 }
 
 impl SkewMeter {
     pub fn new(mics: usize, sample_rate_hz: u32) -> SkewMeter {
-        let delay = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
-        let skew = || Meter::of(Tally::signed(SKEW_BOUNDS));
-        SkewMeter {
-            sample_rate: sample_rate_hz,
-            pairs: pairs(mics).map(|_| Pair { arrival_skew: skew(), trend: TrendMeter::default() }).collect(),
-            mics: (0..mics).map(|_| Mic { loop_delay: delay(), variation: Variation::new(), sent: None }).collect(),
-            loop_skew: delay(),
-            emit_delay: delay(),
-            latest_stamps: Vec::with_capacity(mics),
-            arrivals: Vec::with_capacity(mics),
-            trace: None,
-        }
+        SkewMeter { notes: Notes::default(), meters: Box::new(Meters::new(mics, sample_rate_hz)) }
     }
 
     /// An accepted packet of `mic` was read by the loop: its loop delay.
@@ -274,52 +282,174 @@ impl SkewMeter {
     pub fn on_read(&mut self, mic: usize, stamp: KernelTime, clocks: Clocks) {
         let delay = clocks.wall - stamp;
         if delay >= Span::ZERO {
-            self.mics[mic].loop_delay.record(delay, clocks.mono);
+            self.note(Note::Read { mic: mic as u16, delay, now: clocks.mono });
         }
     }
 
     /// How late a packet of `mic` was by the sender's own clock, and by the path's.
     pub fn on_sent(&mut self, mic: usize, delays: Delays, now: MonoTime) {
-        if delays == Delays::default() {
-            return;
-        }
-        let meter = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
-        let new = || Box::new(SentMeter { sender: meter(), network: meter() });
-        let sent = self.mics[mic].sent.get_or_insert_with(new);
-        delays.sender.into_iter().for_each(|delay| sent.sender.record(delay, now));
-        delays.network.into_iter().for_each(|delay| sent.network.record(delay, now));
+        let mic = mic as u16;
+        delays.sender.into_iter().for_each(|delay| self.note(Note::Kept { mic, delay, now }));
+        delays.network.into_iter().for_each(|delay| self.note(Note::UnderWay { mic, delay, now }));
     }
 
     /// The rate error of `mic` against the host, as its clock model knows it: delay variation is measured with the drift
     /// taken out. Until told, a clock of c ppm adds up to 10 c microseconds.
     pub fn follow_rate(&mut self, mic: usize, ppm: f64) {
-        self.mics[mic].variation.rate = ppm / 1e6;
+        self.note(Note::Rate { mic: mic as u16, ppm });
     }
 
     /// The channel locks anew (another sender, a reboot): what comes next has no delay in common with what came before.
     pub fn on_restart(&mut self, mic: usize) {
-        let variation = &mut self.mics[mic].variation;
-        variation.newest = None;
-        variation.edge = None;
-        variation.restarts += 1;
-        variation.delay_ns = 0.0;
-        variation.delays.clear();
-        variation.skips.clear();
+        self.note(Note::Restart { mic: mic as u16 });
     }
 
     /// The position of a packet is known: it begins at `first`, ends before `end`, and arrived at `arrival`. Jitter and delay variation.
     pub fn on_placed(&mut self, mic: usize, first: FramePos, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.mics[mic].variation.restarts, end, arrival, late: false }, Some(first));
+        self.note(Note::Placed { mic: mic as u16, first, end, arrival });
     }
 
     /// The same of one that came after its cycle had left. RFC 3550 takes packets in the order of their arrival, "not
     /// necessarily in sequence": this is just the order in which a late one is told of.
     pub fn on_late(&mut self, mic: usize, end: FramePos, arrival: MonoTime) {
-        self.note(Placed { mic, restarts: self.mics[mic].variation.restarts, end, arrival, late: true }, None);
+        self.note(Note::Late { mic: mic as u16, end, arrival });
     }
 
-    fn note(&mut self, placed: Placed, first: Option<FramePos>) {
-        self.mics[placed.mic].variation.on_placed(placed, first, self.sample_rate);
+    /// From now on, keeps each packet that is placed for [`take_placed`](SkewMeter::take_placed): an analysis looks at them all.
+    pub fn trace(&mut self) {
+        self.measured().trace = Some(VecDeque::new());
+    }
+
+    /// The next packet that was placed, in their order. The oldest of more than 8192 that nobody took are dropped.
+    pub fn take_placed(&mut self) -> Option<Placed> {
+        self.measured().trace.as_mut()?.pop_front()
+    }
+
+    /// A cycle leaves with these microphones in it: skew of each pair that is there. It is taken from `arrivals`, which no
+    /// step of the wall clock moves.
+    pub fn on_cycle(&mut self, arrivals: impl Iterator<Item = Option<MonoTime>>, now: MonoTime) {
+        for (mic, arrival) in arrivals.enumerate() {
+            arrival.into_iter().for_each(|arrival| self.note(Note::Here { mic: mic as u16, arrival }));
+        }
+        self.note(Note::Cycle { now });
+    }
+
+    /// It is complete as well: the stamp and the loop delay of each microphone. Stamps are kept for
+    /// [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check it against the event.
+    pub fn on_complete(&mut self, heard: impl Iterator<Item = (KernelTime, Span)>, now: MonoTime) {
+        heard.for_each(|(stamp, delay)| self.note(Note::Heard { stamp, delay }));
+        self.note(Note::Complete { now });
+    }
+
+    /// The kernel has the event of a complete cycle, to be sent, `delay` after the kernel's timestamp of the packet that completed it.
+    /// A negative delay (the clock was stepped back) is left out.
+    pub fn on_handed(&mut self, delay: Span, now: MonoTime) {
+        if delay >= Span::ZERO {
+            self.note(Note::Handed { delay, now });
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.notes.is_full() {
+            self.measure();
+        }
+        self.notes.push(note);
+    }
+
+    /// Whether so much is noted that it should be measured soon: [`measure`](SkewMeter::measure). Else it is when there is no more room for
+    /// notes, in the midst of a packet.
+    pub fn should_measure(&self) -> bool {
+        self.notes.are_many()
+    }
+
+    /// Measures what was noted. Some ten microseconds.
+    pub fn measure(&mut self) {
+        self.notes.drain().for_each(|note| self.meters.take(note));
+    }
+
+    /// With all that came in it.
+    fn measured(&mut self) -> &mut Meters {
+        self.measure();
+        &mut self.meters
+    }
+
+    /// Kernel timestamp of each source minus that of the first, in the newest complete cycle; `None` before one.
+    pub fn latest_offsets(&mut self) -> Option<Vec<Span>> {
+        let stamps = &self.measured().latest_stamps;
+        let first = *stamps.first()?;
+        Some(stamps.iter().map(|stamp| *stamp - first).collect())
+    }
+
+    pub fn since_start(&mut self) -> SkewFigures {
+        self.measured().since_start()
+    }
+
+    /// The last ten seconds before `now`. Jitter has a memory of 16 packets by definition: it is the same as since start,
+    /// or unknown when no packet came in the window.
+    pub fn window(&mut self, now: MonoTime) -> SkewFigures {
+        self.measured().window(now)
+    }
+
+    /// The buckets since start, as Prometheus wants them.
+    pub fn histograms(&mut self) -> SkewHistograms {
+        self.measured().histograms()
+    }
+}
+
+impl Meters {
+    fn new(mics: usize, sample_rate_hz: u32) -> Meters {
+        let delay = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
+        let skew = || Meter::of(Tally::signed(SKEW_BOUNDS));
+        Meters {
+            sample_rate: sample_rate_hz,
+            pairs: pairs(mics).map(|_| Pair { arrival_skew: skew(), trend: TrendMeter::default() }).collect(),
+            mics: (0..mics).map(|_| Mic { loop_delay: delay(), variation: Variation::new(), sent: None }).collect(),
+            loop_skew: delay(),
+            emit_delay: delay(),
+            latest_stamps: Vec::with_capacity(mics),
+            arrivals: vec![None; mics],
+            stamps: Vec::with_capacity(mics),
+            delays: (Span::MAX, Span::ZERO),
+            trace: None,
+        }
+    }
+
+    /// In the order in which it was noted.
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Read { mic, delay, now } => self.mics[usize::from(mic)].loop_delay.record(delay, now),
+            Note::Kept { mic, delay, now } => self.sent(mic).sender.record(delay, now),
+            Note::UnderWay { mic, delay, now } => self.sent(mic).network.record(delay, now),
+            Note::Rate { mic, ppm } => self.mics[usize::from(mic)].variation.rate = ppm / 1e6,
+            Note::Restart { mic } => self.mics[usize::from(mic)].variation.restart(),
+            Note::Placed { mic, first, end, arrival } => self.place(mic, Some(first), end, arrival),
+            Note::Late { mic, end, arrival } => self.place(mic, None, end, arrival),
+            Note::Here { mic, arrival } => self.arrivals[usize::from(mic)] = Some(arrival),
+            Note::Cycle { now } => self.end_cycle(now),
+            Note::Heard { stamp, delay } => {
+                self.stamps.push(stamp);
+                self.delays = (self.delays.0.min(delay), self.delays.1.max(delay));
+            }
+            Note::Complete { now } => {
+                std::mem::swap(&mut self.latest_stamps, &mut self.stamps);
+                self.stamps.clear();
+                let (shortest, longest) = std::mem::replace(&mut self.delays, (Span::MAX, Span::ZERO));
+                self.loop_skew.record(longest - shortest, now);
+            }
+            Note::Handed { delay, now } => self.emit_delay.record(delay, now),
+        }
+    }
+
+    fn sent(&mut self, mic: u16) -> &mut SentMeter {
+        let meter = || Meter::of(Tally::unsigned(DELAY_BOUNDS));
+        let new = || Box::new(SentMeter { sender: meter(), network: meter() });
+        self.mics[usize::from(mic)].sent.get_or_insert_with(new)
+    }
+
+    fn place(&mut self, mic: u16, first: Option<FramePos>, end: FramePos, arrival: MonoTime) {
+        let variation = &mut self.mics[usize::from(mic)].variation;
+        let placed = Placed { mic: mic.into(), restarts: variation.restarts, end, arrival, late: first.is_none() };
+        variation.on_placed(placed, first, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
                 trace.pop_front();
@@ -328,56 +458,17 @@ impl SkewMeter {
         }
     }
 
-    /// From now on, keeps each packet that is placed for [`take_placed`](SkewMeter::take_placed): an analysis looks at them all.
-    pub fn trace(&mut self) {
-        self.trace = Some(VecDeque::new());
-    }
-
-    /// The next packet that was placed, in their order. The oldest of more than 8192 that nobody took are dropped.
-    pub fn take_placed(&mut self) -> Option<Placed> {
-        self.trace.as_mut()?.pop_front()
-    }
-
-    /// A cycle leaves with these microphones in it: skew of each pair that is there. It is taken from `arrivals`, which no
-    /// step of the wall clock moves.
-    pub fn on_cycle(&mut self, arrivals: impl Iterator<Item = Option<MonoTime>>, now: MonoTime) {
-        self.arrivals.clear();
-        self.arrivals.extend(arrivals);
+    fn end_cycle(&mut self, now: MonoTime) {
         for (pair, (first, second)) in self.pairs.iter_mut().zip(pairs(self.mics.len())) {
             if let (Some(first), Some(second)) = (self.arrivals[first], self.arrivals[second]) {
                 pair.arrival_skew.record(second - first, now);
                 pair.trend.record(second - first, now);
             }
         }
+        self.arrivals.fill(None);
     }
 
-    /// It is complete as well: the stamp and the loop delay of each microphone. Stamps are kept for
-    /// [`latest_offsets`](SkewMeter::latest_offsets), so that anyone can check it against the event.
-    pub fn on_complete(&mut self, heard: impl Iterator<Item = (KernelTime, Span)>, now: MonoTime) {
-        self.latest_stamps.clear();
-        let (mut shortest, mut longest) = (Span::MAX, Span::ZERO);
-        for (stamp, delay) in heard {
-            self.latest_stamps.push(stamp);
-            (shortest, longest) = (shortest.min(delay), longest.max(delay));
-        }
-        self.loop_skew.record(longest - shortest, now);
-    }
-
-    /// The kernel has the event of a complete cycle, to be sent, `delay` after the kernel's timestamp of the packet that completed it.
-    /// A negative delay (the clock was stepped back) is left out.
-    pub fn on_handed(&mut self, delay: Span, now: MonoTime) {
-        if delay >= Span::ZERO {
-            self.emit_delay.record(delay, now);
-        }
-    }
-
-    /// Kernel timestamp of each source minus that of the first, in the newest complete cycle; `None` before one.
-    pub fn latest_offsets(&self) -> Option<Vec<Span>> {
-        let first = *self.latest_stamps.first()?;
-        Some(self.latest_stamps.iter().map(|stamp| *stamp - first).collect())
-    }
-
-    pub fn since_start(&self) -> SkewFigures {
+    fn since_start(&self) -> SkewFigures {
         let of = |meter: &Meter, reason| meter.since_start.distribution().ok_or(reason);
         let sent = |half: fn(&SentMeter) -> &Meter| {
             let of = |mic: &Mic| mic.sent.as_ref().ok_or(YOUNG).and_then(|sent| of(half(sent), YOUNG));
@@ -400,9 +491,7 @@ impl SkewMeter {
         }
     }
 
-    /// The last ten seconds before `now`. Jitter has a memory of 16 packets by definition: it is the same as since start,
-    /// or unknown when no packet came in the window.
-    pub fn window(&mut self, now: MonoTime) -> SkewFigures {
+    fn window(&mut self, now: MonoTime) -> SkewFigures {
         let of = |meter: &mut Meter, reason| meter.recent.distribution(now).ok_or(reason);
         let delay_variation: Each<Known<Distribution>> =
             self.mics.iter_mut().map(|mic| mic.variation.window(now).ok_or(NO_PACKET_LATELY)).collect();
@@ -429,8 +518,7 @@ impl SkewMeter {
         }
     }
 
-    /// The buckets since start, as Prometheus wants them.
-    pub fn histograms(&self) -> SkewHistograms {
+    fn histograms(&self) -> SkewHistograms {
         SkewHistograms {
             arrival_skew: self.pairs.iter().map(|pair| pair.arrival_skew.since_start.buckets()).collect(),
             loop_delay: self.mics.iter().map(|mic| mic.loop_delay.since_start.buckets()).collect(),

@@ -202,6 +202,8 @@ const COPIES: usize = SLICES as usize + 2;
 /// Old copies of counters, so that what happened in the window is now minus then.
 #[derive(Debug)]
 pub struct Past<T> {
+    /// The slice of the newest copy, beside it: to look there each turn would cost memory that is cold.
+    newest: i64,
     /// Slice in which the copy was taken; oldest first.
     copies: VecDeque<(i64, T)>,
     /// Copies that are out of use: their memory is used again, so that after the first copy none is asked for.
@@ -210,7 +212,7 @@ pub struct Past<T> {
 
 impl<T> Default for Past<T> {
     fn default() -> Past<T> {
-        Past { copies: VecDeque::with_capacity(COPIES), spare: Vec::new() }
+        Past { newest: i64::MIN, copies: VecDeque::with_capacity(COPIES), spare: Vec::new() }
     }
 }
 
@@ -222,9 +224,10 @@ impl<T: Clone + Default> Past<T> {
     /// Call once a turn, before anything is counted in it: keeps one copy a slice. `copy` writes the counters over an old copy.
     pub fn observe(&mut self, now: MonoTime, copy: impl FnOnce(&mut T)) {
         let slice = slice_of(now);
-        if self.copies.back().is_some_and(|(newest, _)| *newest >= slice) {
+        if self.newest >= slice {
             return;
         }
+        self.newest = slice;
         // The newest copy at least a window old stays: it is what `then` answers.
         while self.copies.get(1).is_some_and(|(second, _)| *second <= slice - SLICES) {
             self.spare.extend(self.copies.pop_front().map(|(_, old)| old));

@@ -84,12 +84,18 @@ impl Header {
 pub struct HeaderWatch {
     /// Of each frame.
     channels: usize,
-    batch: [[Word; WORDS]; BATCH],
     taken: usize,
     /// Bytes of the datagrams that are looked at, and when one came last.
     length: usize,
     met: Option<MonoTime>,
     due: Option<MonoTime>,
+    /// Apart: most packets touch nothing of it.
+    batch: Box<Batch>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    rows: [[Word; WORDS]; BATCH],
     last: Option<Header>,
     agreed: u32,
     found: Option<Header>,
@@ -97,17 +103,7 @@ pub struct HeaderWatch {
 
 impl HeaderWatch {
     pub fn new(channels: usize) -> HeaderWatch {
-        HeaderWatch {
-            channels,
-            batch: [[Word::default(); WORDS]; BATCH],
-            taken: 0,
-            length: 0,
-            met: None,
-            due: None,
-            last: None,
-            agreed: 0,
-            found: None,
-        }
+        HeaderWatch { channels, taken: 0, length: 0, met: None, due: None, batch: Box::default() }
     }
 
     pub fn restart(&mut self) {
@@ -115,12 +111,12 @@ impl HeaderWatch {
     }
 
     pub fn found(&self) -> Option<Header> {
-        self.found
+        self.batch.found
     }
 
     /// The share of a packet that is sound.
     pub fn sound_share(&self) -> f64 {
-        self.found.map_or(1.0, |header| 1.0 - header.bytes as f64 / self.length as f64)
+        self.batch.found.map_or(1.0, |header| 1.0 - header.bytes as f64 / self.length as f64)
     }
 
     /// An accepted datagram; true when a batch ended with it.
@@ -142,7 +138,7 @@ impl HeaderWatch {
         if words.len() <= inside(INSIDE.len() - 1) {
             return false;
         }
-        let row = &mut self.batch[self.taken];
+        let row = &mut self.batch.rows[self.taken];
         row[..FRONT].copy_from_slice(&words[..FRONT]);
         for (nth, word) in row[FRONT..].iter_mut().enumerate() {
             *word = words[inside(nth)];
@@ -153,11 +149,12 @@ impl HeaderWatch {
         }
         self.taken = 0;
         self.due = Some(at + EVERY);
-        let header = look(&self.batch);
-        self.agreed = if header == self.last { self.agreed + 1 } else { 1 };
-        self.last = header;
-        if self.agreed >= AGREE {
-            self.found = header;
+        let batch = &mut *self.batch;
+        let header = look(&batch.rows);
+        batch.agreed = if header == batch.last { batch.agreed + 1 } else { 1 };
+        batch.last = header;
+        if batch.agreed >= AGREE {
+            batch.found = header;
         }
         true
     }

@@ -126,11 +126,16 @@ impl Window {
         let (min, max) = words.iter().fold((i32::MAX, i32::MIN), |(min, max), &word| (min.min(word), max.max(word)));
         // Eight sums side by side: one alone waits for each addition before the next. A thousand words' sum is exact in a float.
         let (mut sums, mut squares) = ([0.0; 8], [0.0; 8]);
-        for eight in words.chunks(8) {
+        let (eights, rest) = words.as_chunks::<8>();
+        for eight in eights {
             for ((sum, square), &word) in sums.iter_mut().zip(&mut squares).zip(eight) {
                 *sum += f64::from(word);
                 *square += f64::from(word).powi(2);
             }
+        }
+        for ((sum, square), &word) in sums.iter_mut().zip(&mut squares).zip(rest) {
+            *sum += f64::from(word);
+            *square += f64::from(word).powi(2);
         }
         let sum = sums.iter().sum::<f64>() as i64;
         self.to = at;
@@ -168,6 +173,10 @@ impl Window {
 
 /// Samples that are equal to `top` and stand in a row of them.
 fn in_flat_tops(samples: &[i32], top: i32) -> u64 {
+    // Hardly ever are there so many: to count them is quick.
+    if samples.iter().filter(|&&sample| sample == top).count() < FLAT as usize {
+        return 0;
+    }
     let (mut all, mut row) = (0, 0);
     for &sample in samples {
         row = if sample == top { row + 1 } else { 0 };

@@ -212,7 +212,9 @@ impl Health {
     ) {
         let Heard { source, at, stamp, payload } = *heard;
         let own = &mut self.sources[source];
-        own.followed = Some(sender);
+        if own.followed != Some(sender) {
+            own.followed = Some(sender);
+        }
         own.refusals.taken(at);
         if own.rate.on_packet(at, frames, passed) {
             self.judge_rate(source, stamp, outputs);
@@ -221,7 +223,8 @@ impl Health {
             let found = self.sources[source].header.found().is_some();
             self.set(self.layout.first_of(source), FaultKind::HeaderInAudio, found, stamp, outputs);
         }
-        if self.sources[source].faults[FaultKind::Refused.slot()].is_some() {
+        let own = &self.sources[source];
+        if own.refusals.is_any() && own.faults[FaultKind::Refused.slot()].is_some() {
             self.judge_refused(source, at, stamp, outputs);
         }
     }

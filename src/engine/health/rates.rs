@@ -24,6 +24,8 @@ use crate::engine::figures::window::WINDOW;
 use crate::time::{MonoTime, Span};
 
 const MOST_KEPT: usize = (WINDOW.as_nanos() / TOGETHER.as_nanos()) as usize + 1;
+/// Room for the usual rate, so that the steady state does not allocate: 93.75 packets a second for the window, and until the next look.
+const USUAL: usize = 1280;
 
 /// How fast a microphone samples, as its packets' arrivals tell.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -74,42 +76,53 @@ struct Mean {
 /// See the top of the file.
 #[derive(Debug)]
 pub struct RateMeter {
-    nominal_hz: f64,
     arrivals: VecDeque<Arrival>,
     /// Nothing is kept of what comes before.
     settled: MonoTime,
+    /// When to look; of a look that is under way, always.
     due: Option<MonoTime>,
-    look: Option<Look>,
-    fold: Box<Fold>,
-    window: Known<Rate>,
-    mean: Mean,
     /// Of all that came: the first, the last, and the samples after the first.
     first: Option<MonoTime>,
     last: MonoTime,
     samples: u64,
-    looks: u64,
     /// Packets carry numbers.
     known: bool,
+    /// Apart: most packets touch nothing of it.
+    looks: Box<Looks>,
+}
+
+/// What was found, and is being looked at.
+#[derive(Debug)]
+struct Looks {
+    nominal_hz: f64,
+    present: Option<Look>,
+    fold: Fold,
+    window: Known<Rate>,
+    mean: Mean,
+    count: u64,
 }
 
 const TOO_EARLY: &str = "not heard for long enough yet";
 
 impl RateMeter {
     pub fn new(nominal_hz: u32) -> RateMeter {
-        RateMeter {
+        let looks = Looks {
             nominal_hz: f64::from(nominal_hz),
-            arrivals: VecDeque::with_capacity(MOST_KEPT + 1),
-            settled: MonoTime::from_nanos(i64::MIN),
-            due: None,
-            look: None,
-            fold: Box::default(),
+            present: None,
+            fold: Fold::default(),
             window: Err(TOO_EARLY),
             mean: Mean::default(),
+            count: 0,
+        };
+        RateMeter {
+            arrivals: VecDeque::with_capacity(USUAL),
+            settled: MonoTime::from_nanos(i64::MIN),
+            due: None,
             first: None,
             last: MonoTime::from_nanos(0),
             samples: 0,
-            looks: 0,
             known: false,
+            looks: Box::new(looks),
         }
     }
 
@@ -117,10 +130,10 @@ impl RateMeter {
     pub fn restart(&mut self) {
         self.arrivals.clear();
         self.settled = MonoTime::from_nanos(i64::MIN);
-        (self.due, self.look, self.first, self.samples) = (None, None, None, 0);
+        (self.due, self.first, self.samples) = (None, None, 0);
         self.known = false;
-        self.window = Err(TOO_EARLY);
-        self.mean = Mean::default();
+        let looks = &mut *self.looks;
+        (looks.present, looks.window, looks.mean) = (None, Err(TOO_EARLY), Mean::default());
     }
 
     /// An accepted datagram; `passed`: the samples that the sender's positions went on by, where its number says so. True when a look
@@ -136,7 +149,7 @@ impl RateMeter {
         }
         if at - self.last > SILENCE {
             self.arrivals.clear();
-            self.look = None;
+            self.looks.present = None;
             self.settled = at + SILENCE;
         }
         self.last = self.last.max(at);
@@ -154,14 +167,14 @@ impl RateMeter {
 
     /// Of the last ten seconds.
     pub fn window(&self) -> Known<Rate> {
-        self.window
+        self.looks.window
     }
 
     /// Since the first packet of this sender.
     pub fn since_start(&self) -> Known<Rate> {
-        let Mean { hz_s, spread_hz_s_squared, span_s, taken } = self.mean;
+        let Mean { hz_s, spread_hz_s_squared, span_s, taken } = self.looks.mean;
         if taken.is_none() {
-            return self.window;
+            return self.window();
         }
         let hz = hz_s / span_s;
         let passed_s = (self.last - self.first.unwrap_or(self.last)).as_secs_f64();
@@ -175,44 +188,54 @@ impl RateMeter {
 
     /// How often it was looked.
     pub fn looks(&self) -> u64 {
-        self.looks
+        self.looks.count
     }
 
     fn keep(&mut self, arrival: Arrival) {
-        while self.look.is_none() && self.arrivals.front().is_some_and(|oldest| arrival.at - oldest.at > WINDOW) {
-            self.arrivals.pop_front();
+        if self.arrivals.len() == MOST_KEPT && self.looks.present.is_none() {
+            self.drop_old(arrival.at);
         }
         if self.arrivals.len() < MOST_KEPT {
             self.arrivals.push_back(arrival);
         }
     }
 
+    fn drop_old(&mut self, newest: MonoTime) {
+        while self.arrivals.front().is_some_and(|oldest| newest - oldest.at > WINDOW) {
+            self.arrivals.pop_front();
+        }
+    }
+
     /// One slice of work, where there is any.
     fn step(&mut self, now: MonoTime) -> bool {
-        let found = match self.look {
+        // A look begins when it is due, and is the next only once it has ended.
+        if self.due.is_none_or(|due| now < due) {
+            return false;
+        }
+        let found = match self.looks.present {
             Some(look) => {
                 let arrivals = self.arrivals.range(..look.arrivals);
-                match self.fold.step(arrivals, look.size) {
+                match self.looks.fold.step(arrivals, look.size) {
                     None => return false,
                     Some(folded) => self.judge(&look, folded),
                 }
             }
-            None if self.due.is_some_and(|due| now >= due) => match self.begin() {
+            None => match self.begin() {
                 Some(early) => early,
                 None => return false,
             },
-            None => return false,
         };
-        self.look = None;
+        self.looks.present = None;
         self.due = Some(now + EVERY);
-        self.looks += 1;
-        self.window = found;
+        self.looks.count += 1;
+        self.looks.window = found;
         self.remember(now);
         true
     }
 
     /// Counts, and where to look; the answer, where that is all.
     fn begin(&mut self) -> Option<Known<Rate>> {
+        self.drop_old(self.arrivals.back()?.at);
         let (first, last) = (self.arrivals.front()?, self.arrivals.back()?);
         // The newest may still grow.
         let arrivals = self.arrivals.len() - 1;
@@ -228,8 +251,8 @@ impl RateMeter {
         }
         let lowest = count.received_hz.min(count.rate.slope) * (1.0 - COUNT_AHEAD) / f64::from(size);
         let highest = count.received_hz.max(count.rate.slope) / (1.0 - MOST_LOST) / f64::from(size);
-        self.fold.begin(first.at, span, lowest..highest);
-        self.look = Some(look);
+        self.looks.fold.begin(first.at, span, lowest..highest);
+        self.looks.present = Some(look);
         None
     }
 
@@ -257,8 +280,8 @@ impl RateMeter {
         let size = f64::from(look.size);
         let of_phase = folded.map(|fit| (fit.slope * size, fit.uncertainty * size));
         // A count below the nominal rate may be a slower clock or losses; one above is at least so much, and may have losses too.
-        let expected = self.known || rate.slope + rate.uncertainty > self.nominal_hz * (1.0 - PATH_SLOPE);
-        let above = !self.known && rate.slope - rate.uncertainty > self.nominal_hz * (1.0 + PATH_SLOPE);
+        let expected = self.known || rate.slope + rate.uncertainty > self.looks.nominal_hz * (1.0 - PATH_SLOPE);
+        let above = !self.known && rate.slope - rate.uncertainty > self.looks.nominal_hz * (1.0 + PATH_SLOPE);
         let hidden = if above { rate.slope * MOST_LOST / (1.0 - MOST_LOST) } else { 0.0 };
         let of_count = expected.then_some((rate.slope, rate.uncertainty + hidden));
         let (hz, spread) = of_phase.or(of_count).ok_or(
@@ -269,16 +292,17 @@ impl RateMeter {
     }
 
     fn remember(&mut self, now: MonoTime) {
-        let Ok(rate) = self.window else { return };
-        if self.mean.taken.is_some_and(|taken| now - taken < WINDOW) || rate.span < WINDOW - SILENCE {
+        let Ok(rate) = self.window() else { return };
+        let mean = &mut self.looks.mean;
+        if mean.taken.is_some_and(|taken| now - taken < WINDOW) || rate.span < WINDOW - SILENCE {
             return;
         }
         let span_s = rate.span.as_secs_f64();
         let spread = rate.uncertainty_hz - rate.hz * path_allowance(span_s);
-        self.mean.taken = Some(now);
-        self.mean.hz_s += rate.hz * span_s;
-        self.mean.spread_hz_s_squared += (spread * span_s).powi(2);
-        self.mean.span_s += span_s;
+        mean.taken = Some(now);
+        mean.hz_s += rate.hz * span_s;
+        mean.spread_hz_s_squared += (spread * span_s).powi(2);
+        mean.span_s += span_s;
     }
 }
 

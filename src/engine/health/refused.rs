@@ -28,9 +28,17 @@ pub struct Refused {
 /// One microphone.
 #[derive(Debug, Default)]
 pub struct RefusalMeter {
+    /// Of the newest packet's second: what stands in its place below is older.
+    present: Slice,
+    newest: Option<MonoTime>,
+    rest: Box<Rest>,
+}
+
+/// What no packet touches that is taken.
+#[derive(Debug, Default)]
+struct Rest {
     slices: [Slice; SLICES],
     from: Option<SocketAddr>,
-    newest: Option<MonoTime>,
 }
 
 impl RefusalMeter {
@@ -42,16 +50,22 @@ impl RefusalMeter {
     /// A valid packet of another.
     pub fn refused(&mut self, at: MonoTime, from: SocketAddr) {
         self.slice(at).refused += 1;
-        (self.from, self.newest) = (Some(from), Some(at));
+        (self.rest.from, self.newest) = (Some(from), Some(at));
     }
 
     fn slice(&mut self, at: MonoTime) -> &mut Slice {
         let second = at.as_nanos().div_euclid(SLICE.as_nanos());
-        let slice = &mut self.slices[second.rem_euclid(SLICES as i64) as usize];
-        if slice.second != second {
-            *slice = Slice { second, ..Slice::default() };
+        if self.present.second != second {
+            self.rest.slices[place(self.present.second)] = self.present;
+            let before = self.rest.slices[place(second)];
+            self.present = if before.second == second { before } else { Slice { second, ..Slice::default() } };
         }
-        slice
+        &mut self.present
+    }
+
+    /// Whether any was ever refused.
+    pub fn is_any(&self) -> bool {
+        self.newest.is_some()
     }
 
     /// If it was most of what came.
@@ -67,10 +81,17 @@ impl RefusalMeter {
 
     fn of(&self, at: MonoTime) -> Refused {
         let second = at.as_nanos().div_euclid(SLICE.as_nanos());
-        let recent = self.slices.iter().filter(|slice| second - slice.second < SLICES as i64);
+        let older = self.rest.slices.iter().enumerate().filter(|&(i, _)| i != place(self.present.second));
+        let all = older.map(|(_, slice)| slice).chain([&self.present]);
+        let recent = all.filter(|slice| second - slice.second < SLICES as i64);
         let (taken, refused) = recent.fold((0, 0), |(taken, refused), s| (taken + s.taken, refused + s.refused));
-        Refused { refused, valid: taken + refused, from: self.from }
+        Refused { refused, valid: taken + refused, from: self.rest.from }
     }
+}
+
+/// Where a second's slice stands.
+fn place(second: i64) -> usize {
+    second.rem_euclid(SLICES as i64) as usize
 }
 
 #[cfg(test)]

@@ -16,13 +16,23 @@ use crate::wire::{Bad, Coding, Format, Parsed, Unit};
 /// What one source sends.
 #[derive(Debug)]
 pub(in crate::engine) struct Wire {
+    /// Whose datagrams tell the format.
+    of: Option<SocketAddr>,
+    /// Its datagrams may prove another format.
+    looks: bool,
+    /// Its newest datagram may be another format's: the next ones tell.
+    is_open: bool,
+    /// Of its format: see [`Wire::is_plain`].
+    is_plain: bool,
+    /// Apart: plain samples touch nothing of it.
+    rest: Box<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
     declared: Format,
     format: Format,
     detector: Detector,
-    /// Its newest datagram may be another format's: the next ones tell.
-    is_open: bool,
-    /// Whose datagrams tell the format.
-    of: Option<SocketAddr>,
     /// Its numbers, where it has any.
     numbers: Option<Box<Numbers>>,
     said: Option<MonoTime>,
@@ -63,21 +73,23 @@ impl Default for Wire {
 impl Wire {
     pub fn new(declared: Format) -> Wire {
         let format = if declared == Format::Auto { until_proven() } else { declared.clone() };
-        Wire { declared, format, detector: Detector::default(), is_open: false, of: None, numbers: None, said: None }
+        let (looks, is_plain) = (declared == Format::Auto, is_plain(&format));
+        let rest = Rest { declared, format, detector: Detector::default(), numbers: None, said: None };
+        Wire { of: None, looks, is_open: false, is_plain, rest: Box::new(rest) }
     }
 
     pub fn format(&self) -> &Format {
-        &self.format
+        &self.rest.format
     }
 
     /// Samples and nothing else, as they leave: there is nothing to decode.
     pub fn is_plain(&self) -> bool {
-        matches!(&self.format, Format::Raw(raw) if raw.coding == Coding::S32le && raw.skip == 0)
+        self.is_plain
     }
 
     /// Another sender takes the place of the one before.
     pub fn on_new_sender(&mut self) {
-        *self = Wire::new(std::mem::take(&mut self.declared));
+        *self = Wire::new(std::mem::take(&mut self.rest.declared));
     }
 
     /// Whether what was seen so far is of another sender than this one, that may take its place after a silence.
@@ -91,13 +103,15 @@ impl Wire {
 
     /// Looks at a datagram of a source that declared nothing.
     pub fn look(&mut self, datagram: &[u8]) -> Seen {
-        if self.declared != Format::Auto {
+        if !self.looks {
             return Seen::Raw;
         }
-        let seen = self.detector.look(datagram);
+        let seen = self.rest.detector.look(datagram);
+        self.looks = !self.rest.detector.has_ended();
         self.is_open = seen == Seen::Perhaps;
         if let Seen::Is(format) = &seen {
-            self.format = format.clone();
+            self.rest.format = format.clone();
+            self.is_plain = is_plain(format);
         }
         seen
     }
@@ -110,13 +124,14 @@ impl Wire {
     /// Nothing can wait any longer: what is still open is raw.
     pub fn end_looking(&mut self) {
         if std::mem::take(&mut self.is_open) {
-            self.detector.end();
+            self.rest.detector.end();
+            self.looks = false;
         }
     }
 
     /// Reads a datagram; `channels` and `rate` are those of the array.
     pub fn parse<'a>(&self, datagram: &'a [u8], channels: usize, rate: u32) -> Result<Parsed<'a>, Bad> {
-        let parsed = crate::wire::parse(&self.format, datagram)?;
+        let parsed = crate::wire::parse(&self.rest.format, datagram)?;
         if let Parsed::Unit(unit) = &parsed {
             fits(unit, channels, rate)?;
         }
@@ -125,9 +140,9 @@ impl Wire {
 
     /// Whether it is time to say again that something does not fit.
     pub fn may_say(&mut self, at: MonoTime) -> bool {
-        let due = self.said.is_none_or(|said| at - said >= SAY_EVERY);
+        let due = self.rest.said.is_none_or(|said| at - said >= SAY_EVERY);
         if due {
-            self.said = Some(at);
+            self.rest.said = Some(at);
         }
         due
     }
@@ -135,8 +150,12 @@ impl Wire {
     /// Made when the first number comes.
     pub fn numbers_mut(&mut self, sample_rate: u32) -> &mut Numbers {
         let new = || Box::new(Numbers { known: Known::new(sample_rate), beside: Beside::new(sample_rate), sent: None });
-        self.numbers.get_or_insert_with(new)
+        self.rest.numbers.get_or_insert_with(new)
     }
+}
+
+fn is_plain(format: &Format) -> bool {
+    matches!(format, Format::Raw(raw) if raw.coding == Coding::S32le && raw.skip == 0)
 }
 
 fn fits(unit: &Unit<'_>, channels: usize, rate: u32) -> Result<(), Bad> {

@@ -191,8 +191,8 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
             break;
         }
     }
-    let count = |rig: &Rig| {
-        rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count)
+    let count = |rig: &mut Rig| {
+        rig.run.plant.arrays.of_mut(ArrayId(0)).engine.meter().since_start().emit_delay.map_or(0, |delay| delay.count)
     };
     let events = |got: &[u8]| got.windows(6).filter(|six| six == b"data: ").count() as u64;
     // Where the machine stalls between two datagrams a cycle leaves in part, and that has no delay.
@@ -204,26 +204,26 @@ fn the_emit_delay_ends_when_the_kernel_has_the_event() {
         }
         rig.cycle(n, &[0, 1, 2]);
         let (before, next) = (rig.emitted(), host::mono() + Span::from_millis(100));
-        while count(&rig) < complete(&rig) || (rig.emitted() == before && host::mono() < next) {
+        while count(&mut rig) < complete(&rig) || (rig.emitted() == before && host::mono() < next) {
             rig.turn();
             read(&mut got);
-            assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
-            assert!(count(&rig) <= events(&got), "{} delays told, {} events sent", count(&rig), events(&got));
+            assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&mut rig));
+            assert!(count(&mut rig) <= events(&got), "{} delays told, {} events sent", count(&mut rig), events(&got));
         }
         assert!(host::mono() < give_up, "complete cycles leave: {}", complete(&rig));
         sleep(Duration::from_micros(10_667));
     }
-    while events(&got) < rig.emitted() || count(&rig) < complete(&rig) {
+    while events(&got) < rig.emitted() || count(&mut rig) < complete(&rig) {
         rig.turn();
         read(&mut got);
-        assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&rig));
+        assert!(host::mono() < give_up, "a delay is told of every complete event: {}", count(&mut rig));
     }
-    assert_eq!((events(&got), count(&rig)), (rig.emitted(), complete(&rig)));
+    assert_eq!((events(&got), count(&mut rig)), (rig.emitted(), complete(&rig)));
 }
 
 #[test]
 fn without_a_listener_nothing_is_handed_over_and_no_delay_is_told() {
     let mut rig = Rig::new();
     rig.cycles(0..20);
-    assert!(rig.run.plant.arrays.of(ArrayId(0)).engine.meter().since_start().emit_delay.is_err());
+    assert!(rig.run.plant.arrays.of_mut(ArrayId(0)).engine.meter().since_start().emit_delay.is_err());
 }
