@@ -23,17 +23,20 @@ fn run(serve: &Serve, args: &[&str]) -> (Vec<Event>, Value, Value) {
     (read, truth, figures)
 }
 
-/// Missing samples by microphone and true position, neighbours joined; every sample that is there is the right one.
-fn gaps(events: &[Event]) -> BTreeMap<(usize, i64), i64> {
+/// Missing samples by microphone and true position, neighbours joined.
+type Gaps = BTreeMap<(usize, i64), i64>;
+
+/// Every sample that is there is the right one.
+fn gaps(events: &[Event]) -> Gaps {
     let (gaps, astray) = heard(events);
     assert_eq!(astray, [], "pieces that are not where they belong: event, mic, frames off");
     gaps
 }
 
 /// The same, and the pieces that stand elsewhere than they belong: in which event, of which microphone, by how many frames.
-fn heard(events: &[Event]) -> (BTreeMap<(usize, i64), i64>, Vec<(u64, usize, i32)>) {
+fn heard(events: &[Event]) -> (Gaps, Vec<(u64, usize, i32)>) {
     let offset = offset_of(&events[0]);
-    let mut gaps: BTreeMap<(usize, i64), i64> = BTreeMap::new();
+    let mut gaps = Gaps::new();
     let mut astray = Vec::new();
     let mut open = [None; 3];
     for event in events {
@@ -59,8 +62,8 @@ fn heard(events: &[Event]) -> (BTreeMap<(usize, i64), i64>, Vec<(u64, usize, i32
 }
 
 /// What the simulator withheld of its one boot, neighbours joined.
-fn withheld(truth: &Value) -> BTreeMap<(usize, i64), i64> {
-    let mut gaps = BTreeMap::new();
+fn withheld(truth: &Value) -> Gaps {
+    let mut gaps = Gaps::new();
     for (mic, of) in truth["mics"].as_array().expect("three").iter().enumerate() {
         let mut last: Option<(i64, i64)> = None;
         for packet in of["withheld_packets"].as_array().expect("a list") {
