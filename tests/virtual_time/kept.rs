@@ -133,7 +133,7 @@ fn a_board_that_restarts_loses_its_calibration_and_this_is_told() {
 fn what_was_kept_of_a_board_that_ran_before_is_dropped_at_the_start_and_this_is_told() {
     let run = play(&scenario(Vec::new()), config(), kept([50_000, 49_999, 50_000]));
     let dropped: Vec<&String> = run.logs.iter().filter(|line| line.contains("is dropped")).collect();
-    assert!(dropped.len() == 1 && dropped[0].starts_with("mic1: "), "{:?}", run.logs);
+    assert!(dropped.len() == 1 && dropped[0].starts_with("mic 1: "), "{:?}", run.logs);
     assert!((run.behind(1, 70.0).abs() - SAMPLES[1]).abs() < 1.5, "it is not applied");
     assert!(run.behind(2, 70.0).abs() < 1.5, "the others are");
 }
