@@ -133,6 +133,7 @@ fn what_a_border_costs_table() {
     let begun = Instant::now();
     let ratios = edges.windows(2).filter_map(|two| ratio(&two[0], &two[1])).filter(|l| l.is_finite()).count();
     let a_border = begun.elapsed() / ratios as u32;
+    assert!(ratios * 10 > 9 * edges.len(), "{ratios} borders of {} packets: speech can be judged", edges.len());
     println!("{a_packet:?} a packet of {PACKET} samples, {a_border:?} a border");
     // What each decision may take at most.
     println!("five borders of three channels: {:?}", a_packet * 3 * 6 + a_border * 3 * 5);

@@ -157,9 +157,9 @@ impl Ways<'_> {
         }
         let mut nothing_before = 1.0;
         for (before, row) in rows.iter().enumerate() {
-            for missing in 1..=most[before] {
+            for (missing, behind) in behind[before + 1].iter().enumerate().take(most[before] + 1).skip(1) {
                 let here = self.step(row, missing, heard) * self.delay(row, missing);
-                each(Hole { before, periods: missing as i64 }, nothing_before * here * behind[before + 1][missing]);
+                each(Hole { before, periods: missing as i64 }, nothing_before * here * behind);
             }
             nothing_before *= self.step(row, 0, heard) * self.delay(row, 0);
         }

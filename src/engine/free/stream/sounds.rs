@@ -59,7 +59,7 @@ impl Stream {
         let lowest = rows[..count].iter().map(|row| row.above).min()?;
         let periods = |above: Span| (above + tolerance).as_nanos().div_euclid(period.as_nanos());
         let base = [self.late.base(), Span::ZERO].into_iter().find(|&base| periods(lowest - base) == lost)?;
-        rows.iter_mut().for_each(|row| row.above = row.above - base);
+        rows.iter_mut().for_each(|row| row.above -= base);
         self.hear_borders(listener);
         for (i, row) in rows[..count].iter_mut().enumerate() {
             row.follows = listener.follows(i);

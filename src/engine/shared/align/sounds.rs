@@ -76,7 +76,7 @@ impl SharedAligner {
         let base = [self.late.base(), Span::ZERO].into_iter().find(|&base| periods(lowest - base) == lost)?;
         self.hear_borders(begin, count, listener, history);
         for (at, row) in rows[..count].iter_mut().enumerate() {
-            row.above = row.above - base;
+            row.above -= base;
             row.follows = listener.follows(at);
         }
         let path = Path { period, jitter: self.late.jitter(), tolerance };
