@@ -56,7 +56,11 @@ struct BordersOf {
     judged: Option<u64>,
     broke: Option<u64>,
     decided: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
+
+const DEAF: &str = "the sound is not listened to";
 
 #[derive(Serialize)]
 struct ShiftsOf {
@@ -78,6 +82,7 @@ impl SoundOf {
                 judged: borders.map(|borders| borders.judged),
                 broke: borders.map(|borders| borders.broke),
                 decided: borders.map(|borders| borders.decided),
+                reason: sound.is_none().then_some(DEAF),
             },
             shifts: ShiftsOf {
                 checked: shifts.map(|shifts| shifts.checked),
@@ -90,7 +95,7 @@ impl SoundOf {
             },
             busy_us_per_s: sound.map(busy).filter(|busy| busy.is_finite()).map(|busy| (busy * 10.0).round() / 10.0),
             slices: sound.map(|sound| sound.slices),
-            reason: sound.is_none().then_some("the sound is not listened to"),
+            reason: sound.is_none().then_some(DEAF),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A board whose library cuts each chunk into datagrams of 1460 bytes and a rest, on real sockets: what leaves is held against what
 //! the simulator sent, frame by frame and gap by gap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -120,6 +120,8 @@ fn lost_pieces_are_gaps_of_their_own_size_at_their_place_and_are_told() {
 /// A copy that is held back itself is told by nothing (contract, section 2), and may take a lost piece's place. A busy machine holds
 /// some back in most runs, and hardly in each of so many. Where it does, what it held back bounds what may be wrong.
 const TRIES: usize = 6;
+/// Cycles that one such copy may put off: it opens one, and three spaced packets show that it should not have.
+const ASTRAY: u64 = 4;
 
 #[test]
 fn copies_beside_lost_pieces_are_dropped_and_told() {
@@ -146,7 +148,8 @@ fn assert_told_and_placed(events: &[Event], truth: &Value, figures: &Value) {
 /// Every gap is of its own size and at its place, but for those that a copy may stand in, and nothing else stands where it does not belong.
 fn assert_placed_but_for(copies: u64, events: &[Event], truth: &Value, figures: &Value) {
     let ((seen, astray), expected) = (heard(events), withheld(truth));
-    assert!(astray.len() as u64 <= copies, "not where they belong, {copies} copies held back: {astray:?}");
+    let cycles: BTreeSet<u64> = astray.iter().map(|(cycle, ..)| *cycle).collect();
+    assert!(cycles.len() as u64 <= copies * ASTRAY, "not where they belong, {copies} copies held back: {astray:?}");
     assert!(expected.len() > 50, "{} gaps", expected.len());
     // What came too late for its cycle is missing there, and fills the history: a machine that stalls may show some.
     let late: u64 = loss(figures, "late").iter().sum();

@@ -2,22 +2,15 @@
 //! and so on.
 
 use super::{Ear, Step};
+use crate::engine::ear::tuning::job::{BEFORE, LAG, LEAD, SHIFTS_AT_ONCE};
 use crate::engine::history::History;
 use crate::sound::fingerprint::{FEWEST_BLOCKS, FULL_BLOCK};
 use crate::time::FramePos;
 
 /// Blocks of a fingerprint: eight seconds.
 pub(super) const KEPT: u32 = 750;
-/// Blocks that are read before the first is correlated: those that a track holds, and the whitener's window.
-const LEAD: u32 = 24;
-/// So many blocks before the first that counts are read: the track's middle is that far behind, but for two that a shift reaches over.
-const BEFORE: i64 = 10;
-/// Samples behind the newest emitted one that are left alone for now: late packets still fill them. 150 ms at 48 kHz.
-const LAG: i64 = 7_200;
 /// After so many blocks it is looked at.
 const LOOKS: [u32; 17] = [FEWEST_BLOCKS, 40, 48, 56, 64, 76, 88, 104, 120, 140, 160, 190, 225, 270, 350, 512, KEPT];
-/// Shifts that are compared at a time.
-const SHIFTS_AT_ONCE: usize = 160;
 
 /// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

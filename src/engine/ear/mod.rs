@@ -12,35 +12,16 @@
 //! all with all while there are four, else each with the next two.
 
 mod job;
+mod tuning;
 
 use super::history::History;
+use crate::engine::ear::tuning::ear::{
+    AGAIN, ALL_PAIRS, BEFORE_NOTED, EARLY_LEAST_S, EXACT, EXACT_REACH_S, FLOORS_SETTLE, KEEPS, LEAST_RATE, SETTLES,
+    STALE,
+};
 use crate::sound::fingerprint::{Correlogram, DECIDED, FEWEST_BLOCKS, Likeness, TRUSTED_BLOCKS, Track, Whitener};
-use crate::time::{FramePos, MonoTime, Span};
+use crate::time::{FramePos, MonoTime};
 use job::{Job, KEPT, Stage};
-
-/// Below this rate a packet of the low rate says too little of the way that a sound took.
-const LEAST_RATE: u32 = 32_000;
-/// From the start of positions until the first fingerprint is begun: offsets settle meanwhile.
-const SETTLES: Span = Span::from_secs(2);
-/// From one fingerprint to the next.
-const KEEPS: Span = Span::from_secs(60);
-/// Until it is tried again what nothing stood out for.
-const AGAIN: Span = Span::from_secs(10);
-/// A fingerprint that fits nothing any more: after so many minutes the present one takes its place. The source has moved.
-const STALE: u32 = 3;
-/// An offset by any number of samples is believed when it stands out by so many deviations: there are 60 times as many as of whole
-/// packets, and of 700 independent ones the best of noise is 3.2 deviations up.
-const EXACT: f64 = 6.0;
-/// And only this far from where arrivals put the board, in seconds: their floor is found to a millisecond in a second.
-const EXACT_REACH_S: f64 = 0.004;
-/// Arrivals find a floor in a minute. In a fingerprint of before, the boards stood where they were thought to be at first, which is off by
-/// some samples; it shows no offset smaller than this, in seconds.
-const FLOORS_SETTLE: Span = Span::from_secs(70);
-const EARLY_LEAST_S: f64 = 0.000_5;
-/// From what has happened until it is noted, at most: arrivals decide in a quarter of a second.
-const BEFORE_NOTED: Span = Span::from_secs(1);
-/// All pairs are compared of so many boards.
-const ALL_PAIRS: usize = 4;
 
 /// What is known of one board.
 #[derive(Debug, Default)]

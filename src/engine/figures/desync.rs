@@ -1,8 +1,7 @@
 //! The old console line for cycles whose sample counts differ: at most one a second, the number suppressed with the next.
 
-use crate::time::{MonoTime, Span};
-
-const EVERY: Span = Span::from_secs(1);
+use crate::engine::figures::tuning::desync::EVERY;
+use crate::time::MonoTime;
 
 /// When the last line was said, and how many were not.
 #[derive(Debug, Default)]

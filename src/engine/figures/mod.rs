@@ -8,6 +8,7 @@ mod notes;
 pub mod skew;
 pub(super) mod tally;
 pub(super) mod trend;
+mod tuning;
 pub mod window;
 
 use crate::array::Each;

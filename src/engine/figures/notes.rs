@@ -6,6 +6,7 @@
 //! Idea: what comes is written down, one note behind the other, and measured many cycles at a time. The same is measured in the same
 //! order; the meters' memory is cold once for all of them.
 
+use crate::engine::figures::tuning::notes::{MANY, MOST};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
 /// Something that happened; `mic` is a source.
@@ -72,11 +73,6 @@ pub(super) enum Note {
 }
 
 const _: () = assert!(size_of::<Note>() == 32, "half a line of a core's cache");
-
-/// Notes of an array at most, and so many that they should be measured soon: those of 18 cycles of three, a fifth of a second. Twice as
-/// many find half as much that is cold, and would take twice as long in one go.
-const MOST: usize = 512;
-const MANY: usize = MOST / 2;
 
 /// See the top of the file.
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! Every figure exists since start ([`Tally`]) and for the last ten seconds ([`Recent`]). Nothing is allocated a packet. What comes is
 //! [noted](super::notes) first, and measured later: some cycles at a time, or when somebody asks.
 
+use crate::engine::figures::tuning::skew::{SKIPS, TRACED};
 use std::collections::VecDeque;
 
 use super::notes::{Note, Notes};
@@ -94,12 +95,6 @@ impl Meter {
         self.recent.record(value, now);
     }
 }
-
-/// Packets kept by a trace.
-const TRACED: usize = 8192;
-
-/// Skips kept that may be taken back: as many as the engine keeps.
-const SKIPS: usize = 512;
 
 /// Positions between two packets that the second was numbered behind: what was between them is taken for lost.
 #[derive(Clone, Copy, Debug)]

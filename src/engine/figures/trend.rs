@@ -9,6 +9,7 @@
 //!
 //! Memory stays bounded over any run: when 48 points are full, neighbours are averaged and each point covers twice the time.
 
+use crate::engine::figures::tuning::trend::{ENOUGH, POINTS, VALUES};
 use std::collections::VecDeque;
 
 use super::window::WINDOW;
@@ -17,12 +18,6 @@ use crate::time::{MonoTime, Span};
 
 /// One median each.
 const SECOND: i64 = 1_000_000_000;
-/// Values of one second that go into its median; more than any usual packet rate.
-const VALUES: usize = 128;
-/// Points since start: 1128 slopes, a few microseconds of work when one is added.
-const POINTS: usize = 48;
-/// Below this many points Sen's interval is the range of all slopes, or none.
-const ENOUGH: usize = 8;
 const TOO_FEW: &str = "needs cycles with both microphones in at least 8 different seconds";
 
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,7 @@
 //! The bound: count, mean, minimum and maximum are exact at any rate. Percentiles are exact up to 409 values a second
 //! and bursts of 1024; above that they come from a sample that the rate limiter below lets through.
 
+use crate::engine::figures::tuning::window::{EMISSION, SLICE, SLICES, TOLERANCE, USUAL};
 use std::collections::VecDeque;
 
 use crate::engine::figures::Distribution;
@@ -17,22 +18,9 @@ use crate::time::{MonoTime, Span};
 /// How far back the figures of the window look.
 pub const WINDOW: Span = Span::from_secs(10);
 
-const SLICE: Span = Span::from_millis(100);
-const SLICES: i64 = WINDOW.as_nanos() / SLICE.as_nanos();
-
 fn slice_of(now: MonoTime) -> i64 {
     now.as_nanos().div_euclid(SLICE.as_nanos())
 }
-
-/// Values kept for percentiles: so many in ten seconds, and so many at once.
-const KEPT: i64 = 4096;
-const BURST: i64 = 1024;
-/// One value in so much time passes for ever; `BURST` may be ahead of that (the generic cell rate algorithm, ITU-T I.371).
-const EMISSION: Span = Span::from_nanos(WINDOW.as_nanos() / KEPT);
-const TOLERANCE: Span = EMISSION.mul_ratio(BURST, 1);
-
-/// Room for the usual rate, so that the steady state does not allocate: 93.75 values a second for ten seconds.
-const USUAL: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 struct Slice {
@@ -251,6 +239,7 @@ impl<T: Clone + Default> Past<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::figures::tuning::window::{BURST, KEPT};
     use proptest::prelude::*;
 
     fn at_ms(ms: i64) -> MonoTime {

@@ -5,20 +5,16 @@
 
 use super::holes::{Losses, ROWS};
 use crate::engine::intake::packet::SAMPLE_BYTES;
+use crate::engine::number::tuning::borders::{BROKEN, PACKETS};
 use crate::sound::continuity::{Edges, evidence, ratio};
 
 /// Channels that are listened to, at most: more of one board hear the same.
 pub(in crate::engine) const CHANNELS: usize = 3;
-/// Packets that are listened to at a time: five rows of three channels and what is before them, or seventeen of one.
-const PACKETS: usize = 18;
 
 /// So many channels are listened to where so many rows wait.
 pub(in crate::engine) fn channels(rows: usize) -> usize {
     (PACKETS / (rows + 1)).clamp(1, CHANNELS)
 }
-
-/// Below this the sound shows that a border is broken: of whole ones 1 in 1000 is.
-const BROKEN: f64 = -4.6;
 
 /// Counts since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

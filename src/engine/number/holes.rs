@@ -9,22 +9,11 @@
 //! its losses, of the delays that are left, and of what each border sounds like. Summed up over all ways (forward, and backward),
 //! that gives the probability of each place for the first loss. Below [`SURE`] nothing is said, and arrivals alone decide.
 
+use crate::engine::number::tuning::holes::{KEPT, MOST, RISES, SPEAKS, STALL, SURE};
 use crate::time::Span;
 
 /// Rows that are looked at: a backlog of 170 ms, longer than most stalls (20 to 150 ms: clock notes, section 2).
 pub(in crate::engine) const ROWS: usize = 16;
-/// Periods that may be missing: beyond, it was an outage, and arrivals tell.
-const MOST: usize = 12;
-/// What the sound decides is right in 99 of 100 cases (sound notes, section 1: of those that it decided, .09 to .39 % were wrong).
-const SURE: f64 = 0.99;
-/// The sound has to make its odds so many times as high. What arrivals alone make likely, they decide.
-const SPEAKS: f64 = 2.0;
-/// No delay is less likely than e^-8: every few thousand packets there is a stall, whatever the jitter.
-const STALL: f64 = 8.0;
-/// A path's level rises by whole periods, with nothing lost, before one packet in e^9: some times a day to an hour.
-const RISES: f64 = 9.0;
-/// What is forgotten after so many rows: some minutes.
-const KEPT: f64 = 20_000.0;
 
 /// What waits: a packet of a free board, or one of each microphone of a board.
 #[derive(Clone, Copy, Debug)]

@@ -4,15 +4,13 @@
 //! A stream as free boards have it hears the same packets without their numbers. Where it places one, and where its number does,
 //! differ by what it missed or invented until then.
 
+use crate::engine::number::tuning::inference::MOST_WAITING;
 use std::collections::VecDeque;
 
 use crate::engine::clock::Again;
 use crate::engine::figures::{Inference, MicCounters};
 use crate::engine::free::stream::Stream;
 use crate::engine::shared::align::Arrival;
-
-/// Packets that wait for the inference at most; a stream has fewer in doubt.
-const MOST_WAITING: usize = 256;
 
 /// The inference beside the numbers of one source.
 #[derive(Debug)]

@@ -6,10 +6,8 @@
 //! Idea: delay is only ever added, so the least distance to the first packet of its cycle, over the last cycles, is the lag
 //! that stands. It is adopted once it has stood for a block of cycles, and given up at once.
 
+use crate::engine::number::tuning::lag::BLOCK;
 use crate::time::Span;
-
-/// Cycles before a greater lag is adopted, at least: a quarter of a second, longer than a stall.
-const BLOCK: u32 = 24;
 
 /// The lag of one microphone.
 #[derive(Clone, Copy, Debug)]

@@ -10,43 +10,11 @@
 //! Where a queue stands, its level is the floor. What was lost just as it came or went shows once that is understood: what waited
 //! is judged anew, and a path that comes down from a queue is looked at until it is known whether it came down all the way.
 
+use crate::engine::number::tuning::late::{
+    BLOCK, INCREDIBLE, JITTER, KNOWN_TO, LONGEST, RECENT, RISEN, SEVERAL, SHORT, SPACED, STANDS, STEPS, STEPS_WITHIN,
+    TOLERANCE, UNLIKELY, UNNUMBERED,
+};
 use crate::time::{MonoTime, Span};
-
-/// Residuals this little below a period still count as one: stamps of one path jitter this much at their floor.
-const TOLERANCE: Span = Span::from_micros(150);
-/// How far above the floor the last packets must all lie before the floor itself counts as risen.
-const RISEN: Span = Span::from_micros(500);
-/// Packets that say where the floor is now.
-const RECENT: usize = 24;
-/// Spaced cycles before a loss is believed: at least, at most. A pause of noise alone needs this many delays beyond a
-/// period in a row; how many that takes to be incredible depends on the jitter.
-const SPACED: (u32, u32) = (3, 8);
-/// Of shorter periods as many as come in the time of eight periods of 512 samples.
-const LONGEST: Span = Span::from_micros(85_333);
-/// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
-const JITTER: i64 = 6;
-/// How well a floor is known at best.
-const KNOWN_TO: Span = Span::from_micros(100);
-/// e^-30: a delay that improbable is not believed.
-const INCREDIBLE: i64 = 30;
-/// e^-13, two in a million: less likely than that some cycle was lost.
-const UNLIKELY: i64 = 13;
-
-/// A level that stood on whole periods for so long was a loss after all; the second where floors are seen to move.
-const STANDS: (Span, Span) = (Span::from_secs(6), Span::from_secs(25));
-/// Where packets come later than this in the mean, in 8ths of a period, for so long, arrivals cannot number them: of exponential
-/// delays a fifth are longer than a period, and losses are made up (`short::` in the tests in virtual time: at three quarters one
-/// of 8000 packets, at one and a half one of 1000).
-const UNNUMBERED: (i64, Span) = (5, Span::from_secs(3));
-/// Only of periods below this: what delays packets by more is a stall or a modem's sleep as a rule, whose bursts show it.
-const SHORT: Span = Span::from_millis(2);
-/// The floor that they come late after is the lowest of one to two blocks of this length: 24 packets of 512 samples.
-const BLOCK: Span = Span::from_millis(256);
-/// Steps of the floor remembered, and for how long.
-const STEPS: usize = 64;
-const STEPS_WITHIN: Span = Span::from_secs(600);
-/// So many are no accident.
-const SEVERAL: usize = 4;
 
 /// Decides for one stream of packets (of one board).
 #[derive(Debug)]

@@ -9,3 +9,4 @@ pub(super) mod nominal;
 pub(super) mod review;
 pub(super) mod silence;
 pub(super) mod skips;
+mod tuning;

@@ -3,10 +3,7 @@
 //! A loss is told in normal chunks, and so is every wait. Of a source whose sizes truly vary the mean says how many; where they are
 //! equal, each is normal, and a single odd one changes nothing.
 
-/// So many of one length in a row are normal, whatever came before.
-const ALIKE: u32 = 8;
-/// Chunks that the mean is taken over.
-const OVER: f64 = 64.0;
+use crate::engine::number::tuning::nominal::{ALIKE, OVER};
 
 /// The normal length of a chunk, in frames.
 #[derive(Clone, Copy, Debug, Default)]

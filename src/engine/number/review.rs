@@ -8,22 +8,8 @@
 //! compared with the level before, proves the loss false within half a second, whatever the lag.
 
 use super::late::at_most;
+use crate::engine::number::tuning::review::{BACK, BLUR, CLIMB, EARLY, JITTER, LOOKS, RUN};
 use crate::time::{MonoTime, Span};
-
-/// Packets, each at least half a period after the one before, at which the lowest is looked at.
-const LOOKS: [u32; 4] = [8, 16, 32, 48];
-/// The lowest of n delays lies above the floor by more than this, in nth parts of the mean, in e^-12 of cases.
-const JITTER: i64 = 12;
-/// The same in e^-3 of cases.
-const BACK: i64 = 3;
-/// How well a level is known at best.
-const BLUR: Span = Span::from_micros(100);
-/// Twice as fast as the floor of a load ramp climbs (15 ms in 30 s: clock notes).
-const CLIMB: i64 = 1_000;
-/// Earlier than this below the floor, packets were numbered too high (clock notes, section 2) ...
-const EARLY: Span = Span::from_micros(400);
-/// ... if there are so many of them.
-const RUN: u32 = 3;
 
 /// What was heard since.
 #[derive(Clone, Copy, Debug)]

@@ -7,17 +7,8 @@
 //! the packets stay a whole number of periods above it, once they come at their normal spacing; after a restart they stay
 //! anywhere. The lowest of so many packets is heard that what is no whole number shows.
 
+use crate::engine::number::tuning::silence::{JITTER, LONGEST, NEAR, SPACED};
 use crate::time::{MonoTime, Span};
-
-/// Packets at their spacing, at least: more than a path hands over between two parts of a backlog.
-const SPACED: u32 = 8;
-/// The lowest of n delays lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
-const JITTER: i64 = 6;
-/// Nearer than this share of a period to a whole number of them is one: a restarted board is taken for one that went on in one of
-/// six cases, and then stands where its own floor is, to this share.
-const NEAR: i64 = 8;
-/// It is heard for so long at most.
-const LONGEST: Span = Span::from_secs(1);
 
 /// What is heard of a board that was silent.
 #[derive(Clone, Copy, Debug)]

@@ -5,28 +5,12 @@
 //! early by anything else show a path that became shorter. It may be on its way to whole periods, so that the clock learns
 //! it only after a while.
 
+use crate::engine::number::tuning::skips::{DISPUTE, EARLY, KEPT, NEAR, RECENT, RUN, TOGETHER, WITHIN};
 use std::collections::VecDeque;
 
 use super::late::at_most;
 use crate::array::MicSet;
 use crate::time::{MonoTime, Span};
-
-/// Earlier than this below the floor, packets speak against a skip (clock notes, section 2).
-const EARLY: Span = Span::from_micros(400);
-/// How long after a skip they do.
-const WITHIN: Span = Span::from_secs(180);
-/// So many early packets take a skip back; a single one may be a stray.
-const RUN: usize = 3;
-/// The newest early packets, of which the lowest says how early.
-const RECENT: usize = 8;
-/// Near whole periods: the error of a floor, beside the jitter.
-const NEAR: Span = Span::from_micros(300);
-/// Early packets further apart than this have nothing to do with each other.
-const TOGETHER: Span = Span::from_secs(2);
-/// So long the clock does not learn from early packets.
-const DISPUTE: Span = Span::from_secs(30);
-/// Every single loss of three minutes at 3 %.
-const KEPT: usize = 512;
 
 /// What was counted lost for a skip: of some streams, of each as much.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
