@@ -3,11 +3,11 @@
 use super::clock::Again;
 use super::free::boards::Boards;
 use super::free::stream::Numbered;
-use super::intake::Admitted;
 use super::intake::chunks::{Chunk, Heard};
 use super::intake::formats::Wire;
 use super::intake::packet::{BadPayload, Packet, SAMPLE_BYTES};
 use super::intake::undecided::Held;
+use super::intake::{Admitted, Whose};
 use super::shared::align::{Arrival, Placed};
 use super::shared::tail::Sink;
 use super::{Accepted, Aligner, Datagram, Engine, Latest, Reason, Verdict, health, resampling};
@@ -52,15 +52,20 @@ impl Engine {
         }
     }
 
-    /// What a source that declared nothing sends, as far as this datagram tells. False where it waits: for the next one of its source,
-    /// or behind one that does.
+    /// Whose a datagram is, and what a source that declared nothing sends, as far as this one tells. False where it waits: for the next one
+    /// of its source, or behind one that does.
     pub(super) fn choose_format(&mut self, d: &Datagram<'_>, at: MonoTime) -> bool {
+        let channels = self.config.layout.channels_of(d.mic).len();
         let mic = &mut self.mics[d.mic];
-        let replaces = mic.follow.would_replace(d.sender, at);
-        if !replaces && mic.follow.is_foreign(d.sender) {
+        let valid = mic.follow.sender() == Some(d.sender)
+            || !mic.wire.is_plain()
+            || Packet::parse(d.bytes, d.len, self.config.max_datagram, channels).is_ok();
+        let whose = mic.follow.whose(d.sender, valid, at);
+        if whose == Whose::Foreign {
+            self.place_undecided();
             return true;
         }
-        if mic.wire.looks_elsewhere(d.sender, replaces) {
+        if mic.wire.looks_elsewhere(d.sender, whose == Whose::Replaces) {
             // Too few came of the sender before to know what it sent.
             self.counters.mics[d.mic].foreign += self.undecided.drop_of(d.mic) as u64;
             mic.wire.on_new_sender();
@@ -71,7 +76,7 @@ impl Engine {
             self.say(format!("{name}: {} sends {format}", d.sender));
         }
         self.place_undecided();
-        if self.undecided.is_empty() && !self.mics[d.mic].wire.is_open() {
+        if self.undecided.is_empty() && !self.mics[d.mic].is_open() {
             return true;
         }
         self.undecided.hold(Held { mic: d.mic, sender: d.sender, stamp: d.stamp, at, bytes: d.bytes.to_vec() });
@@ -83,13 +88,16 @@ impl Engine {
 
     /// What is still open is raw.
     pub(super) fn end_looking(&mut self) {
-        self.mics.iter_mut().for_each(|mic| mic.wire.end_looking());
+        for mic in &mut self.mics {
+            mic.wire.end_looking();
+            mic.follow.end_doubt();
+        }
         self.place_undecided();
     }
 
     /// What need not wait any longer.
     fn place_undecided(&mut self) {
-        while let Some(held) = self.undecided.next(|mic| self.mics[mic].wire.is_open()) {
+        while let Some(held) = self.undecided.next(|mic| self.mics[mic].is_open()) {
             let Held { mic, sender, stamp, bytes, .. } = &held;
             self.handle_known_format(&Datagram { mic: *mic, stamp: *stamp, sender: *sender, bytes, len: bytes.len() });
         }

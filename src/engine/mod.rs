@@ -189,6 +189,13 @@ struct Mic {
     latest: Option<Latest>,
 }
 
+impl Mic {
+    /// Whose its newest datagram is, or what it holds: the next ones tell.
+    fn is_open(&self) -> bool {
+        self.wire.is_open() || self.follow.doubts()
+    }
+}
+
 /// How packets become cycles.
 #[derive(Debug)]
 enum Aligner {

@@ -77,7 +77,7 @@ impl Daemon<'_> {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(begin.elapsed() < Duration::from_secs(30), "PipeWire has no {what}");
+            assert!(begin.elapsed() < Duration::from_secs(120), "PipeWire has no {what}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }

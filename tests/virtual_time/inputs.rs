@@ -85,6 +85,44 @@ fn bad_input_beside_good_changes_nothing_and_is_counted_by_its_reason() {
     rig.assert_books_balance();
 }
 
+/// The first packets of a board that sends each from another port are the board's too, late as they are: the third port tells.
+#[test]
+fn nothing_is_lost_or_shifted_of_a_board_that_sends_each_packet_from_another_port() {
+    let mut desk = Desk::new();
+    for k in 0..20 {
+        let late = if k < 2 { Span::from_millis(20) } else { Span::ZERO };
+        for mic in 0..3 {
+            desk.sender.set_port(50_000 + 3 * k as u16 + mic as u16);
+            desk.sized(k, mic, FRAMES, Desk::due(k, mic) + late);
+        }
+    }
+    let rig = desk.finish();
+    let c = rig.engine.counters();
+    assert_eq!((rig.cycles, rig.misaligned, c.cycles.incomplete, rig.offsets.len()), (20, 0, 0, 1));
+    assert_eq!((c.mics.map(|m| m.foreign), rig.lost()), (vec![0; 3], [0; 3]));
+    assert_eq!(c.mics.map(|m| m.received), [20; 3]);
+    assert_eq!(rig.logs.iter().filter(|l| l.contains("another port")).count(), 3);
+}
+
+#[test]
+fn a_stranger_behind_the_first_packet_waits_and_is_foreign() {
+    let mut desk = Desk::new();
+    let good = desk.sender;
+    desk.cycles(0..1);
+    desk.sender.set_port(4_000);
+    assert_eq!(desk.packet(1, 1), Verdict::Rejected(Reason::Undecided));
+    desk.sender = good;
+    for mic in 0..3 {
+        let at = Desk::due(1, mic) + Span::from_millis(1);
+        desk.sized(1, mic, FRAMES, at);
+    }
+    desk.cycles(2..20);
+    let rig = desk.finish();
+    let c = rig.engine.counters();
+    assert_eq!((rig.cycles, rig.misaligned, c.cycles.incomplete, rig.offsets.len()), (20, 0, 0, 1));
+    assert_eq!((c.mics.map(|m| m.foreign), rig.lost()), (vec![0, 1, 0], [0; 3]));
+}
+
 #[test]
 fn a_microphone_dead_from_the_start_has_lost_nothing_until_it_is_heard() {
     let mut desk = Desk::new();

@@ -26,6 +26,17 @@ pub struct Follow {
     hops: bool,
 }
 
+/// Whose a datagram is, before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Whose {
+    Followed,
+    /// A valid packet of this sender would make it the followed one in place of another.
+    Replaces,
+    Foreign,
+    /// Of another port of the followed address: the next one tells, and it waits until then.
+    Open,
+}
+
 /// A valid packet of the followed sender.
 #[derive(Debug)]
 pub struct Admitted<'a> {
@@ -50,14 +61,35 @@ impl Follow {
         self.sender
     }
 
-    /// Whether a valid packet of this sender would make it the followed one in place of another.
-    pub(in crate::engine) fn would_replace(&self, sender: SocketAddr, at: MonoTime) -> bool {
-        self.is_foreign(sender) && self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT)
+    /// Whose a datagram is; `valid`, whether it may be a packet.
+    pub(in crate::engine) fn whose(&mut self, sender: SocketAddr, valid: bool, at: MonoTime) -> Whose {
+        let Some(followed) = self.sender.filter(|&followed| followed != sender) else {
+            self.end_doubt();
+            return Whose::Followed;
+        };
+        if self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT) {
+            return Whose::Replaces;
+        }
+        if followed.ip() != sender.ip() || !valid {
+            return Whose::Foreign;
+        }
+        match self.hopping.is_open(sender.port()) {
+            true => Whose::Open,
+            false if self.hopping.follows() => Whose::Followed,
+            false => Whose::Foreign,
+        }
     }
 
-    /// Whether another sender is followed.
-    pub(in crate::engine) fn is_foreign(&self, sender: SocketAddr) -> bool {
-        self.sender.is_some_and(|followed| followed != sender)
+    /// Whether what waits of another port may be the board's still.
+    pub(in crate::engine) fn doubts(&self) -> bool {
+        self.hopping.doubts()
+    }
+
+    /// Nothing can wait any longer: what waits is not the board's.
+    pub(in crate::engine) fn end_doubt(&mut self) {
+        if self.hopping.doubts() {
+            self.hopping.settle();
+        }
     }
 
     /// Once, when the board was found to send each packet from another port.
@@ -174,11 +206,12 @@ mod tests {
     #[test]
     fn a_new_port_each_packet_is_followed_at_once_but_never_beside_a_sender_that_lives() {
         let (mut hopper, mut c) = (Follow::default(), MicCounters::default());
-        let taken =
-            |follow: &mut Follow, c: &mut MicCounters, port, t| follow.admit(addr(port), good(), ms(t), c).is_ok();
+        let taken = |follow: &mut Follow, c: &mut MicCounters, port, t| {
+            follow.whose(addr(port), true, ms(t)) != Whose::Open && follow.admit(addr(port), good(), ms(t), c).is_ok()
+        };
         let hops: Vec<bool> = (0..50).map(|n| taken(&mut hopper, &mut c, 1000 + n, i64::from(n) * 10)).collect();
-        assert!(hops[0] && !hops[1] && hops[2..].iter().all(|taken| *taken), "{hops:?}");
-        assert_eq!((c.foreign, c.sender_changes), (1, 0));
+        assert!(hops[0] && !hops[1] && hops[2..].iter().all(|taken| *taken), "the second waits: {hops:?}");
+        assert_eq!((c.foreign, c.sender_changes), (0, 0));
         let elsewhere = SocketAddr::from(([10, 0, 0, 2], 1));
         assert_eq!(hopper.admit(elsewhere, good(), ms(500), &mut c).err(), Some(Reason::Foreign));
         assert!(taken(&mut hopper, &mut c, 3000, 501));

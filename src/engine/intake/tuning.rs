@@ -86,8 +86,6 @@ pub mod formats {
 
 /// `hopping.rs`.
 pub mod hopping {
-    /// Ports that make a board of this kind.
-    pub const ENOUGH: usize = 3;
     /// Packets of one port in a row, at most: pieces of a chunk leave by one socket.
     pub const LONGEST_RUN: u32 = 8;
     /// The newest ports that are remembered, and how many that come back end it: one may, by chance.

@@ -1,6 +1,7 @@
-//! Datagrams that wait, in the order in which they came, until it is known what their sources send.
+//! Datagrams that wait, in the order in which they came, until it is known whose they are and what their sources send.
 //!
-//! The first datagrams of a source that declared nothing may look like another format's by chance. While one waits, all that come
+//! The first datagrams of a source that declared nothing may look like another format's by chance; one from another port of the followed
+//! address may be the same board's. While one waits, all that come
 //! behind it wait too, whoever sends them: on one board their order tells which belong together.
 
 use crate::engine::intake::tuning::undecided::{LONGEST, ROOM_EACH};
