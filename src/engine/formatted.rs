@@ -325,8 +325,8 @@ impl Engine {
         let resampling = resampling(self.kernel.as_ref(), layout, rate);
         let mut boards = Boards::new(layout.sources(), rate, self.fixed_hold, self.max_open, resampling);
         boards.set_one_clock(one_clock);
-        if self.hears_sound {
-            boards.hear_sound();
+        if let Some(credit) = &self.hears_sound {
+            boards.hear_sound(credit);
             boards.count_borders(borders);
         }
         self.aligner = Aligner::Independent(Box::new(boards));

@@ -12,6 +12,7 @@
 mod calibrate;
 mod calibrated;
 pub mod clock;
+mod credit;
 mod ear;
 pub mod figures;
 mod formatted;
@@ -37,6 +38,7 @@ pub use calibrate::Calibrated;
 use calibrate::Calibration;
 pub use calibrated::{Calibrate, Kept};
 use clock::{Again, ClockModel};
+pub use credit::Credit;
 pub use ear::Shifts;
 use figures::Counters;
 use figures::skew::SkewMeter;
@@ -226,7 +228,7 @@ pub struct Engine {
     rates_due: MonoTime,
     forgets_numbers: bool,
     /// Free boards are listened to.
-    hears_sound: bool,
+    hears_sound: Option<Credit>,
     calibration: Option<Box<Calibration>>,
     kept: Vec<Option<Kept>>,
 }
@@ -259,7 +261,7 @@ impl Engine {
             health: Health::new(layout, rate),
             rates_due: MonoTime::from_nanos(i64::MIN),
             forgets_numbers: false,
-            hears_sound: false,
+            hears_sound: None,
             calibration: None,
             kept: Vec::new(),
             aligner,

@@ -12,7 +12,7 @@ pub struct SoundFigures {
     /// `None` where one clock drives all, or numbers tell: nothing is in doubt that a shift could show.
     pub shifts: Option<Shifts>,
     pub borders: Borders,
-    /// Time spent listening, and in how many slices.
+    /// Time spent listening, that at once (`borders.busy`) included, and how many slices there were.
     pub busy: Span,
     pub slices: u64,
 }
@@ -33,6 +33,8 @@ impl SoundFigures {
                 judged: self.borders.judged - earlier.borders.judged,
                 broke: self.borders.broke - earlier.borders.broke,
                 decided: self.borders.decided - earlier.borders.decided,
+                unheard: self.borders.unheard - earlier.borders.unheard,
+                busy: self.borders.busy - earlier.borders.busy,
             },
             busy: self.busy - earlier.busy,
             slices: self.slices - earlier.slices,
@@ -56,6 +58,7 @@ struct BordersOf {
     judged: Option<u64>,
     broke: Option<u64>,
     decided: Option<u64>,
+    unheard: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -82,6 +85,7 @@ impl SoundOf {
                 judged: borders.map(|borders| borders.judged),
                 broke: borders.map(|borders| borders.broke),
                 decided: borders.map(|borders| borders.decided),
+                unheard: borders.map(|borders| borders.unheard),
                 reason: sound.is_none().then_some(DEAF),
             },
             shifts: ShiftsOf {
@@ -103,7 +107,7 @@ impl SoundOf {
 pub(super) fn metrics(text: &mut Exposition, sound: Option<SoundFigures>) {
     let Some(sound) = sound else { return };
     text.counter("micring_sound_busy_seconds_total", "Time spent listening.", sound.busy.as_secs_f64());
-    let Borders { judged, broke, decided } = sound.borders;
+    let Borders { judged, broke, decided, unheard, .. } = sound.borders;
     text.counter(
         "micring_sound_borders_judged_total",
         "Borders between packets that the sound said something of.",
@@ -111,6 +115,7 @@ pub(super) fn metrics(text: &mut Exposition, sound: Option<SoundFigures>) {
     );
     text.counter("micring_sound_borders_broke_total", "Of those, the ones that it showed to be broken.", broke);
     text.counter("micring_sound_borders_decided_total", "Losses that it has placed.", decided);
+    text.counter("micring_sound_borders_unheard_total", "Losses for which there was no time to listen.", unheard);
     if let Some(shifts) = sound.shifts {
         text.counter("micring_sound_shifts_checked_total", "Placements that the sound has decided on.", shifts.checked);
         text.counter("micring_sound_shifts_corrected_total", "Placements that it has put right.", shifts.corrected);

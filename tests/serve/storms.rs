@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use socket2::SockRef;
 
-use crate::rig::{Events, FRAMES, Serve, assert_aligned, lost_datagrams, micring, offset_of, skips, tell};
+use crate::rig::{Board, Events, FRAMES, Serve, assert_aligned, lost_datagrams, micring, offset_of, skips, tell};
 use crate::skipped::skipped;
 
 fn options() -> Command {
@@ -35,6 +35,25 @@ fn until_live(events: &mut Events, offset: i64, since: i64) -> Duration {
         event.is_complete() && (0..3).all(after)
     });
     start.elapsed()
+}
+
+/// The same while a board plays on, for as long as it takes.
+fn play_until_live(board: &mut Board, events: &mut Events, offset: i64, since: i64) -> Duration {
+    let live = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Longer than anybody waits.
+            for _ in 0..20_000 {
+                if live.load(Ordering::Relaxed) {
+                    break;
+                }
+                board.cycles(1);
+            }
+        });
+        let recovery = until_live(events, offset, since);
+        live.store(true, Ordering::Relaxed);
+        recovery
+    })
 }
 
 fn loss(diagnostics: &Value, key: &str) -> [u64; 3] {
@@ -65,9 +84,7 @@ fn stopped_for_two_seconds_it_loses_nothing_that_fits_the_sockets() {
     board.cycles(188); // two seconds
     serve.signal(libc::SIGCONT);
     let since = now_us();
-    let player = thread::spawn(move || board.cycles(60));
-    let recovery = until_live(&mut events, offset, since);
-    player.join().unwrap();
+    let recovery = play_until_live(&mut board, &mut events, offset, since);
     let diagnostics = serve.diagnostics();
     assert_eq!((loss(&diagnostics, "lost"), loss(&diagnostics, "kernel_dropped")), ([0; 3], [0; 3]));
     tell("SIGSTOP 2 s, SIGCONT", "sockets keep what fits; nothing shifts", "all 188 cycles kept", 0, Some(recovery));
@@ -77,7 +94,7 @@ fn stopped_for_two_seconds_it_loses_nothing_that_fits_the_sockets() {
 fn stopped_for_longer_than_the_sockets_hold_the_kernels_drops_are_counted_and_positions_stay_true() {
     let serve = Serve::start(&["--queue", "4096"]);
     let mut events = serve.events("/api/stream_3ch");
-    let mut child = serve.simulator(&["--duration", "16s"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = serve.simulator(&["--duration", "20s"]).stdout(Stdio::null()).spawn().unwrap();
     let offset = offset_of(&events.next().unwrap());
     serve.signal(libc::SIGSTOP);
     thread::sleep(Duration::from_secs(14)); // 4 MiB hold some 10 s of 2048-byte datagrams, their overhead counted
@@ -151,9 +168,7 @@ fn one_flooded_microphone_costs_the_others_nothing() {
     stop.store(true, Ordering::Relaxed);
     let sent = flood.join().unwrap();
     let since = now_us();
-    let player = thread::spawn(move || board.cycles(60));
-    let recovery = until_live(&mut events, offset, since);
-    player.join().unwrap();
+    let recovery = play_until_live(&mut board, &mut events, offset, since);
     let diagnostics = serve.diagnostics();
     let (lost, foreign) = (lost_datagrams(&diagnostics), loss(&diagnostics, "foreign")[1]);
     let dropped = loss(&diagnostics, "kernel_dropped")[1];

@@ -169,7 +169,7 @@ fn both(scenario: &Scenario, stage: &Stage) -> Both {
 impl Both {
     fn row(&self, name: &str, model: &str) {
         let share = self.right.map(|right| 100.0 * right as f64 / self.lost.max(1) as f64);
-        let Borders { judged, broke, decided } = self.borders;
+        let Borders { judged, broke, decided, .. } = self.borders;
         println!(
             "| {name} | {model} | {} | {:.2} | {:.2} | {} | {} | {:?} | {judged} | {broke} | {decided} |",
             self.lost, share[0], share[1], self.better, self.worse, self.misaligned

@@ -118,7 +118,7 @@ impl Array {
 
 fn sound(engine: &Engine, (busy, slices): (Span, u64)) -> Option<SoundFigures> {
     let (shifts, borders) = (engine.shifts(), engine.borders());
-    engine.hears().then_some(SoundFigures { shifts, borders, busy, slices })
+    engine.hears().then_some(SoundFigures { shifts, borders, busy: busy + borders.busy, slices })
 }
 
 /// All arrays, each at its place.

@@ -122,7 +122,7 @@ impl Loop {
             .numbered_from(first_id)
             .declared(&spec.engine.formats(spec.ports.len()));
         let engine = engine.calibrated(self.configured.kept.get(&name).cloned().unwrap_or_default());
-        let engine = if spec.engine.no_sound { engine } else { engine.hearing() };
+        let engine = if spec.engine.no_sound { engine } else { engine.hearing_within(self.ears.credit()) };
         self.server.add(id, engine.history().first_id());
         let mut array = Array::new(name, engine, inlet, spec.ports.len());
         if let Some(saves) = &mut self.saves {

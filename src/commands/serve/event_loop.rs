@@ -84,7 +84,7 @@ pub(super) struct Loop {
     unarmed: Vec<SocketId>,
     pub(super) server: Server,
     web: Web,
-    ears: Ears,
+    pub(super) ears: Ears,
     pub(super) log: Log,
     pub(super) recording: Option<Recording>,
     pub(super) saves: Option<Saves>,

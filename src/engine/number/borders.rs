@@ -1,12 +1,15 @@
 //! Listening to the borders between packets: [`continuity`](crate::sound::continuity), where a doubt stands, and only there.
 //!
 //! It cannot be done in slices beforehand: which packets have to be judged is known when arrivals decide, and what is decided leaves then.
-//! So it is bounded by itself: at most [`PACKETS`] are looked at once a decision, and a decision is of packets that waited, three or more.
+//! So it is bounded by itself: at most [`PACKETS`] are looked at once a decision, a decision is of packets that waited, three or more, and it
+//! is made while there is [`Credit`].
 
 use super::holes::{Losses, ROWS};
+use crate::engine::credit::Credit;
 use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::engine::number::tuning::borders::{BROKEN, PACKETS};
 use crate::sound::continuity::{Edges, evidence, ratio};
+use crate::time::Span;
 
 /// Channels that are listened to, at most: more of one board hear the same.
 pub(in crate::engine) const CHANNELS: usize = 3;
@@ -24,6 +27,10 @@ pub struct Borders {
     pub broke: u64,
     /// Losses that it placed, where arrivals alone would have put them elsewhere, or seen none.
     pub decided: u64,
+    /// Decisions for which there was no time to listen: arrivals made them alone.
+    pub unheard: u64,
+    /// Time that it took.
+    pub busy: Span,
 }
 
 impl Borders {
@@ -32,6 +39,8 @@ impl Borders {
             judged: self.judged + other.judged,
             broke: self.broke + other.broke,
             decided: self.decided + other.decided,
+            unheard: self.unheard + other.unheard,
+            busy: self.busy + other.busy,
         }
     }
 }
@@ -40,6 +49,7 @@ impl Borders {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Listener {
     pub counts: Borders,
+    credit: Credit,
     pub losses: Losses,
     /// By row, of each channel, how the border before the row sounds.
     ratios: [[Option<f64>; CHANNELS]; ROWS],
@@ -50,6 +60,25 @@ pub(in crate::engine) struct Listener {
 }
 
 impl Listener {
+    pub fn new(credit: Credit) -> Listener {
+        Listener { credit, ..Listener::default() }
+    }
+
+    /// Listens, if there is time for it.
+    pub fn listen<T>(&mut self, work: impl FnOnce(&mut Listener) -> Option<T>) -> Option<T> {
+        let credit = self.credit.clone();
+        match credit.take(|| work(self)) {
+            Some((found, took)) => {
+                self.counts.busy += took;
+                found
+            }
+            None => {
+                self.counts.unheard += 1;
+                None
+            }
+        }
+    }
+
     /// Nothing was heard yet.
     pub fn begin(&mut self) {
         self.ratios = Default::default();

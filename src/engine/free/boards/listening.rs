@@ -2,6 +2,7 @@
 
 use super::Boards;
 use crate::engine::Queued;
+use crate::engine::credit::Credit;
 use crate::engine::ear::{Ear, Finding, Happened, Shifts, Step};
 use crate::engine::free::stream::{Moved, Stream};
 use crate::engine::number::borders::Borders;
@@ -10,8 +11,8 @@ use crate::time::MonoTime;
 
 impl Boards {
     /// From now on the sound is listened to: where a loss is in doubt, and where [`Boards::listen`] is called.
-    pub fn hear_sound(&mut self) {
-        self.streams.iter_mut().for_each(Stream::hear_sound);
+    pub fn hear_sound(&mut self, credit: &Credit) {
+        self.streams.iter_mut().for_each(|stream| stream.hear_sound(credit.clone()));
         self.ear = Ear::new(self.streams.len(), self.sample_rate).map(Box::new);
     }
 

@@ -1,6 +1,7 @@
 //! What a stream's sound says of the packets that wait.
 
 use super::{Pending, Stream};
+use crate::engine::credit::Credit;
 use crate::engine::intake::packet::SAMPLE_BYTES;
 use crate::engine::number::borders::{Borders, Listener, channel, channels};
 use crate::engine::number::holes::{Hole, Path, ROWS, Row, find};
@@ -16,8 +17,8 @@ pub(super) struct Last {
 
 impl Stream {
     /// From now on the sound is asked where a loss is in doubt.
-    pub fn hear_sound(&mut self) {
-        self.listener = Some(Box::default());
+    pub fn hear_sound(&mut self, credit: Credit) {
+        self.listener = Some(Box::new(Listener::new(credit)));
     }
 
     pub fn borders(&self) -> Borders {
@@ -38,7 +39,7 @@ impl Stream {
     /// Where the sound shows the first loss to be, of the `lost` before the oldest chunk that waits, as arrivals have it.
     pub(super) fn find_hole(&mut self, lost: i64) -> Option<Hole> {
         let mut listener = self.listener.take()?;
-        let hole = self.listen(lost, &mut listener);
+        let hole = listener.listen(|listener| self.listen(lost, listener));
         listener.counts.decided += u64::from(hole.is_some_and(|hole| hole.before > 0 || hole.periods != lost));
         self.listener = Some(listener);
         hole

@@ -1,6 +1,7 @@
 //! What the sound of a board says of its cycles in doubt: between which of them something is missing, and whether.
 
 use super::{SharedAligner, Sink};
+use crate::engine::credit::Credit;
 use crate::engine::history::History;
 use crate::engine::number::borders::{Borders, Listener, channels};
 use crate::engine::number::holes::{Hole, Path, ROWS, Row, find};
@@ -25,8 +26,8 @@ impl Begin {
 
 impl SharedAligner {
     /// From now on the sound is asked where a loss is in doubt.
-    pub fn hear_sound(&mut self) {
-        self.listener = Some(Box::default());
+    pub fn hear_sound(&mut self, credit: Credit) {
+        self.listener = Some(Box::new(Listener::new(credit)));
     }
 
     pub fn borders(&self) -> Borders {
@@ -37,7 +38,7 @@ impl SharedAligner {
     /// `known`) that they may be.
     pub(super) fn find_hole(&mut self, lost: i64, known: bool, history: &History) -> Option<Hole> {
         let mut listener = self.listener.take()?;
-        let hole = self.listen(lost, known, &mut listener, history);
+        let hole = listener.listen(|listener| self.listen(lost, known, listener, history));
         listener.counts.decided +=
             u64::from(hole.is_some_and(|hole| !known || hole.before > 0 || hole.periods != lost));
         self.listener = Some(listener);
