@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use bytes::Bytes;
-
+use super::bodies::Bodies;
 use super::inlet::InletId;
 use crate::array::{ArrayId, ArrayName, DEFAULT_NAME};
 use crate::engine::Engine;
@@ -26,8 +25,8 @@ pub(super) struct Array {
     /// Of each source's newest accepted packet, in sample units.
     pub rms: Vec<f64>,
     pub exporter: Exporter,
-    /// Rendered last, and when: by the kind of the body.
-    pub bodies: [Option<(MonoTime, Bytes)>; 3],
+    /// Rendered last.
+    pub bodies: Bodies,
     /// A source's datagram came without a stamp, and that was said.
     pub warned_unstamped: bool,
     /// In the loop's list of those to be looked after at the end of the turn.
@@ -46,7 +45,7 @@ pub(super) struct Array {
     pub to_be_heard: bool,
     /// In the list of those whose notes are to be measured.
     pub noted: bool,
-    /// Where it is sent to: a place in [`Plant::rtp`](super::view::Plant).
+    /// Where it is sent to: a place in [`Plant::rtp`](super::plant::Plant).
     pub rtp: Option<usize>,
     /// Its place among what is saved, and what that counts.
     pub save: Option<usize>,
@@ -65,7 +64,7 @@ impl Array {
             inlet,
             rms: vec![0.0; sources],
             exporter: Exporter::default(),
-            bodies: [const { None }; 3],
+            bodies: Bodies::default(),
             warned_unstamped: false,
             touched: false,
             begun: 0,

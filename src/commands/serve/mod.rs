@@ -7,15 +7,18 @@
 //! fails here says what, where, why, and what to do next.
 
 mod array;
+mod bodies;
 mod calibration;
 mod configured;
 mod ears;
 mod event_loop;
+mod figures;
 mod inlet;
 mod log;
 mod merge;
 mod no_descriptors;
 mod order;
+mod plant;
 mod privileges;
 pub(super) mod recording;
 mod rtp;

@@ -1,188 +1,44 @@
 //! What HTTP sees of the program: each array's history by position, and the figures as whole bodies.
-//!
-//! Rendering is shared between requests for up to 50 ms, so that a hundred clients polling cost what one does.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::array::{Array, Arrays};
-use super::inlet::{Inlet, InletId};
-use super::rtp::RtpOut;
+use super::array::Array;
+use super::bodies::Kind;
+use super::plant::Plant;
 use crate::array::{ArrayId, DEFAULT_NAME};
 use crate::cycle::{Clocks, Cycle};
-use crate::engine::figures::MicCounters;
 use crate::engine::{Calibrate, Engine};
 use crate::http::{House, LocalTime, Source};
-use crate::report::{
-    self, DriftFigures, HealthFigures, LatestPacket, Metrics, ProcessFigures, RecordingFigures, RingFigures,
-    ServerInfo, Snapshot, SoundFigures, StreamFigures, Totals, Vitals,
-};
-use crate::sys::host::{self, ProcessFiles};
-use crate::sys::ring::{Ring, RingCounters};
-use crate::time::{FramePos, KernelTime, MonoTime, Span};
+use crate::report::{self, Metrics, StreamFigures, Vitals};
+use crate::sys::host;
+use crate::sys::ring::Ring;
+use crate::time::{FramePos, KernelTime, Span};
 
-/// Bodies younger than this are served again (contract section 5).
-const SHARED_FOR: Span = Span::from_millis(50);
 /// The largest sample.
 const FULL_SCALE: f64 = 2_147_483_648.0;
 
-/// Arrays, the sockets that feed them, and what they share: all that HTTP may see of the program.
-pub(super) struct Plant {
-    pub arrays: Arrays,
-    pub inlets: Vec<Option<Inlet>>,
-    /// Where arrays are sent to: none is ever added or removed once the server is confined.
-    pub rtp: Vec<RtpOut>,
-    pub shared: Shared,
-}
-
-impl Plant {
-    pub fn new(core: Option<usize>, started: Clocks) -> Plant {
-        Plant { arrays: Arrays::default(), inlets: Vec::new(), rtp: Vec::new(), shared: Shared::new(core, started) }
-    }
-
-    /// # Panics
-    /// If it was removed.
-    pub fn inlet(&self, id: InletId) -> &Inlet {
-        self.inlets[id].as_ref().expect("an inlet that there is")
-    }
-
-    /// # Panics
-    /// If it was removed.
-    pub fn inlet_mut(&mut self, id: InletId) -> &mut Inlet {
-        self.inlets[id].as_mut().expect("an inlet that there is")
-    }
-
-    /// The program as HTTP sees it, for the length of one call.
-    pub fn view<'a>(&'a mut self, ring: &'a Ring, clocks: Clocks) -> View<'a> {
-        View { plant: self, ring, clocks, at: ArrayId(0) }
-    }
-}
-
-/// What the loop knows that is no array's.
-pub(super) struct Shared {
-    pub turns: u64,
-    pub control_cut: u64,
-    /// Datagrams of addresses that no array is made for, since there are as many as may be.
-    pub strangers: u64,
-    pub recording: Option<RecordingFigures>,
-    log_dropped: u64,
-    core: Option<usize>,
-    kernel: String,
-    started: MonoTime,
-    started_wall: KernelTime,
-    local: (i64, LocalTime),
-    process: ProcessFiles,
-    /// Bodies about all arrays, and when they were rendered: by kind.
-    bodies: [Option<(MonoTime, Bytes)>; 2],
-}
-
-/// Index into [`Array::bodies`].
-#[derive(Clone, Copy)]
-enum Cached {
-    DiagnosticsSync,
-    Diagnostics,
-    Latest,
-}
-
-/// Index into `Shared::bodies`.
-#[derive(Clone, Copy)]
-enum CachedOfAll {
-    Metrics,
-    Arrays,
-}
-
-impl Shared {
-    fn new(core: Option<usize>, started: Clocks) -> Shared {
-        Shared {
-            turns: 0,
-            control_cut: 0,
-            strangers: 0,
-            recording: None,
-            log_dropped: 0,
-            core,
-            kernel: host::kernel_release(),
-            started: started.mono,
-            started_wall: started.wall,
-            local: (i64::MIN, LocalTime(*b"0000-00-00 00:00:00")),
-            process: ProcessFiles::open(),
-            bodies: [const { None }; 2],
-        }
-    }
-
-    /// Once a turn.
-    pub fn observe(&mut self, clocks: Clocks, log_dropped: u64) {
-        self.log_dropped = log_dropped;
-        let second = clocks.wall.as_nanos().div_euclid(1_000_000_000);
-        if self.local.0 != second {
-            self.local = (second, LocalTime(host::local_time(clocks.wall)));
-        }
-    }
-
-    /// Everything that counts up of an array, its sockets and what it shares with the others.
-    pub fn totals(&self, array: &Array, inlet: &Inlet, counters: RingCounters, stream: &StreamFigures) -> Totals {
-        let mut totals = Totals::default();
-        self.copy_totals(&mut totals, &array.engine, inlet, counters, stream, array.sound());
-        totals
-    }
-
-    /// The same, over an old copy and in its room.
-    pub fn copy_totals(
-        &self,
-        copy: &mut Totals,
-        engine: &Engine,
-        inlet: &Inlet,
-        counters: RingCounters,
-        stream: &StreamFigures,
-        sound: Option<SoundFigures>,
-    ) {
-        copy.engine.copy(engine.counters());
-        for (mic, port) in copy.engine.mics.iter_mut().zip(&inlet.ports) {
-            mic.kernel_dropped = port.drops.total();
-        }
-        copy.stream = *stream;
-        copy.sound = sound;
-        copy.ring = RingFigures {
-            turns: self.turns,
-            enters: counters.enters,
-            completions: counters.completions,
-            rearms_enobufs: counters.ended_no_buffers,
-            rearms_cq_overflow: counters.ended_completions_full,
-            rearms_empty_datagram: counters.ended_empty_datagram,
-            rearms_emfile: counters.ended_no_descriptors,
-            rearms_error: counters.ended_error,
-            cq_overflows: counters.cq_overflows,
-            stale: counters.stale,
-            sq_full: counters.sq_full,
-            control_truncated: self.control_cut,
-            log_lines_dropped: self.log_dropped,
-        };
-        match &self.recording {
-            None => copy.recording = None,
-            Some(all) => {
-                let sockets = inlet.ports.iter().map(|port| port.socket);
-                copy.recording.get_or_insert_default().copy_of(all, sockets);
-            }
-        }
-    }
-}
-
 /// The program as HTTP sees it, for the length of one call; as a [`Source`], the array that was asked for last.
 pub(super) struct View<'a> {
-    plant: &'a mut Plant,
-    ring: &'a Ring,
-    clocks: Clocks,
-    at: ArrayId,
+    pub plant: &'a mut Plant,
+    pub ring: &'a Ring,
+    pub clocks: Clocks,
+    pub at: ArrayId,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    pub fn new(plant: &'a mut Plant, ring: &'a Ring, clocks: Clocks) -> View<'a> {
+        View { plant, ring, clocks, at: ArrayId(0) }
+    }
+
     /// One array.
     pub fn at(&mut self, id: ArrayId) -> &mut dyn Source {
         self.at = id;
         self
     }
 
-    fn own(&self) -> &Array {
+    pub fn own(&self) -> &Array {
         self.plant.arrays.of(self.at)
     }
 
@@ -190,125 +46,22 @@ impl View<'_> {
         &self.own().engine
     }
 
-    fn body(&mut self, which: Cached, render: impl FnOnce(&mut Self) -> String) -> Bytes {
-        if let Some((made, body)) = &self.own().bodies[which as usize]
-            && self.clocks.mono - *made < SHARED_FOR
-        {
-            return body.clone();
-        }
-        let body = Bytes::from(render(self));
-        self.plant.arrays.of_mut(self.at).bodies[which as usize] = Some((self.clocks.mono, body.clone()));
-        body
-    }
-
-    fn body_of_all(&mut self, which: CachedOfAll, render: impl FnOnce(&mut Self) -> String) -> Bytes {
-        if let Some((made, body)) = &self.plant.shared.bodies[which as usize]
-            && self.clocks.mono - *made < SHARED_FOR
-        {
-            return body.clone();
-        }
-        let body = Bytes::from(render(self));
-        self.plant.shared.bodies[which as usize] = Some((self.clocks.mono, body.clone()));
-        body
-    }
-
-    /// Reads the sockets' drop counters: a socket that takes nothing in tells no drops in any message.
-    fn read_drops(&mut self) {
-        let inlet = self.own().inlet;
-        for port in &mut self.plant.inlet_mut(inlet).ports {
-            if let Ok(reading) = self.ring.socket(port.socket).drops() {
-                port.drops.observe(reading);
-            }
-        }
-    }
-
-    fn process(&mut self) -> ProcessFigures {
-        let shared = &mut self.plant.shared;
-        let used = shared.process.read();
-        ProcessFigures {
-            cpu_seconds: used.cpu_seconds,
-            resident_bytes: used.resident_bytes,
-            open_fds: used.open_fds,
-            max_fds: used.max_fds,
-            strange_datagrams: shared.strangers,
-            start_time_seconds: Some(shared.started_wall.as_nanos() as f64 / 1e9),
-        }
-    }
-
-    /// What was lost in the window, for the overview.
-    fn loss(&self) -> serde_json::Value {
-        let array = self.own();
-        let then = array.past.then(self.clocks.mono);
-        let reason = (0..array.sources()).find_map(|source| array.engine.unnumbered(source));
-        let sum = |of: fn(&MicCounters) -> u64| {
-            let now = array.engine.counters().mics.iter().map(of).sum::<u64>();
-            now.saturating_sub(then.map_or(0, |then| then.engine.mics.iter().map(of).sum()))
-        };
-        let (lost, received) = (sum(|mic| mic.lost), sum(|mic| mic.received));
-        let known = reason.is_none();
-        serde_json::json!({ "lost": known.then_some(lost), "of": known.then_some(lost + received), "reason": reason })
-    }
-
-    /// What counts up, and how much of it in the window.
-    fn totals(&self, stream: &StreamFigures) -> (Totals, Totals) {
-        let array = self.own();
-        let inlet = self.plant.inlet(array.inlet);
-        let mut totals = self.plant.shared.totals(array, inlet, self.ring.counters(), stream);
-        totals.saving = array.saving;
-        let window = array.past.then(self.clocks.mono).map_or_else(|| totals.clone(), |then| totals.since(then));
-        (totals, window)
-    }
-
-    fn snapshot(&mut self, stream: &StreamFigures) -> Snapshot {
-        self.read_drops();
+    fn body(&mut self, kind: Kind, render: impl FnOnce(&mut Self) -> String) -> Bytes {
         let now = self.clocks.mono;
-        let (totals, window_totals) = self.totals(stream);
-        let shared = &self.plant.shared;
-        let engine = &mut self.plant.arrays.of_mut(self.at).engine;
-        let layout = *engine.layout();
-        let sources = || 0..layout.sources();
-        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
-        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
-        let window_skew = engine.meter().window(now);
-        Snapshot {
-            layout,
-            server: ServerInfo {
-                version: env!("CARGO_PKG_VERSION"),
-                uptime: now - shared.started,
-                run: Some(engine.history().first_id()),
-                core: shared.core,
-                clock: engine.clock_name(),
-                hold: engine.hold(),
-                sample_rate: engine.config().sample_rate,
-                chunks: sources().map(|source| engine.chunk(source)).collect(),
-                formats: sources().map(|source| engine.format(source).to_string()).collect(),
-                untimed: sources().map(|source| engine.untimed(source)).collect(),
-                kernel: shared.kernel.clone(),
-            },
-            buffer_packets: engine.history().buffer_packets().to_vec(),
-            latest_offsets: engine.meter().latest_offsets(),
-            totals,
-            skew: engine.meter().since_start(),
-            drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
-                .unless_wrong(&health),
-            alignment: engine.alignment(now),
-            health,
-            silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
-            window_totals,
-            window_skew,
-        }
+        self.own().bodies.fresh(kind, now).unwrap_or_else(|| {
+            let body = Bytes::from(render(self));
+            self.plant.arrays.of_mut(self.at).bodies.keep(kind, now, body.clone());
+            body
+        })
     }
 
-    fn latest_packets(&self) -> Vec<Option<LatestPacket>> {
-        let array = self.own();
-        let of = |source: usize| {
-            array.engine.latest(source).map(|latest| LatestPacket {
-                timestamp: String::from_utf8_lossy(&host::local_time(latest.stamp)).into_owned(),
-                bytes: latest.byte_count,
-                rms: array.rms[source],
-            })
-        };
-        (0..array.sources()).map(of).collect()
+    fn body_of_all(&mut self, kind: Kind, render: impl FnOnce(&mut Self) -> String) -> Bytes {
+        let now = self.clocks.mono;
+        self.plant.shared.bodies.fresh(kind, now).unwrap_or_else(|| {
+            let body = Bytes::from(render(self));
+            self.plant.shared.bodies.keep(kind, now, body.clone());
+            body
+        })
     }
 }
 
@@ -326,7 +79,7 @@ impl House for View<'_> {
     }
 
     fn arrays(&mut self) -> Bytes {
-        self.body_of_all(CachedOfAll::Arrays, |view| {
+        self.body_of_all(Kind::Arrays, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
             let entries: Vec<String> = ids.into_iter().filter_map(|id| view.entry(id)).collect();
             format!("{{\"arrays\":[{}]}}\n", entries.join(","))
@@ -384,7 +137,7 @@ impl House for View<'_> {
     }
 
     fn metrics(&mut self, stream: &dyn Fn(ArrayId) -> StreamFigures) -> Bytes {
-        self.body_of_all(CachedOfAll::Metrics, |view| {
+        self.body_of_all(Kind::Metrics, |view| {
             let ids: Vec<ArrayId> = view.plant.arrays.ids().collect();
             let mut metrics = Metrics::default();
             for (place, &id) in ids.iter().enumerate() {
@@ -423,11 +176,11 @@ impl Source for View<'_> {
     }
 
     fn diagnostics_sync(&mut self, stream: &StreamFigures) -> Bytes {
-        self.body(Cached::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot(stream)))
+        self.body(Kind::DiagnosticsSync, |view| report::diagnostics_sync(&view.snapshot(stream)))
     }
 
     fn diagnostics(&mut self, stream: &StreamFigures) -> Bytes {
-        self.body(Cached::Diagnostics, |view| {
+        self.body(Kind::Diagnostics, |view| {
             let (totals, _) = view.totals(stream);
             let now = host::local_time(view.clocks.wall);
             let (engine, now) = (view.engine(), String::from_utf8_lossy(&now));
@@ -437,7 +190,7 @@ impl Source for View<'_> {
     }
 
     fn latest(&mut self) -> Bytes {
-        self.body(Cached::Latest, |view| {
+        self.body(Kind::Latest, |view| {
             let engine = view.engine();
             report::latest(engine.layout(), &view.latest_packets(), engine.config().sample_rate)
         })
@@ -493,6 +246,7 @@ impl Source for View<'_> {
         let (run, rate) = (array.engine.history().first_id(), array.engine.config().sample_rate);
         self.plant.rtp[array.rtp?].sdp(array.name.as_str(), run, rate, self.channels())
     }
+
     fn calibrate(&mut self, distances: Option<Vec<f64>>) -> Result<(), String> {
         let array = self.plant.arrays.of_mut(self.at);
         array.engine.calibrate(Calibrate { distances }).map_err(str::to_owned)

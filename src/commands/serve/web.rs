@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::array::Arrays;
 use super::log::Log;
 use super::no_descriptors::Shortage;
-use super::view::Plant;
+use super::plant::Plant;
 use crate::array::ArrayId;
 use crate::conn::ConnId;
 use crate::cycle::{Clocks, Cycle};
