@@ -10,8 +10,9 @@
 //! Where a queue stands, its level is the floor. What was lost just as it came or went shows once that is understood: what waited
 //! is judged anew, and a path that comes down from a queue is looked at until it is known whether it came down all the way.
 
+use crate::engine::number::tuning::JITTER;
 use crate::engine::number::tuning::late::{
-    BLOCK, INCREDIBLE, JITTER, KNOWN_TO, LONGEST, RECENT, RISEN, SEVERAL, SHORT, SPACED, STANDS, STEPS, STEPS_WITHIN,
+    BLOCK, INCREDIBLE, KNOWN_TO, LONGEST, RECENT, RISEN, SEVERAL, SHORT, SPACED, STANDS, STEPS, STEPS_WITHIN,
     TOLERANCE, UNLIKELY, UNNUMBERED,
 };
 use crate::time::{MonoTime, Span};

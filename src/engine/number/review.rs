@@ -8,7 +8,8 @@
 //! compared with the level before, proves the loss false within half a second, whatever the lag.
 
 use super::late::at_most;
-use crate::engine::number::tuning::review::{BACK, BLUR, CLIMB, EARLY, JITTER, LOOKS, RUN};
+use crate::engine::number::tuning::EARLY;
+use crate::engine::number::tuning::review::{BACK, BLUR, CLIMB, JITTER, LOOKS, RUN};
 use crate::time::{MonoTime, Span};
 
 /// What was heard since.

@@ -7,7 +7,8 @@
 //! the packets stay a whole number of periods above it, once they come at their normal spacing; after a restart they stay
 //! anywhere. The lowest of so many packets is heard that what is no whole number shows.
 
-use crate::engine::number::tuning::silence::{JITTER, LONGEST, NEAR, SPACED};
+use crate::engine::number::tuning::JITTER;
+use crate::engine::number::tuning::silence::{LONGEST, NEAR, SPACED};
 use crate::time::{MonoTime, Span};
 
 /// What is heard of a board that was silent.

@@ -5,7 +5,8 @@
 //! early by anything else show a path that became shorter. It may be on its way to whole periods, so that the clock learns
 //! it only after a while.
 
-use crate::engine::number::tuning::skips::{DISPUTE, EARLY, KEPT, NEAR, RECENT, RUN, TOGETHER, WITHIN};
+use crate::engine::number::tuning::EARLY;
+use crate::engine::number::tuning::skips::{DISPUTE, KEPT, NEAR, RECENT, RUN, TOGETHER, WITHIN};
 use std::collections::VecDeque;
 
 use super::late::at_most;

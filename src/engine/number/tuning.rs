@@ -1,5 +1,12 @@
 //! Constants of judgement of this room (late or lost): each with its unit, and where it comes from.
 
+use crate::time::Span;
+
+/// Of `late.rs` and `silence.rs`: the lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
+pub const JITTER: i64 = 6;
+/// Of `review.rs` and `skips.rs`: packets this much below the floor speak against what moved them up (clock notes, section 2).
+pub const EARLY: Span = Span::from_micros(400);
+
 /// `borders.rs`.
 pub mod borders {
     /// Packets that are listened to at a time: five rows of three channels and what is before them, or seventeen of one.
@@ -51,8 +58,6 @@ pub mod late {
     pub const SPACED: (u32, u32) = (3, 8);
     /// Of shorter periods as many as come in the time of eight periods of 512 samples.
     pub const LONGEST: Span = Span::from_micros(85_333);
-    /// The lowest of n packets lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
-    pub const JITTER: i64 = 6;
     /// How well a floor is known at best.
     pub const KNOWN_TO: Span = Span::from_micros(100);
     /// e^-30: a delay that improbable is not believed.
@@ -98,9 +103,7 @@ pub mod review {
     pub const BLUR: Span = Span::from_micros(100);
     /// Twice as fast as the floor of a load ramp climbs (15 ms in 30 s: clock notes).
     pub const CLIMB: i64 = 1_000;
-    /// Earlier than this below the floor, packets were numbered too high (clock notes, section 2) ...
-    pub const EARLY: Span = Span::from_micros(400);
-    /// ... if there are so many of them.
+    /// So many that are earlier than [`EARLY`](super::EARLY) were numbered too high.
     pub const RUN: u32 = 3;
 }
 
@@ -110,8 +113,6 @@ pub mod silence {
 
     /// Packets at their spacing, at least: more than a path hands over between two parts of a backlog.
     pub const SPACED: u32 = 8;
-    /// The lowest of n delays lies above the floor by more than this, in nth parts of the mean, in e^-6 of cases.
-    pub const JITTER: i64 = 6;
     /// Nearer than this share of a period to a whole number of them is one: a restarted board is taken for one that went on in one of
     /// six cases, and then stands where its own floor is, to this share.
     pub const NEAR: i64 = 8;
@@ -123,8 +124,6 @@ pub mod silence {
 pub mod skips {
     use crate::time::Span;
 
-    /// Earlier than this below the floor, packets speak against a skip (clock notes, section 2).
-    pub const EARLY: Span = Span::from_micros(400);
     /// How long after a skip they do.
     pub const WITHIN: Span = Span::from_secs(180);
     /// So many early packets take a skip back; a single one may be a stray.
