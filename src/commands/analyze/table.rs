@@ -82,10 +82,12 @@ fn mics(out: &mut String, findings: &Findings) {
     let told = |mic: usize| snapshot.health.loss_unknown(mic, &counters[mic]).is_none();
     let if_told = |mic: usize, shown: String| if told(mic) { shown } else { "-".to_owned() };
     let lost = |show: fn(&MicCounters) -> String| mics().map(move |mic| if_told(mic, show(&counters[mic])));
-    row(out, "lost (inferred)", lost(|mic| mic.lost.to_string()));
+    row(out, "lost", lost(|mic| mic.lost.to_string()));
     let of_all = |mic: usize| share(counters[mic].lost, counters[mic].lost + findings.chunks_heard(mic));
     row(out, "  of all", mics().map(|mic| if_told(mic, of_all(mic))));
-    row(out, "lost pieces (inferred)", lost(|mic| mic.lost_pieces.to_string()));
+    let told_by = |mic: &MicCounters| if mic.known { "numbers" } else { "arrivals" }.to_owned();
+    row(out, "  told by", all(told_by));
+    row(out, "lost pieces", lost(|mic| mic.lost_pieces.to_string()));
     row(out, "a chunk, in samples as sent", snapshot.server.chunks.iter().map(cut));
     row(out, "dropped by the kernel", all(|mic| mic.kernel_dropped.to_string()));
     row(out, "late", all(|mic| mic.late.to_string()));
