@@ -61,22 +61,11 @@ impl Engine {
             || !mic.wire.is_plain()
             || Packet::parse(d.bytes, d.len, self.config.max_datagram, channels).is_ok();
         let whose = mic.follow.whose(d.sender, valid, at);
-        if whose == Whose::Foreign {
-            self.place_undecided();
-            return true;
-        }
-        if mic.wire.looks_elsewhere(d.sender, whose == Whose::Replaces) {
-            // Too few came of the sender before to know what it sent.
-            self.counters.mics[d.mic].foreign += self.undecided.drop_of(d.mic) as u64;
-            mic.wire.on_new_sender();
-        }
-        mic.wire.look_at(d.sender);
-        if let Seen::Is(format) = mic.wire.look(d.bytes) {
-            let name = self.config.layout.name_of(d.mic);
-            self.say(format!("{name}: {} sends {format}", d.sender));
+        if matches!(whose, Whose::Followed | Whose::Replaces) {
+            self.look_at_format(d, whose == Whose::Replaces);
         }
         self.place_undecided();
-        if self.undecided.is_empty() && !self.mics[d.mic].is_open() {
+        if whose == Whose::Foreign || self.undecided.is_empty() && !self.mics[d.mic].is_open() {
             return true;
         }
         self.undecided.hold(Held { mic: d.mic, sender: d.sender, stamp: d.stamp, at, bytes: d.bytes.to_vec() });
@@ -86,7 +75,21 @@ impl Engine {
         false
     }
 
-    /// What is still open is raw.
+    fn look_at_format(&mut self, d: &Datagram<'_>, replaces: bool) {
+        let mic = &mut self.mics[d.mic];
+        if mic.wire.looks_elsewhere(d.sender, replaces) {
+            // Too few came of the sender before to know what it sent.
+            self.counters.mics[d.mic].foreign += self.undecided.drop_of(d.mic) as u64;
+            mic.wire.on_new_sender();
+        }
+        mic.wire.look_at(d.sender);
+        if let Seen::Is(format) = mic.wire.look(d.bytes) {
+            let name = self.config.layout.name_of(d.mic);
+            self.say(format!("{name}: {} sends {format}", d.sender));
+        }
+    }
+
+    /// What is still open is raw, and nobody's but the followed sender's.
     pub(super) fn end_looking(&mut self) {
         for mic in &mut self.mics {
             mic.wire.end_looking();

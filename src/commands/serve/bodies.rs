@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_body_is_served_again_for_50_ms_and_each_kind_by_itself() {
-        let (mut bodies, at) = (Bodies::default(), |ms| MonoTime::from_nanos(ms * 1_000_000));
+        let (mut bodies, at) = (Bodies::default(), |ms: i64| MonoTime::from_nanos(ms * 1_000_000));
         assert_eq!(bodies.fresh(Kind::Latest, at(0)), None);
         bodies.keep(Kind::Latest, at(7), Bytes::from_static(b"latest"));
         assert_eq!(bodies.fresh(Kind::Latest, at(56)), Some(Bytes::from_static(b"latest")));
