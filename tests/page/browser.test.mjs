@@ -65,7 +65,10 @@ test("the page, fed by virtual microphones", async (t) => {
       const rate = /([\d.]+) events\/s/.exec(await page.locator("#about").textContent());
       return rate !== null && Number(rate[1]) > 85 && Number(rate[1]) < 105;
     });
-    await until("every picture drawn", async () => (await colours(page, "canvas")).every((n) => n > 1));
+    await until("every picture drawn", async () => {
+      const seen = await colours(page, "canvas");
+      return seen.length > 3 && seen.every((n) => n > 1);
+    });
   });
 
   await t.test("levels are those of the tone that is sent", async () => {
@@ -82,7 +85,10 @@ test("the page, fed by virtual microphones", async (t) => {
   await t.test("Listen sounds on all three channels, or on the one that is chosen", async () => {
     await page.click("#listen");
     const near = (value) => Math.abs(value - TONE_RMS) < 0.03;
-    await until("the tone on all three", async () => (await loudness(page)).every(near));
+    await until("the tone on all three", async () => {
+      const heard = await loudness(page);
+      return heard.length === 3 && heard.every(near);
+    });
     await page.selectOption("#mode", "1");
     await until("the tone on mic 1 alone", async () => {
       const [a, b, c] = await loudness(page);
@@ -279,12 +285,13 @@ test("chunks that leave in pieces: how they are cut, and pieces lost beside chun
   const microphones = simulate(server, "--signal", "tone", "--pieces", "1460", "--loss", "5%");
   const page = await openPage(server.url);
   const row = (name) => page.locator("#mic-table tr", { has: page.locator(`th:text-is("${name}")`) }).locator("td:not(.normal)").allTextContents();
-  await until("the pieces are known", async () => (await row("a chunk, samples")).every((text) => text === "365 + 147"));
+  const each = (cells, is) => cells.length === 3 && cells.every(is);
+  await until("the pieces are known", async () => each(await row("a chunk, samples"), (text) => text === "365 + 147"));
   const number = (text) => Number(text.replaceAll("\u202f", ""));
-  await until("lost pieces", async () => (await row("lost pieces")).every((text) => number(text) > 0));
+  await until("lost pieces", async () => each(await row("lost pieces"), (text) => number(text) > 0));
   assert.equal((await row("lost")).length, 3);
   await until("the verdict tells both", async () => /of [\d\u202f]+ pieces \([\d.]+ %\)/.test((await verdict(page)).text));
-  assert.ok((await page.locator(".mic [data-of=loss]").allTextContents()).every((text) => /pieces? lost in 10 s/.test(text)));
+  assert.ok(each(await page.locator(".mic [data-of=loss]").allTextContents(), (text) => /pieces? lost in 10 s/.test(text)));
   assert.match(await page.locator("#tiles dd").nth(2).textContent(), /pieces/);
   await screenshot(page, "dashboard-pieces.png", { fullPage: true });
   assert.deepEqual(page.complaints, []);

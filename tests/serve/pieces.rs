@@ -1,7 +1,7 @@
 //! A board whose library cuts each chunk into datagrams of 1460 bytes and a rest, on real sockets: what leaves is held against what
 //! the simulator sent, frame by frame and gap by gap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -29,32 +29,44 @@ type Gaps = BTreeMap<(usize, i64), i64>;
 /// Every sample that is there is the right one.
 fn gaps(events: &[Event]) -> Gaps {
     let (gaps, astray) = heard(events);
-    assert_eq!(astray, [], "pieces that are not where they belong: cycle, mic, frames off");
+    assert!(astray.is_empty(), "pieces that are not where they belong: {astray:?}");
     gaps
 }
 
-/// The same, and the pieces that stand elsewhere than they belong: the true position of their cycle, which microphone, by how many frames.
-fn heard(events: &[Event]) -> (Gaps, Vec<(i64, usize, i32)>) {
+/// By how many frames a microphone stands elsewhere in a cycle than it belongs, the least and the most; `None` where nothing of it is there.
+type Off = [Option<(i32, i32)>; 3];
+
+/// All of it is off by the same, and by whole chunks: the channels stand beside each other as they should.
+fn is_whole(off: &Off) -> bool {
+    let mut all = off.iter().flatten().flat_map(|&(least, most)| [least, most]);
+    let first = all.next().expect("something is there");
+    first % 512 == 0 && all.all(|off| off == first)
+}
+
+/// The gaps, and the events in which something is not where it belongs.
+fn heard(events: &[Event]) -> (Gaps, Vec<(u64, Off)>) {
     let offset = offset_of(&events[0]);
     let mut gaps = Gaps::new();
     let mut astray = Vec::new();
     let mut open = [None; 3];
     for event in events {
-        let mut there = [0; 3];
+        let (mut there, mut off): (_, Off) = ([0; 3], [None; 3]);
         for (frame, three) in event.samples().chunks_exact(3).enumerate() {
             let position = event.first_frame() + frame as i64 + offset;
             for (mic, &sample) in three.iter().enumerate() {
                 if sample == 0 {
                     *gaps.entry((mic, *open[mic].get_or_insert(position))).or_default() += 1;
                 } else {
-                    let piece = (event.first_frame() + offset, mic, sample - index(mic, position));
-                    if piece.2 != 0 && !astray.contains(&piece) {
-                        astray.push(piece);
-                    }
+                    let by = sample - index(mic, position);
+                    let (least, most) = off[mic].unwrap_or((by, by));
+                    off[mic] = Some((by.min(least), by.max(most)));
                     there[mic] += 1;
                     open[mic] = None;
                 }
             }
+        }
+        if off.iter().flatten().any(|&by| by != (0, 0)) {
+            astray.push((event.number(), off));
         }
         assert_eq!(event.mic_samples(), there, "mic_samples counts what is there, event {:?}", event.id);
     }
@@ -117,10 +129,11 @@ fn lost_pieces_are_gaps_of_their_own_size_at_their_place_and_are_told() {
     assert_eq!(loss(&figures, "duplicate"), [0; 3]);
 }
 
-/// A copy that is held back itself is told by nothing (contract, section 2), and may take a lost piece's place. A busy machine holds
-/// some back in most runs, and hardly in each of so many. Where it does, what it held back bounds what may be wrong.
+/// A copy that is held back itself, or comes in a backlog, is told by nothing (contract, section 2), and may take a place of its own. A busy
+/// machine holds some back in most runs, and hardly in each of so many.
 const TRIES: usize = 6;
-/// Cycles that one such copy may put off: it opens one, and three spaced packets show that it should not have.
+/// Cycles in which the channels may stand apart for one such copy, until three spaced packets show that it does not belong. Behind it all of
+/// them stand a chunk later (`virtual_time copies::a_copy_in_a_backlog`).
 const ASTRAY: u64 = 4;
 
 #[test]
@@ -135,35 +148,21 @@ fn copies_beside_lost_pieces_are_dropped_and_told() {
         let share = told.iter().sum::<u64>() as f64 / sent.iter().sum::<u64>() as f64;
         assert!((0.8..1.0).contains(&share), "no more than the machine held back: {told:?} of {sent:?}");
         let held_back = sent.iter().sum::<u64>() - told.iter().sum::<u64>();
-        assert_placed_but_for(held_back, &events, &truth, &figures);
+        let apart: Vec<_> = heard(&events).1.into_iter().filter(|(_, off)| !is_whole(off)).collect();
+        assert!(apart.len() as u64 <= held_back * ASTRAY, "{held_back} copies held back, channels apart: {apart:?}");
     }
 }
 
+/// Every gap is of its own size and at its place, and nothing stands where it does not belong.
 fn assert_told_and_placed(events: &[Event], truth: &Value, figures: &Value) {
-    assert_placed_but_for(0, events, truth, figures);
-    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
-    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
-}
-
-/// Every gap is of its own size and at its place, but for those that a copy may stand in, and nothing else stands where it does not belong.
-fn assert_placed_but_for(copies: u64, events: &[Event], truth: &Value, figures: &Value) {
-    let ((seen, astray), expected) = (heard(events), withheld(truth));
-    let cycles: BTreeSet<i64> = astray.iter().map(|(cycle, ..)| *cycle).collect();
-    assert!(cycles.len() as u64 <= copies * ASTRAY, "not where they belong, {copies} copies held back: {astray:?}");
+    let (seen, expected) = (gaps(events), withheld(truth));
     assert!(expected.len() > 50, "{} gaps", expected.len());
     // What came too late for its cycle is missing there, and fills the history: a machine that stalls may show some.
     let late: u64 = loss(figures, "late").iter().sum();
-    // Beside pieces that stand where they do not belong, gaps do so too.
-    let beside = |&(mic, at): &(usize, i64)| {
-        let (chunk, mut of) = (512, astray.iter().filter(|(_, of, _)| *of == mic));
-        of.any(|(cycle, ..)| (cycle - chunk..cycle + 2 * chunk).contains(&at))
-    };
-    let wrong: Vec<_> = expected.iter().filter(|(at, length)| seen.get(at) != Some(length) && !beside(at)).collect();
-    assert!(
-        wrong.len() as u64 <= late + copies,
-        "{wrong:?} of {} gaps with {late} late, seen {seen:?}",
-        expected.len()
-    );
+    let wrong: Vec<_> = expected.iter().filter(|(at, length)| seen.get(at) != Some(length)).collect();
+    assert!(wrong.len() as u64 <= late, "{wrong:?} of {} gaps with {late} late, seen {seen:?}", expected.len());
+    assert_eq!(loss(figures, "lost_pieces"), truly(truth, "lost_pieces"));
+    assert_eq!(loss(figures, "lost"), truly(truth, "lost_chunks"));
 }
 
 #[test]

@@ -91,3 +91,24 @@ fn equal_packets_at_their_spacing_or_in_a_backlog_are_no_copies() {
         );
     }
 }
+
+/// A board's copy in a backlog is told by nothing (contract, section 2): it opens a cycle. The channels part for a few cycles, and then go on
+/// together, a cycle later than before.
+#[test]
+fn a_copy_in_a_backlog_parts_the_channels_of_a_board_for_a_moment_only() {
+    for seed in [151, 152, 153, 154, 155, 156] {
+        let hold_back = Some(HoldBack { hold: Span::from_millis(60), every: Span::from_millis(1_500) });
+        let network = Network { hold_back, duplicate: 0.02, ..Network::default() };
+        let scenario = Scenario { seed, network, clean_cycles: 200, ..Scenario::one_board(Span::from_secs(60)) };
+        let (rig, sim) = Rig::run(&scenario, config());
+        let truly: u64 = sim.truth().mics.iter().map(|mic| mic.duplicated).sum();
+        let told: u64 = rig.engine.counters().mics.iter().map(|mic| mic.duplicate).sum();
+        let (untold, frames) = (truly - told, rig.misaligned);
+        println!("{untold} of {truly} copies in backlogs, channels apart in {frames} frames, lost {:?}", rig.lost());
+        assert!(untold > 3 && frames <= untold * 2 * 512);
+        let last = rig.seen.last().expect("cycles");
+        let offsets = last.truth.map(|truth| truth.map(|truth| last.first.0 - truth));
+        assert!(offsets[0].is_some() && offsets == [offsets[0]; MICS], "together in the end: {offsets:?}");
+        assert!(offsets[0].is_some_and(|offset| offset <= 512 * untold as i64), "{offsets:?}");
+    }
+}
