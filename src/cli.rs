@@ -112,8 +112,9 @@ pub struct OneArgs {
     pub from: Option<IpAddr>,
 }
 
+/// Recordings that are fed to an engine.
 #[derive(Args, Clone, Debug)]
-pub struct AnalyzeArgs {
+pub struct FeedArgs {
     /// Recordings, also gzipped; several are taken for one, in the order of their stamps. `-` is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
@@ -125,6 +126,14 @@ pub struct AnalyzeArgs {
     /// Channels in all, where a port carries more than one (interleaved); by default as the recording says, or else one a port.
     #[arg(long, value_name = "N")]
     pub channels: Option<usize>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AnalyzeArgs {
+    #[command(flatten)]
+    pub feed: FeedArgs,
     /// Print one object of JSON: the keys of /api/diagnostics_sync, and more.
     #[arg(long)]
     pub json: bool,
@@ -134,8 +143,6 @@ pub struct AnalyzeArgs {
     /// Take numbered packets as if they had no numbers: what would be inferred of them.
     #[arg(long)]
     pub forget_numbers: bool,
-    #[command(flatten)]
-    pub engine: EngineArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -6,13 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::Failure;
 use super::recording::{self, Recording};
 use super::steady::Steady;
 use crate::capture::{Datagram, Statistics, clock_offset, clock_step};
-use crate::cli::{EngineArgs, OneArgs, PortList, config};
+use crate::cli::{FeedArgs, config};
 use crate::cycle::Clocks;
 use crate::engine::{self, Config, Engine, Verdict};
 use crate::time::{KernelTime, MonoTime, Span};
@@ -39,17 +38,11 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// A file that cannot be opened or is no capture; options that do not fit it.
-pub(super) fn open(
-    files: &[PathBuf],
-    one: &OneArgs,
-    ports: Option<&PortList>,
-    channels: Option<usize>,
-    engine: &EngineArgs,
-) -> Result<Opened, Failure> {
-    let recording = Recording::open(files, &recording::wanted(one, ports))?;
+pub(super) fn open(args: &FeedArgs) -> Result<Opened, Failure> {
+    let recording = Recording::open(&args.files, &recording::wanted(&args.one, args.mic_ports.as_ref()))?;
     let sources = recording.sources();
-    let engine = engine.or_declared(sources, |mic| recording.declared(mic));
-    let layout = match (channels, recording.layout()) {
+    let engine = args.engine.or_declared(sources, |mic| recording.declared(mic));
+    let layout = match (args.channels, recording.layout()) {
         (Some(channels), _) => config::layout(sources, channels).map_err(Failure::new)?,
         (None, Some(layout)) => layout,
         (None, None) => engine.layout(sources).map_err(Failure::new)?,

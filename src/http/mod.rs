@@ -63,7 +63,7 @@ pub enum Action {
 const REFUSALS: usize = 64;
 
 #[derive(Debug, Default)]
-struct Slot {
+struct ConnSlot {
     generation: u32,
     conn: Option<Conn>,
     refused: bool,
@@ -79,7 +79,7 @@ pub struct Server {
     config: HttpConfig,
     assets: Vec<Asset>,
     hubs: Hubs,
-    slots: Vec<Slot>,
+    slots: Vec<ConnSlot>,
     /// Slots that may have a step to take, in turn; each at most once.
     ready: VecDeque<u32>,
     /// Deadlines that move later are left in place and looked up when they fire, so that traffic costs nothing here.
@@ -139,7 +139,7 @@ impl Server {
         }
         let slot = id.slot;
         if self.slots.len() <= slot as usize {
-            self.slots.resize_with(slot as usize + 1, Slot::default);
+            self.slots.resize_with(slot as usize + 1, ConnSlot::default);
         }
         let conn = if refused {
             self.refusals += 1;
@@ -306,7 +306,7 @@ impl Server {
 
     /// Connections in the middle of an answer: when the loop ends without them, they are to be reset.
     pub fn unfinished(&self) -> impl Iterator<Item = ConnId> {
-        let responding = |(slot, entry): (usize, &Slot)| {
+        let responding = |(slot, entry): (usize, &ConnSlot)| {
             let id = ConnId { slot: slot as u32, generation: entry.generation };
             entry.conn.as_ref().is_some_and(Conn::is_responding).then_some(id)
         };
@@ -374,11 +374,11 @@ impl Server {
 }
 
 /// The connection that `id` names, unless it is closed.
-fn live(slots: &mut [Slot], id: ConnId) -> Option<&mut Conn> {
+fn live(slots: &mut [ConnSlot], id: ConnId) -> Option<&mut Conn> {
     slots.get_mut(id.slot as usize).filter(|entry| entry.generation == id.generation)?.conn.as_mut()
 }
 
-fn enqueue(entry: &mut Slot, slot: u32, ready: &mut VecDeque<u32>) {
+fn enqueue(entry: &mut ConnSlot, slot: u32, ready: &mut VecDeque<u32>) {
     if !entry.queued {
         entry.queued = true;
         ready.push_back(slot);

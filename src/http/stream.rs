@@ -63,7 +63,7 @@ pub struct Subscription {
 const JOINED: usize = 4;
 
 #[derive(Debug, Default)]
-struct Log {
+struct EventLog {
     /// Number of the oldest event kept; with none kept, of the next one.
     first: u64,
     /// `None`: overwritten in the history before it could be encoded (a skip longer than the history).
@@ -74,7 +74,7 @@ struct Log {
     listeners: Vec<u32>,
 }
 
-impl Log {
+impl EventLog {
     fn next(&self) -> u64 {
         self.first + self.events.len() as u64
     }
@@ -123,7 +123,7 @@ pub struct Hub {
     queue: usize,
     /// The id of the first cycle of all.
     run: u64,
-    logs: [Log; Topic::ALL.len()],
+    logs: [EventLog; Topic::ALL.len()],
     /// Of the endless WAV and PCM.
     pub pieces: Pieces,
     /// Room for the samples of the event that is being made.

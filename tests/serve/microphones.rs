@@ -252,7 +252,11 @@ fn a_board_that_sends_each_packet_from_another_port_is_followed() {
     assert_eq!(skips(&got), Vec::<i64>::new());
     let loss = &serve.diagnostics()["loss"]["mic1"];
     let of = |key: &str| loss[key].as_u64().expect("counted");
-    assert_eq!((of("foreign"), of("lost"), of("sender_changes")), (0, 0, 0), "nothing from the first packet on: {loss}");
+    assert_eq!(
+        (of("foreign"), of("lost"), of("sender_changes")),
+        (0, 0, 0),
+        "nothing from the first packet on: {loss}"
+    );
     until("it is logged", pause, || serve.stderr().contains("another port"));
     // While it speaks, another address is foreign still.
     let stranger = UdpSocket::bind("127.0.0.3:0").unwrap();

@@ -49,14 +49,13 @@ impl Findings {
 /// # Errors
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; a report that cannot be written.
 pub fn run(args: &AnalyzeArgs) -> Result<(), Failure> {
-    let mut progress = Progress::new(&args.files);
+    let mut progress = Progress::new(&args.feed.files);
     let mut past = Past::default();
-    let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
-    let Opened { mut recording, config, formats } =
-        feed::open(&args.files, &args.one, args.mic_ports.as_ref(), args.channels, &args.engine)?;
+    let ports = args.feed.mic_ports.as_ref().map(|ports| &ports.0[..]);
+    let Opened { mut recording, config, formats } = feed::open(&args.feed)?;
     let options = |new: Engine| {
         let new = new.declared(&formats).forgetting_numbers(args.forget_numbers);
-        if args.engine.no_sound { new } else { new.hearing() }
+        if args.feed.engine.no_sound { new } else { new.hearing() }
     };
     let mut run = Run::new(config, ports, options);
     for records in 1u64.. {

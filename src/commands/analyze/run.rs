@@ -11,7 +11,7 @@ use crate::array::pairs;
 use crate::capture::{Datagram, Statistics};
 use crate::commands::feed::{Fed, Feed, Listen, Now};
 use crate::cycle::Cycle;
-use crate::engine::figures::skew::Placed;
+use crate::engine::figures::skew::Ended;
 use crate::engine::{Config, Engine, Output};
 use crate::time::{FramePos, KernelTime, MonoTime, Span};
 
@@ -38,9 +38,9 @@ pub struct Gap {
 /// Where a microphone's samples stand in time.
 #[derive(Clone, Copy, Debug)]
 struct Phase {
-    placed: Placed,
+    placed: Ended,
     /// Sample time and arrivals are counted from here.
-    origin: Placed,
+    origin: Ended,
     /// Arrival minus sample time, from the origin.
     error_ns: f64,
     /// Where it ends, on an axis that goes on across restarts and never goes back.
@@ -234,7 +234,7 @@ impl Watch {
         }
     }
 
-    fn note_phase(&mut self, placed: Placed, rate: u32) {
+    fn note_phase(&mut self, placed: Ended, rate: u32) {
         let mic = placed.mic;
         let before = self.phase[mic];
         let same_axis = before.filter(|before| before.placed.restarts == placed.restarts);
@@ -243,7 +243,7 @@ impl Watch {
             // What the offset was before is unknown now: it goes on as it stood.
             (None, before) => {
                 let error_ns = before.map_or(0.0, |before| before.error_ns);
-                (Placed { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
+                (Ended { arrival: placed.arrival - Span::from_nanos(error_ns as i64), ..placed }, error_ns)
             }
         };
         self.timeline(placed.arrival).delay(mic, placed.arrival, error_ns / 1e3);
@@ -325,7 +325,7 @@ impl Watch {
     }
 }
 
-fn error_ns(origin: Placed, placed: Placed, rate: u32) -> f64 {
+fn error_ns(origin: Ended, placed: Ended, rate: u32) -> f64 {
     let arrival = i128::from((placed.arrival - origin.arrival).as_nanos());
     (arrival - i128::from(placed.end - origin.end) * 1_000_000_000 / i128::from(rate)) as f64
 }

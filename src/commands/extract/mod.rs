@@ -85,9 +85,8 @@ impl Listen for Extractor {
 /// # Errors
 /// A file that cannot be opened, is no capture or corrupt; no datagram of a microphone in any of them; audio that cannot be written.
 pub fn run(args: &ExtractArgs) -> Result<(), Failure> {
-    let mut progress = Progress::new(&args.files);
-    let Opened { mut recording, mut config, formats } =
-        feed::open(&args.files, &args.one, args.mic_ports.as_ref(), args.channels, &args.engine)?;
+    let mut progress = Progress::new(&args.feed.files);
+    let Opened { mut recording, mut config, formats } = feed::open(&args.feed)?;
     config.history = config.history.max(HISTORY);
     let (rate, channels) = (config.sample_rate, config.layout.channels());
     if args.flac && !args.split && channels > FLAC_CHANNELS {
@@ -96,14 +95,14 @@ pub fn run(args: &ExtractArgs) -> Result<(), Failure> {
     }
     std::fs::create_dir_all(&args.to)
         .map_err(|error| Failure::new(format_args!("cannot write into {}: {error}", args.to.display())))?;
-    let ports = args.mic_ports.as_ref().map(|ports| &ports.0[..]);
+    let ports = args.feed.mic_ports.as_ref().map(|ports| &ports.0[..]);
     let options = |new: Engine| {
         let new = new.declared(&formats);
-        if args.engine.no_sound { new } else { new.hearing() }
+        if args.feed.engine.no_sound { new } else { new.hearing() }
     };
     let mut feed = Feed::new(config, ports, options);
     let frames_a_file = args.rotate_age.map_or(NO_END, |age| (age.as_secs_f64() * f64::from(rate)) as i64);
-    let name = args.one.array.as_deref().or_else(|| recording.array()).unwrap_or(DEFAULT_NAME).to_owned();
+    let name = args.feed.one.array.as_deref().or_else(|| recording.array()).unwrap_or(DEFAULT_NAME).to_owned();
     let follower = Follower::new(&name, &feed.engine, frames_a_file);
     let files = Files::new(args.to.clone(), follower.spec(), args.flac, args.split);
     let mut extractor = Extractor { follower, files, newest: feed.now(), failed: None };

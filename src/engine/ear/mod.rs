@@ -91,7 +91,7 @@ pub(super) enum Happened {
 
 /// Where arrivals have put a board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Placed {
+pub(super) struct Bounds {
     /// Samples.
     pub packet: u32,
     /// By so many packets it may be too early at most: more were not lost, or the rest would have come before it was sent.
@@ -238,7 +238,7 @@ impl Ear {
     pub fn step(
         &mut self,
         history: &History,
-        placed: impl Fn(usize, MonoTime) -> Option<Placed>,
+        placed: impl Fn(usize, MonoTime) -> Option<Bounds>,
         now: MonoTime,
     ) -> Step {
         self.started.get_or_insert(now);
@@ -301,7 +301,7 @@ impl Ear {
         if early { self.early_least } else { 0.0 }
     }
 
-    fn decide(&mut self, mic: usize, placed: Option<Placed>) -> Step {
+    fn decide(&mut self, mic: usize, placed: Option<Bounds>) -> Step {
         let job = self.job.as_mut().expect("it decides");
         job.stage = Stage::Decide(mic + 1);
         let from = job.from;

@@ -106,7 +106,7 @@ struct Skipped {
 
 /// Where a packet ended on its microphone's own axis, and when it arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Placed {
+pub struct Ended {
     pub mic: usize,
     /// How often the channel had locked anew: positions before and after that have nothing in common.
     pub restarts: u64,
@@ -118,7 +118,7 @@ pub struct Placed {
 
 /// Jitter and delay variation of one microphone.
 struct Variation {
-    newest: Option<Placed>,
+    newest: Option<Ended>,
     /// Where the newest one that was not late ended.
     edge: Option<FramePos>,
     restarts: u64,
@@ -163,7 +163,7 @@ impl Variation {
     }
 
     /// `first`: where it begins, if that says what is between it and the packet before it.
-    fn on_placed(&mut self, placed: Placed, first: Option<FramePos>, sample_rate: u32) {
+    fn on_placed(&mut self, placed: Ended, first: Option<FramePos>, sample_rate: u32) {
         if let Some(first) = first {
             if let Some(edge) = self.edge {
                 self.note_skip(first - edge, placed.end - first, sample_rate);
@@ -256,7 +256,7 @@ struct Meters {
     arrivals: Vec<Option<MonoTime>>,
     stamps: Vec<KernelTime>,
     delays: (Span, Span),
-    trace: Option<VecDeque<Placed>>,
+    trace: Option<VecDeque<Ended>>,
 }
 
 /// See the top of the file.
@@ -316,7 +316,7 @@ impl SkewMeter {
     }
 
     /// The next packet that was placed, in their order. The oldest of more than 8192 that nobody took are dropped.
-    pub fn take_placed(&mut self) -> Option<Placed> {
+    pub fn take_placed(&mut self) -> Option<Ended> {
         self.measured().trace.as_mut()?.pop_front()
     }
 
@@ -443,7 +443,7 @@ impl Meters {
 
     fn place(&mut self, mic: u16, first: Option<FramePos>, end: FramePos, arrival: MonoTime) {
         let variation = &mut self.mics[usize::from(mic)].variation;
-        let placed = Placed { mic: mic.into(), restarts: variation.restarts, end, arrival, late: first.is_none() };
+        let placed = Ended { mic: mic.into(), restarts: variation.restarts, end, arrival, late: first.is_none() };
         variation.on_placed(placed, first, self.sample_rate);
         if let Some(trace) = &mut self.trace {
             if trace.len() == TRACED {
@@ -651,7 +651,7 @@ mod tests {
         meter.on_restart(1);
         meter.on_placed(1, FramePos(8_488), FramePos(9_000), mono(3));
         let taken: Vec<_> = std::iter::from_fn(|| meter.take_placed()).collect();
-        let expected = [(512, 0, 2), (9_000, 1, 3)].map(|(end, restarts, us)| Placed {
+        let expected = [(512, 0, 2), (9_000, 1, 3)].map(|(end, restarts, us)| Ended {
             mic: 1,
             restarts,
             end: FramePos(end),

@@ -17,7 +17,7 @@ pub(in crate::engine) use known::Numbered;
 
 use super::grid::Heard;
 use crate::engine::clock::{Again, ClockModel, Frozen, Rise};
-use crate::engine::ear::Placed;
+use crate::engine::ear::Bounds;
 use crate::engine::figures::MicCounters;
 use crate::engine::number::borders::Listener;
 use crate::engine::number::holes::Hole;
@@ -298,10 +298,10 @@ impl Stream {
     }
 
     /// How far its chunks may be from where they belong, where all was right at `since`.
-    pub fn placed(&self, since: MonoTime) -> Placed {
+    pub fn placed(&self, since: MonoTime) -> Bounds {
         let (packet, period) = (self.nominal(), self.period());
         let early = (self.late.level() + period.mul_ratio(1, 8)).as_nanos() / period.as_nanos();
-        Placed { packet: packet as u32, early: early.max(0), late: self.skips.frames_since(since) / packet.max(1) }
+        Bounds { packet: packet as u32, early: early.max(0), late: self.skips.frames_since(since) / packet.max(1) }
     }
 
     /// The sound shows that the microphone's chunks are placed so many too late (below 0: too early), which came about after `after`; the

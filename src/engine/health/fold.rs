@@ -13,7 +13,7 @@ use crate::engine::health::tuning::fold::{
 use std::f64::consts::TAU;
 use std::ops::Range;
 
-use super::rates::Arrival;
+use super::rates::Came;
 use crate::time::{MonoTime, Span};
 
 /// A slope and the half-width of its 95 % interval.
@@ -101,7 +101,7 @@ impl Fold {
     }
 
     /// One slice, on the points of one size. `Some` when it is over: the frequency, where there is one.
-    pub fn step<'a>(&mut self, points: impl Iterator<Item = &'a Arrival>, size: u32) -> Option<Option<Fit>> {
+    pub fn step<'a>(&mut self, points: impl Iterator<Item = &'a Came>, size: u32) -> Option<Option<Fit>> {
         let from = self.from;
         let times = points.filter(|point| point.samples == size).map(|point| (point.at - from).as_secs_f64());
         if let (true, Some(peak)) = (self.found, self.best) {

@@ -40,7 +40,7 @@ pub struct Rate {
 
 /// Some datagrams that came together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct Came {
     pub at: MonoTime,
     pub samples: u32,
     /// Samples that the sender's positions went on by: those that were lost are among them. The same as `samples` where nothing says so.
@@ -76,7 +76,7 @@ struct Mean {
 /// See the top of the file.
 #[derive(Debug)]
 pub struct RateMeter {
-    arrivals: VecDeque<Arrival>,
+    arrivals: VecDeque<Came>,
     /// Nothing is kept of what comes before.
     settled: MonoTime,
     /// When to look; of a look that is under way, always.
@@ -159,7 +159,7 @@ impl RateMeter {
                     newest.samples += samples;
                     newest.passed = newest.passed.saturating_add(passed);
                 }
-                _ => self.keep(Arrival { at, samples, passed }),
+                _ => self.keep(Came { at, samples, passed }),
             }
         }
         self.step(at)
@@ -191,7 +191,7 @@ impl RateMeter {
         self.looks.count
     }
 
-    fn keep(&mut self, arrival: Arrival) {
+    fn keep(&mut self, arrival: Came) {
         if self.arrivals.len() == MOST_KEPT && self.looks.present.is_none() {
             self.drop_old(arrival.at);
         }
@@ -312,7 +312,7 @@ fn path_allowance(span_s: f64) -> f64 {
 }
 
 /// The most common size, and its share. Of more than a few sizes, the later ones are not told apart.
-fn usual_size<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> (u32, f64) {
+fn usual_size<'a>(arrivals: impl Iterator<Item = &'a Came>) -> (u32, f64) {
     let mut seen = [(0_u32, 0_u32); 8];
     let mut all = 0;
     for arrival in arrivals {
