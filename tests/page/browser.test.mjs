@@ -303,8 +303,16 @@ test("the button calibrates free boards by claps, and says how it goes", async (
   const server = await serve({ args: ["--clock", "independent"] });
   const page = await openPage(server.url);
   const [button, state] = [page.locator("#calibrate"), page.locator("#calibrate-state")];
-  await button.click();
-  await until("why it cannot", async () => /not all microphones are heard/.test(await state.textContent()));
+  // A browser gives up what it asks for when the machine gets or loses an interface, as other tests make them: it says so, and is asked again.
+  const press = async (what, shows) => {
+    await button.click();
+    await until(what, async () => {
+      const text = await state.textContent();
+      if (/Failed to fetch/.test(text) && (await button.isEnabled())) await button.click();
+      return shows.test(text);
+    });
+  };
+  await press("why it cannot", /not all microphones are heard/);
   assert.ok(await button.isEnabled(), "it can be tried again");
   const boards = simulate(server, "--boards", "each", "--signal", "claps", "--ppm", "20,-15,3");
   await until("the clocks are known", async () => {
@@ -314,8 +322,7 @@ test("the button calibrates free boards by claps, and says how it goes", async (
   // On a busy machine boards may slip meanwhile: that is said, and it is tried again.
   let told = "";
   for (let tries = 0; tries < 4 && !/mic 1: -?[\d.]+/.test(told); tries++) {
-    await button.click();
-    await until("it counts claps", async () => /Clap about once a second.*: [1-9]\d* claps? heard/.test(await state.textContent()));
+    await press("it counts claps", /Clap about once a second.*: [1-9]\d* claps? heard/);
     assert.ok(await button.isDisabled(), "one at a time");
     await until("it is over", () => button.isEnabled(), 120);
     told = await state.textContent();

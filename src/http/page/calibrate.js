@@ -1,6 +1,8 @@
 // Calibration by claps: begun by a button, told in words until it is over.
 
 const AGAIN_MS = 500;
+/** Answers that may fail one after the other: 10 s of them. */
+const MISSES = 20;
 
 /** What to show of an answer of /api/calibrate. */
 export function calibrationText(told) {
@@ -21,9 +23,16 @@ export function calibrationText(told) {
 export async function calibrate(ask, tell) {
   let told = await ask("POST");
   tell(calibrationText(told));
+  let misses = 0;
   while (told.state === "listening") {
     await new Promise((done) => setTimeout(done, AGAIN_MS));
-    told = await ask("GET");
+    try {
+      told = await ask("GET");
+      misses = 0;
+    } catch (error) {
+      // It listens all the same.
+      if (++misses === MISSES) throw error;
+    }
     tell(calibrationText(told));
   }
 }
