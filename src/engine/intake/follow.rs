@@ -68,6 +68,7 @@ impl Follow {
             return Whose::Followed;
         };
         if self.heard.is_none_or(|heard| at - heard >= SENDER_TIMEOUT) {
+            self.end_doubt();
             return Whose::Replaces;
         }
         if followed.ip() != sender.ip() || !valid {
@@ -201,6 +202,15 @@ mod tests {
         assert_eq!(follow.sender(), None);
         assert!(follow.admit(addr(2), good(), ms(1), &mut c).is_ok());
         assert_eq!((c.truncated, c.foreign, c.sender_changes), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_waits_of_another_port_waits_no_longer_than_its_successor_needs_to_be_adopted() {
+        let (mut follow, mut c) = (Follow::default(), MicCounters::default());
+        assert!(follow.admit(addr(1), good(), ms(0), &mut c).is_ok());
+        assert_eq!(follow.whose(addr(2), true, ms(10)), Whose::Open);
+        assert_eq!(follow.whose(addr(3), true, ms(500)), Whose::Replaces);
+        assert!(!follow.doubts(), "the one of another port is foreign");
     }
 
     #[test]
