@@ -27,6 +27,7 @@ pub use sound::SoundFigures;
 pub use summaries::{diagnostics, latest};
 
 use crate::array::{Layout, pairs};
+use crate::engine::Engine;
 use crate::engine::clock::{ClockModel, RateEstimate, Unknown};
 use crate::engine::figures::{Alignment, Counters, DriftFigure, Known, SkewFigures};
 use crate::time::{MonoTime, Span};
@@ -53,6 +54,26 @@ pub struct ServerInfo {
     pub untimed: Vec<Option<&'static str>>,
     /// The kernel's release, as uname gives it.
     pub kernel: String,
+}
+
+impl ServerInfo {
+    fn of(engine: &Engine, around: Around) -> ServerInfo {
+        let sources = || 0..engine.layout().sources();
+        let Around { uptime, run, core, kernel } = around;
+        ServerInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime,
+            run,
+            core,
+            clock: engine.clock_name(),
+            hold: engine.hold(),
+            sample_rate: engine.config().sample_rate,
+            chunks: sources().map(|source| engine.chunk(source)).collect(),
+            formats: sources().map(|source| engine.format(source).to_string()).collect(),
+            untimed: sources().map(|source| engine.untimed(source)).collect(),
+            kernel,
+        }
+    }
 }
 
 /// What HTTP counts, since start; `subscribers` and `connections_open` are as of now.
@@ -257,6 +278,42 @@ pub struct Snapshot {
     /// The last ten seconds: [`Totals::since`], [`SkewMeter::window`](crate::engine::figures::skew::SkewMeter::window).
     pub window_totals: Totals,
     pub window_skew: SkewFigures,
+}
+
+/// What a snapshot tells that its engine does not know: of whom the engine is part.
+#[derive(Clone, Debug)]
+pub struct Around {
+    pub uptime: Span,
+    /// These three as in [`ServerInfo`].
+    pub run: Option<u64>,
+    pub core: Option<usize>,
+    pub kernel: String,
+}
+
+impl Snapshot {
+    /// What an engine knows `now`. `window_totals`: what of `totals` came in the last ten seconds.
+    pub fn of(engine: &mut Engine, now: MonoTime, around: Around, totals: Totals, window_totals: Totals) -> Snapshot {
+        let layout = *engine.layout();
+        let sources = || 0..layout.sources();
+        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
+        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
+        let window_skew = engine.meter().window(now);
+        Snapshot {
+            layout,
+            server: ServerInfo::of(engine, around),
+            buffer_packets: engine.history().buffer_packets().to_vec(),
+            latest_offsets: engine.meter().latest_offsets(),
+            totals,
+            skew: engine.meter().since_start(),
+            drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
+                .unless_wrong(&health),
+            alignment: engine.alignment(now),
+            health,
+            silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
+            window_totals,
+            window_skew,
+        }
+    }
 }
 
 /// The newest packet of a source, for `/api/latest` and `/api/diagnostics`.

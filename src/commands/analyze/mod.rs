@@ -23,7 +23,7 @@ use crate::capture::Seen;
 use crate::cli::AnalyzeArgs;
 use crate::engine::Engine;
 use crate::engine::figures::window::WINDOW;
-use crate::report::{DriftFigures, HealthFigures, ServerInfo, Snapshot, SoundFigures, Totals};
+use crate::report::{Around, Snapshot, SoundFigures, Totals};
 use run::Run;
 
 /// What was found, for all three ways to tell it.
@@ -109,49 +109,20 @@ fn snapshot(run: &mut Run, past: &Past) -> Snapshot {
     let now = run.now();
     let totals = totals(run);
     let duration = run.watch.duration();
-    let engine = &mut run.feed.engine;
-    let (mut skew, mut window_skew) = (engine.meter().since_start(), engine.meter().window(now));
-    for figures in [&mut skew, &mut window_skew] {
-        figures.loop_delay.fill(Err(NOT_RECORDED));
-        figures.loop_skew = Err(NOT_RECORDED);
-        figures.emit_delay = Err(NOT_RECORDED);
-    }
-    let unnumbered = (0..engine.layout().sources()).map(|source| engine.unnumbered(source)).collect();
-    let mut health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
-    if run.feed.cut {
-        health = health.without_sound("the recording does not hold the samples whole");
-    }
-    let layout = *engine.layout();
-    let sources = || 0..layout.sources();
     let window_totals = match past.then(now) {
         Some(then) if duration >= WINDOW => totals.since(then),
         _ => totals.clone(),
     };
-    Snapshot {
-        layout,
-        server: ServerInfo {
-            version: env!("CARGO_PKG_VERSION"),
-            uptime: duration,
-            run: None,
-            core: None,
-            clock: engine.clock_name(),
-            hold: engine.hold(),
-            sample_rate: engine.config().sample_rate,
-            chunks: sources().map(|source| engine.chunk(source)).collect(),
-            formats: sources().map(|source| engine.format(source).to_string()).collect(),
-            untimed: sources().map(|source| engine.untimed(source)).collect(),
-            kernel: "not known: from a recording".to_owned(),
-        },
-        buffer_packets: engine.history().buffer_packets().to_vec(),
-        latest_offsets: engine.meter().latest_offsets(),
-        totals,
-        skew,
-        drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
-            .unless_wrong(&health),
-        alignment: engine.alignment(now),
-        health,
-        silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
-        window_totals,
-        window_skew,
+    let kernel = "not known: from a recording".to_owned();
+    let around = Around { uptime: duration, run: None, core: None, kernel };
+    let mut snapshot = Snapshot::of(&mut run.feed.engine, now, around, totals, window_totals);
+    for figures in [&mut snapshot.skew, &mut snapshot.window_skew] {
+        figures.loop_delay.fill(Err(NOT_RECORDED));
+        figures.loop_skew = Err(NOT_RECORDED);
+        figures.emit_delay = Err(NOT_RECORDED);
     }
+    if run.feed.cut {
+        snapshot.health = snapshot.health.without_sound("the recording does not hold the samples whole");
+    }
+    snapshot
 }

@@ -2,9 +2,7 @@
 
 use super::view::View;
 use crate::engine::figures::MicCounters;
-use crate::report::{
-    DriftFigures, HealthFigures, LatestPacket, ProcessFigures, ServerInfo, Snapshot, StreamFigures, Totals,
-};
+use crate::report::{Around, LatestPacket, ProcessFigures, Snapshot, StreamFigures, Totals};
 use crate::sys::host;
 
 impl View<'_> {
@@ -61,38 +59,13 @@ impl View<'_> {
         let (totals, window_totals) = self.totals(stream);
         let shared = &self.plant.shared;
         let engine = &mut self.plant.arrays.of_mut(self.at).engine;
-        let layout = *engine.layout();
-        let sources = || 0..layout.sources();
-        let unnumbered = sources().map(|source| engine.unnumbered(source)).collect();
-        let health = HealthFigures::of(engine.health(), now).with_unnumbered(unnumbered);
-        let window_skew = engine.meter().window(now);
-        Snapshot {
-            layout,
-            server: ServerInfo {
-                version: env!("CARGO_PKG_VERSION"),
-                uptime: now - shared.started,
-                run: Some(engine.history().first_id()),
-                core: shared.core,
-                clock: engine.clock_name(),
-                hold: engine.hold(),
-                sample_rate: engine.config().sample_rate,
-                chunks: sources().map(|source| engine.chunk(source)).collect(),
-                formats: sources().map(|source| engine.format(source).to_string()).collect(),
-                untimed: sources().map(|source| engine.untimed(source)).collect(),
-                kernel: shared.kernel.clone(),
-            },
-            buffer_packets: engine.history().buffer_packets().to_vec(),
-            latest_offsets: engine.meter().latest_offsets(),
-            totals,
-            skew: engine.meter().since_start(),
-            drift: DriftFigures::of(sources().map(|source| engine.clock(source)), engine.is_shared(), now)
-                .unless_wrong(&health),
-            alignment: engine.alignment(now),
-            health,
-            silent_for: sources().map(|source| engine.latest(source).map(|latest| now - latest.arrival)).collect(),
-            window_totals,
-            window_skew,
-        }
+        let around = Around {
+            uptime: now - shared.started,
+            run: Some(engine.history().first_id()),
+            core: shared.core,
+            kernel: shared.kernel.clone(),
+        };
+        Snapshot::of(engine, now, around, totals, window_totals)
     }
 
     pub fn latest_packets(&self) -> Vec<Option<LatestPacket>> {
