@@ -73,12 +73,12 @@ impl Display for Mistake {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    array: Vec<Spanned<Entry>>,
+    array: Vec<Spanned<ArrayTable>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ArrayTable {
     name: Option<Spanned<String>>,
     ports: Option<Spanned<Vec<u16>>>,
     port: Option<Spanned<u16>>,
@@ -197,7 +197,7 @@ pub fn parse(file: &str, usual: &EngineArgs) -> Result<Vec<ArraySpec>, Mistake> 
     Ok(specs)
 }
 
-impl Entry {
+impl ArrayTable {
     /// The array, and where its name and its ports stand.
     fn spec(&self, file: &str, usual: &EngineArgs, whole: Range<usize>) -> Result<Spec, Mistake> {
         let wrong = |place: Range<usize>, what: &str| Mistake::at(file, place, what.into());
@@ -265,7 +265,7 @@ impl Entry {
     }
 }
 
-impl Entry {
+impl ArrayTable {
     /// Where it is sent to; the error: which key is wrong, and why.
     fn rtp(&self, each_host: bool) -> Result<Option<RtpSpec>, (Range<usize>, &'static str)> {
         let Some(to) = &self.rtp_out else {

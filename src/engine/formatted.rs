@@ -54,7 +54,7 @@ impl Engine {
 
     /// Whose a datagram is, and what a source that declared nothing sends, as far as this one tells. False where it waits: for the next one
     /// of its source, or behind one that does.
-    pub(super) fn choose_format(&mut self, d: &Datagram<'_>, at: MonoTime) -> bool {
+    pub(super) fn decide_or_hold(&mut self, d: &Datagram<'_>, at: MonoTime) -> bool {
         let channels = self.config.layout.channels_of(d.mic).len();
         let mic = &mut self.mics[d.mic];
         let valid = mic.follow.sender() == Some(d.sender)

@@ -304,7 +304,7 @@ impl Engine {
     /// One datagram, in the order of the kernel's stamps within a turn.
     pub fn handle_datagram(&mut self, d: &Datagram<'_>) -> Verdict {
         let whole = d.len == d.bytes.len() && d.len <= self.config.max_datagram;
-        if whole && !self.choose_format(d, self.host.to_mono(d.stamp)) {
+        if whole && !self.decide_or_hold(d, self.host.to_mono(d.stamp)) {
             return Verdict::Rejected(Reason::Undecided);
         }
         self.handle_known_format(d)

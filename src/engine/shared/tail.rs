@@ -55,6 +55,15 @@ struct Aside {
     samples: Vec<u8>,
 }
 
+/// A packet on its way to a later cycle.
+struct Moving {
+    /// The cycle that it leaves.
+    ordinal: i64,
+    mic: usize,
+    slot: Slot,
+    samples: Vec<u8>,
+}
+
 /// What is known of one microphone.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mic {
@@ -377,45 +386,19 @@ impl Tail {
         let doubtful = |e: &Entry| e.slots.iter().flatten().any(|s| s.doubtful);
         let from = self.entries.iter().position(doubtful).unwrap_or(self.entries.len());
         let from = if keep_left { from.max(self.left) } else { from };
-        // Lift every packet that moves before anything is written: the places overlap.
-        let mut moving = Vec::new();
-        for i in from..self.entries.len() {
-            for mic in 0..self.mics.len() {
-                if self.entries[i].slots[mic].is_some_and(|s| s.doubtful) {
-                    let (slot, samples) = self.lift(i, mic, sink);
-                    moving.push((self.entries[i].ordinal, mic, slot, samples));
-                }
-            }
-        }
-        // A first cycle that keeps certain packets, or has left, stays; its doubtful packets become a later cycle.
-        let stays = self.entries.get(from).is_some_and(|e| e.has_left() || e.slots.iter().any(Option::is_some));
-        let mut skipped = cycles;
-        let mut first_moved = from;
-        // One that stays and is longer than a normal cycle pushes the others on: its positions are used once.
-        let mut longer = 0;
-        if stays {
-            let slots = self.new_slots();
-            let head = &self.entries[from];
-            // It is as old as the packets that make it: a skip that proves false takes those back that came since.
-            let moved =
-                moving.iter().filter(|&&(ordinal, ..)| ordinal == head.ordinal).map(|(_, _, slot, _)| slot.at).min();
-            let opened = moved.unwrap_or(head.opened);
-            longer = (i64::from(head.frames) - nominal).max(0);
-            let own = Entry { slots, opened, left: None, ..*head };
-            self.entries.insert(from + 1, own);
-            first_moved += 1;
-            skipped -= 1;
-        }
+        let moving = self.lift_doubtful(from, sink);
+        let longer = self.split(from, &moving);
+        let (first_moved, skipped) = if longer.is_some() { (from + 1, cycles - 1) } else { (from, cycles) };
         if first_moved == self.entries.len() {
             self.gap += cycles;
         }
         let before = self.entries.get(first_moved).map_or(i64::MAX, |e| e.ordinal);
         for entry in self.entries.iter_mut().skip(first_moved) {
             entry.ordinal += cycles;
-            entry.first = entry.first + cycles * nominal + longer;
+            entry.first = entry.first + cycles * nominal + longer.unwrap_or(0);
             entry.own_first = entry.own_first + cycles * nominal;
         }
-        for (ordinal, mic, slot, samples) in moving {
+        for Moving { ordinal, mic, slot, samples } in moving {
             let at = |e: &Entry| e.ordinal == ordinal + cycles && !e.has_left();
             let i = self.entries.iter().position(at).expect("a moved packet's cycle moved along");
             self.fill(i, mic, slot, 0, &samples, sink);
@@ -424,6 +407,45 @@ impl Tail {
             slot.doubtful = false;
         }
         sink.counters.cycles.skipped += skipped as u64;
+        let lost = self.count_lost(cycles, skipped, before, sink);
+        self.place_aside(lost, cycles * nominal, sink);
+        lost
+    }
+
+    /// Takes up every packet in doubt from the cycle `from` on, before anything is written: the places that they leave and those that
+    /// they come to overlap.
+    fn lift_doubtful(&mut self, from: usize, sink: &mut Sink<'_>) -> Vec<Moving> {
+        let mut moving = Vec::new();
+        for i in from..self.entries.len() {
+            for mic in 0..self.mics.len() {
+                if self.entries[i].slots[mic].is_some_and(|s| s.doubtful) {
+                    let (slot, samples) = self.lift(i, mic, sink);
+                    moving.push(Moving { ordinal: self.entries[i].ordinal, mic, slot, samples });
+                }
+            }
+        }
+        moving
+    }
+
+    /// A first cycle that keeps certain packets, or has left, stays, and its doubtful packets become a cycle behind it. Returns by how many
+    /// frames the one that stays is longer than a normal cycle, which pushes the others on: its positions are used once. `None`: it moves
+    /// like the others.
+    fn split(&mut self, from: usize, moving: &[Moving]) -> Option<i64> {
+        self.entries.get(from).filter(|e| e.has_left() || e.slots.iter().any(Option::is_some))?;
+        let slots = self.new_slots();
+        let head = &self.entries[from];
+        // It is as old as the packets that make it: a skip that proves false takes those back that came since.
+        let moved = moving.iter().filter(|moving| moving.ordinal == head.ordinal).map(|moving| moving.slot.at).min();
+        let opened = moved.unwrap_or(head.opened);
+        let longer = (i64::from(head.frames) - i64::from(self.nominal())).max(0);
+        let behind = Entry { slots, opened, left: None, ..*head };
+        self.entries.insert(from + 1, behind);
+        Some(longer)
+    }
+
+    /// Counts `cycles` lost of each microphone that was heard before the cycle `before`. Of a cycle that was split (one more than were `skipped`)
+    /// each half counts what it lacks when it leaves.
+    fn count_lost(&mut self, cycles: i64, skipped: i64, before: i64, sink: &mut Sink<'_>) -> Lost {
         let mut lost = Lost { each: cycles as u64, of: MicSet::default() };
         for (mic, own) in self.mics.iter_mut().enumerate() {
             match &mut own.heard_from {
@@ -431,21 +453,23 @@ impl Tail {
                 Some(heard) => *heard += cycles,
                 None => {}
             }
-            // Of a cycle that was split, each half counts what it lacks when it leaves.
             sink.counters.mics[mic].lost += lost.by(mic).saturating_sub((cycles - skipped) as u64);
         }
-        // Those set aside are of the last of the cycles that were skipped.
+        lost
+    }
+
+    /// Packets that were set aside are of the last of the cycles that were skipped; the cycles that they waited for moved by `frames`.
+    fn place_aside(&mut self, lost: Lost, frames: i64, sink: &mut Sink<'_>) {
         for Aside { ordinal, mic, .. } in self.aside.drain(..) {
             if let Some(entry) = self.entries.iter_mut().find(|e| e.ordinal == ordinal)
                 && let Some(slot) = entry.slots[mic].take()
             {
                 self.mics[mic].lacking += 1;
-                sink.meter.on_late(mic, entry.own_end(0) + cycles * nominal, slot.at);
+                sink.meter.on_late(mic, entry.own_end(0) + frames, slot.at);
             }
             sink.counters.mics[mic].late += 1;
             sink.counters.mics[mic].found((lost.by(mic) > 0).into());
         }
-        lost
     }
 
     /// Cycles that came in since `since` stand `cycles` sooner on the board's own axis: a skip was false.
