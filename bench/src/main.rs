@@ -57,10 +57,14 @@ enum Command {
     EndToEnd,
     /// Subscribers on one core, CPU a megabyte.
     Fanout,
-    /// Cost against subscribers and packet rate, with plots.
+    /// Cost against what grows (subscribers, packets, arrays, microphones, history, recordings), with plots.
     Growth,
     /// Many arrays on one core.
     Arrays,
+    /// Twenty arrays beside three that are in trouble.
+    Isolation,
+    /// RTP out, sound and extract, each beside what it cannot be better than.
+    Limits,
     /// Start-up, memory, size.
     Footprint,
     /// The pieces, and allocations a packet.
@@ -95,6 +99,8 @@ fn chosen(command: &Command) -> Vec<Comparison> {
             comparisons::fanout::run,
             comparisons::growth::run,
             comparisons::arrays::run,
+            comparisons::isolation::run,
+            comparisons::limits::run,
             comparisons::footprint::run,
             comparisons::micro::run,
         ],
@@ -104,6 +110,8 @@ fn chosen(command: &Command) -> Vec<Comparison> {
         Command::Fanout => vec![comparisons::fanout::run],
         Command::Growth => vec![comparisons::growth::run],
         Command::Arrays => vec![comparisons::arrays::run],
+        Command::Isolation => vec![comparisons::isolation::run],
+        Command::Limits => vec![comparisons::limits::run],
         Command::Footprint => vec![comparisons::footprint::run],
         Command::Micro => vec![comparisons::micro::run],
         Command::Peer { .. } => Vec::new(),

@@ -5,9 +5,10 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
-use micring::sys::cmsg;
+use anyhow::{Context, Result};
+use micring::sys::{cmsg, host};
 
 /// Nanoseconds of a clock, by its number in `libc`.
 fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
@@ -41,6 +42,50 @@ pub fn process_cpu_s(pid: u32) -> Result<f64> {
     let failed = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) };
     anyhow::ensure!(failed == 0, "process {pid} has no CPU clock: {}", io::Error::from_raw_os_error(failed));
     Ok(read_clock(clock)? as f64 / 1e9)
+}
+
+/// What a process took in all.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    pub wall_s: f64,
+    /// User and system.
+    pub cpu_s: f64,
+    /// The most memory that it had resident, in MiB.
+    pub most_mib: f64,
+}
+
+/// Runs a command on a core, to its end; what it prints is thrown away.
+pub fn spend(command: &mut Command, core: usize) -> Result<Spent> {
+    host::die_with_parent(command);
+    let start = mono_ns();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+    pin(child.id(), core)?;
+    let mut status = 0;
+    // SAFETY: all zeros is a valid rusage: numbers and times.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one int and one rusage, both ours. The child is ours and nobody else waits for it: `child` is only dropped,
+    // which does not.
+    let ended = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut used) };
+    anyhow::ensure!(ended == child.id() as libc::pid_t, "waiting: {}", io::Error::last_os_error());
+    anyhow::ensure!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{command:?} failed: status {status}");
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Ok(Spent {
+        wall_s: (mono_ns() - start) as f64 / 1e9,
+        cpu_s: seconds(used.ru_utime) + seconds(used.ru_stime),
+        most_mib: used.ru_maxrss as f64 / 1024.0,
+    })
+}
+
+/// Pins another process to a core.
+fn pin(pid: u32, core: usize) -> Result<()> {
+    // SAFETY: all zeros is the empty set; CPU_SET stays within it, or panics.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes into `set` only.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the kernel reads `set`, of the size that is told.
+    let failed = unsafe { libc::sched_setaffinity(pid as libc::pid_t, size_of_val(&set), &set) };
+    anyhow::ensure!(failed == 0, "pinning process {pid}: {}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// Sleeps until an instant of CLOCK_MONOTONIC, in nanoseconds.

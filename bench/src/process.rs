@@ -88,10 +88,10 @@ impl Process {
     }
 
     /// `micring serve` with the arrays of a configuration.
-    pub fn configured(core: usize, config: &std::path::Path) -> Result<Process> {
+    pub fn configured(core: usize, config: &std::path::Path, flags: &[&str]) -> Result<Process> {
         let mut command = Command::new(micring_path()?);
         command.args(["serve", "--udp-bind", "127.0.0.1", "--http", "127.0.0.1:0", "--core", &core.to_string()]);
-        command.arg("--config").arg(config).stderr(Stdio::null());
+        command.arg("--config").arg(config).args(flags).stderr(Stdio::null());
         Process::start(command)
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -121,8 +122,9 @@ impl Rig {
     }
 
     /// A board on the load's core, to the end; the cycles sent.
-    pub fn board(&self, board: Board, mics: Mics) -> Result<u64> {
-        self.on_load(Some(BOARD), move || cycles::run(board, mics, &AtomicBool::new(false))).join().expect("the sender")
+    pub fn board(&self, board: Board, mics: impl Into<Vec<SocketAddr>>) -> Result<u64> {
+        let mics = mics.into();
+        self.on_load(Some(BOARD), move || cycles::run(board, &mics, &AtomicBool::new(false))).join().expect("the sender")
     }
 
     pub fn progress(&self, text: std::fmt::Arguments<'_>) {

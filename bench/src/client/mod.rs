@@ -12,11 +12,16 @@ use anyhow::{Context, Result};
 /// Asks for the stream of cycles and reads the answer's head and the first line of the stream (`retry: 1000`): nothing
 /// but events comes after.
 pub fn subscribe(address: SocketAddr) -> Result<TcpStream> {
+    subscribe_to(address, "/api/stream_3ch")
+}
+
+/// The same of another stream of cycles.
+pub fn subscribe_to(address: SocketAddr, target: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).context("a subscriber's connect")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     // In one piece: the simplest servers answer whatever comes first.
-    stream.write_all(format!("GET /api/stream_3ch HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut seen = Vec::new();
     let mut piece = [0; 1024];
     // A comment may stand behind it.

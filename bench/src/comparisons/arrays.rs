@@ -16,9 +16,9 @@ use crate::rig::Rig;
 use crate::stats::{Claim, Sheet, percentile};
 
 /// Arrays are made, and chunks learned, before anything is measured.
-const WARM_UP_S: f64 = 4.0;
+pub(super) const WARM_UP_S: f64 = 4.0;
 /// The window of the diagnostics.
-const MEASURED_S: f64 = 11.0;
+pub(super) const MEASURED_S: f64 = 11.0;
 /// Of the loop delay's p99 in microseconds, and of the CPU beside a bare loop (issue 15).
 const DELAY_US: f64 = 2000.0;
 const RATIO: f64 = 1.5;
@@ -38,10 +38,9 @@ impl Kind {
     }
 
     fn config(self, count: usize) -> String {
-        let entry = |nth| format!("[[array]]\nname = \"a{nth}\"\nports = [0, 0, 0]\nhistory = \"2s\"\n");
         match self {
-            Kind::Ports => (0..count).map(entry).collect(),
-            Kind::Hosts => format!("{}senders = \"each-host\"\nmax_arrays = {count}\n", entry(0)),
+            Kind::Ports => of_their_own_ports(count),
+            Kind::Hosts => format!("{}senders = \"each-host\"\nmax_arrays = {count}\n", of_their_own_ports(1)),
         }
     }
 
@@ -49,10 +48,46 @@ impl Kind {
     fn boards(self, count: usize, mics: &[Mics]) -> Vec<Board> {
         let from = |nth: usize| Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + nth as u32);
         match self {
-            Kind::Ports => mics.iter().map(|&mics| (Ipv4Addr::LOCALHOST, mics)).collect(),
+            Kind::Ports => on_loopback(mics),
             Kind::Hosts => (0..count).map(|nth| (from(nth), mics[0])).collect(),
         }
     }
+}
+
+/// The configuration of arrays `a0` and on, each of three microphones.
+pub(super) fn of_their_own_ports(count: usize) -> String {
+    let entry = |nth| format!("[[array]]\nname = \"a{nth}\"\nports = [0, 0, 0]\nhistory = \"2s\"\n");
+    (0..count).map(entry).collect()
+}
+
+/// Boards that all send from 127.0.0.1.
+pub(super) fn on_loopback(mics: &[Mics]) -> Vec<Board> {
+    mics.iter().map(|&mics| (Ipv4Addr::LOCALHOST, mics)).collect()
+}
+
+/// The microphones of all arrays of a server, in the order of its configuration.
+pub(super) fn listed(serve: &Process) -> Result<Vec<Mics>> {
+    let listed = serve.ready["arrays"].as_array().context("arrays in the ready line")?;
+    listed.iter().map(|array| mics_of(&array["mics"])).collect()
+}
+
+/// Packets that the first `count` arrays received, and the p99 of each microphone's loop delay, sorted.
+pub(super) fn heard(serve: &Process, count: usize) -> Result<(u64, Vec<f64>)> {
+    let told = serve.get("/api/arrays")?;
+    let (mut received, mut delays) = (0, Vec::new());
+    for array in told["arrays"].as_array().context("a list")? {
+        let name = array["name"].as_str().context("a name")?;
+        // By name: the list has the worst first. Of `each-host` they are addresses.
+        if name.strip_prefix('a').and_then(|nth| nth.parse::<usize>().ok()).is_some_and(|nth| nth >= count) {
+            continue;
+        }
+        let figures = serve.get(&format!("/api/arrays/{name}/diagnostics"))?;
+        let packets = figures["packet_stats"]["packets_received"].as_array().context("counts")?;
+        received += packets.iter().filter_map(Value::as_u64).sum::<u64>();
+        delays.extend((0..3).filter_map(|mic| figures["window"]["loop_delay_us"][format!("mic{mic}")]["p99"].as_f64()));
+    }
+    delays.sort_by(f64::total_cmp);
+    Ok((received, delays))
 }
 
 pub fn run(rig: &Rig) -> Result<Outcome> {
@@ -85,26 +120,16 @@ fn row(kind: Kind, count: usize) -> String {
 fn measure(rig: &Rig, sheet: &mut Sheet, round: usize, kind: Kind, count: usize) -> Result<()> {
     let row = row(kind, count);
     let config = Config::new(&kind.config(count))?;
-    let serve = Process::configured(rig.under_test, &config.0)?;
-    let listed = serve.ready["arrays"].as_array().context("arrays in the ready line")?;
-    let mics = listed.iter().map(|array| mics_of(&array["mics"])).collect::<Result<Vec<Mics>>>()?;
+    let serve = Process::configured(rig.under_test, &config.0, &[])?;
+    let mics = listed(&serve)?;
     let (cpu, sent) = load(rig, &serve, kind.boards(count, &mics))?;
-    let told = serve.get("/api/arrays")?;
-    let (mut received, mut delays) = (0, Vec::new());
-    for array in told["arrays"].as_array().context("a list")? {
-        let name = array["name"].as_str().context("a name")?;
-        let figures = serve.get(&format!("/api/arrays/{name}/diagnostics"))?;
-        let packets = figures["packet_stats"]["packets_received"].as_array().context("counts")?;
-        received += packets.iter().filter_map(Value::as_u64).sum::<u64>();
-        delays.extend((0..3).filter_map(|mic| figures["window"]["loop_delay_us"][format!("mic{mic}")]["p99"].as_f64()));
-    }
+    let (received, delays) = heard(&serve, count)?;
     ensure!(!rig.quick || received == sent, "{row}: {received} of {sent} packets were received");
     sheet.put(round, &row, "packets a second", sent as f64 / (rig.seconds(WARM_UP_S) + rig.seconds(MEASURED_S)));
     sheet.put(round, &row, "lost", sent as f64 - received as f64);
-    delays.sort_by(f64::total_cmp);
     if let Some(&worst) = delays.last() {
         sheet.put(round, &row, "loop delay p99 us", worst);
-        sheet.put(round, &row, "of the middle array", percentile(&delays, 0.5));
+        sheet.put(round, &row, "of the middle array", percentile(&delays, 50.0));
     }
     sheet.put(round, &row, "CPU %", 100.0 * cpu);
     sheet.put(round, &row, "MiB an array", serve.resident_kib()? / 1024.0 / count as f64);
@@ -123,7 +148,7 @@ fn measure(rig: &Rig, sheet: &mut Sheet, round: usize, kind: Kind, count: usize)
 }
 
 /// CPU seconds a second that a process takes while the boards send, and packets sent.
-fn load(rig: &Rig, process: &Process, boards: Vec<Board>) -> Result<(f64, u64)> {
+pub(super) fn load(rig: &Rig, process: &Process, boards: Vec<Board>) -> Result<(f64, u64)> {
     let (warm_up, measured) = (rig.seconds(WARM_UP_S), rig.seconds(MEASURED_S));
     let sending = rig.on_load(Some(50), move || arrays::run(&boards, warm_up + measured));
     sleep(Duration::from_secs_f64(warm_up));
@@ -141,10 +166,10 @@ fn mics_of(list: &Value) -> Result<Mics> {
 }
 
 /// A file that goes with it.
-struct Config(PathBuf);
+pub(super) struct Config(pub PathBuf);
 
 impl Config {
-    fn new(text: &str) -> Result<Config> {
+    pub fn new(text: &str) -> Result<Config> {
         let config = Config(std::env::temp_dir().join(format!("micring-bench-{}.toml", std::process::id())));
         std::fs::write(&config.0, text)?;
         Ok(config)

@@ -7,6 +7,8 @@ pub mod fanout;
 pub mod footprint;
 pub mod growth;
 pub mod ingest;
+pub mod isolation;
+pub mod limits;
 pub mod micro;
 
 use std::fmt::Write as _;

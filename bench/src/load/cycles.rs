@@ -1,12 +1,11 @@
-//! The board: three packets back to back every period, paced by absolute deadlines.
+//! The board: a packet of each microphone, back to back, every period, paced by absolute deadlines.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use micring::MICS;
 
-use super::{Mics, fill};
+use super::fill;
 use crate::os;
 
 /// What a board sends, and for how many cycles.
@@ -26,10 +25,9 @@ impl Board {
 }
 
 /// Sends from the calling thread, which is pinned already; how many cycles.
-pub fn run(board: Board, mics: Mics, stop: &AtomicBool) -> Result<u64> {
+pub fn run(board: Board, mics: &[SocketAddr], stop: &AtomicBool) -> Result<u64> {
     let socket = UdpSocket::bind("127.0.0.1:0").context("a sender's socket")?;
-    let mut packets = [const { Vec::new() }; MICS];
-    packets.iter_mut().for_each(|packet| packet.resize(board.samples * 4, 0));
+    let mut packets = vec![vec![0; board.samples * 4]; mics.len()];
     let start = os::mono_ns() + board.period_ns;
     for cycle in 0..board.cycles {
         for (mic, packet) in packets.iter_mut().enumerate() {
