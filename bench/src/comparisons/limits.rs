@@ -83,7 +83,7 @@ fn twenty(rig: &Rig, config: &str) -> Result<(f64, f64)> {
     let boards = many::on_loopback(&many::listed(&serve)?);
     let (cpu, _) = many::load(rig, &serve, boards)?;
     let told = serve.get("/api/arrays")?;
-    let sent = told["arrays"].as_array().context("a list")?.iter().filter_map(|array| array["rtp"]["sent"].as_u64());
+    let sent = told["arrays"].as_array().context("a list")?.iter().filter_map(|array| array["rtp"]["sent"]["packets"].as_u64());
     Ok((cpu, sent.sum::<u64>() as f64 / (rig.seconds(many::WARM_UP_S) + rig.seconds(many::MEASURED_S))))
 }
 
