@@ -124,7 +124,9 @@ impl Rig {
     /// A board on the load's core, to the end; the cycles sent.
     pub fn board(&self, board: Board, mics: impl Into<Vec<SocketAddr>>) -> Result<u64> {
         let mics = mics.into();
-        self.on_load(Some(BOARD), move || cycles::run(board, &mics, &AtomicBool::new(false))).join().expect("the sender")
+        self.on_load(Some(BOARD), move || cycles::run(board, &mics, &AtomicBool::new(false)))
+            .join()
+            .expect("the sender")
     }
 
     pub fn progress(&self, text: std::fmt::Arguments<'_>) {

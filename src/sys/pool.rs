@@ -103,6 +103,10 @@ impl BufferPool {
         usize::from(self.count - self.leased)
     }
 
+    pub fn all_free(&self) -> bool {
+        self.leased == 0
+    }
+
     /// The first `lease.len` bytes of a filled buffer.
     pub fn bytes(&self, lease: &Lease) -> &[u8] {
         assert_eq!(lease.group, self.group, "a buffer is read in the pool that it came from");

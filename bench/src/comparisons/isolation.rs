@@ -39,8 +39,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    const EACH: [Trouble; 5] =
-        [Trouble::Nothing, Trouble::Stopped, Trouble::Watched, Trouble::Flooded, Trouble::All];
+    const EACH: [Trouble; 5] = [Trouble::Nothing, Trouble::Stopped, Trouble::Watched, Trouble::Flooded, Trouble::All];
 
     fn row(self) -> &'static str {
         match self {

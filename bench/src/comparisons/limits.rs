@@ -83,7 +83,11 @@ fn twenty(rig: &Rig, config: &str) -> Result<(f64, f64)> {
     let boards = many::on_loopback(&many::listed(&serve)?);
     let (cpu, _) = many::load(rig, &serve, boards)?;
     let told = serve.get("/api/arrays")?;
-    let sent = told["arrays"].as_array().context("a list")?.iter().filter_map(|array| array["rtp"]["sent"]["packets"].as_u64());
+    let sent = told["arrays"]
+        .as_array()
+        .context("a list")?
+        .iter()
+        .filter_map(|array| array["rtp"]["sent"]["packets"].as_u64());
     Ok((cpu, sent.sum::<u64>() as f64 / (rig.seconds(many::WARM_UP_S) + rig.seconds(many::MEASURED_S))))
 }
 
@@ -210,7 +214,8 @@ fn extract(rig: &Rig, sheet: &mut Sheet, round: usize) -> Result<()> {
     let spent = os::spend(command.arg("extract").arg(&file).arg("--to").arg(&audio), rig.under_test)?;
     let written = std::fs::read_dir(&audio)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<std::io::Result<u64>>()?;
     let (core, to) = (rig.under_test, folder.0.join("copy"));
-    let copying = thread::spawn(move || host::pin_to(core).map_err(anyhow::Error::from).and_then(|()| copy(&file, &to, written)));
+    let copying =
+        thread::spawn(move || host::pin_to(core).map_err(anyhow::Error::from).and_then(|()| copy(&file, &to, written)));
     let disk_s = copying.join().expect("copying does not panic")?;
     sheet.put(round, "micring extract", "s", spent.wall_s);
     sheet.put(round, "reading and writing as much", "s", disk_s);

@@ -417,15 +417,10 @@ impl Loop {
             };
             let Some((port, stamp, datagram)) = self.plant.inlet_mut(id).next() else { break };
             let accepted = array.is_some_and(|array| self.feed(array, port, stamp, &datagram, clocks));
-            let newest = &mut self.plant.inlet_mut(id).ports[port].newest;
-            let done = match array.filter(|_| accepted) {
-                Some(array) => newest.replace((array, datagram)).filter(|(before, _)| *before != array),
-                None => {
-                    self.ring.recycle(datagram);
-                    None
-                }
-            };
-            self.note_level(port, done);
+            match array.filter(|_| accepted) {
+                Some(array) => self.keep(id, port, array, datagram),
+                None => self.ring.recycle(datagram),
+            }
         }
         for port in 0..self.plant.inlet(id).ports.len() {
             let newest = self.plant.inlet_mut(id).ports[port].newest.take();
@@ -433,7 +428,17 @@ impl Loop {
         }
         let inlet = self.plant.inlet_mut(id);
         inlet.listed = inlet.is_behind();
+        let idle = |ring: &Ring| inlet.ports.iter().all(|port| ring.all_free(port.socket));
+        debug_assert!(inlet.listed || idle(&self.ring), "a buffer that nobody holds does not go back by itself");
         inlet.listed
+    }
+
+    /// Of each source the newest packet of a round is kept, for its level; the buffers of the others go back.
+    fn keep(&mut self, inlet: InletId, port: usize, array: ArrayId, datagram: UdpDatagram) {
+        match self.plant.inlet_mut(inlet).ports[port].newest.replace((array, datagram)) {
+            Some((same, older)) if same == array => self.ring.recycle(older),
+            other => self.note_level(port, other),
+        }
     }
 
     /// The level of a packet that is the newest of its source.

@@ -128,6 +128,11 @@ impl Ring {
         &self.pools[datagram.socket + 1].bytes(&datagram.lease)[start..start + len]
     }
 
+    /// Whether no datagram of a socket is in anybody's hands.
+    pub fn all_free(&self, id: SocketId) -> bool {
+        self.pools[id + 1].all_free()
+    }
+
     pub fn recycle(&mut self, datagram: UdpDatagram) {
         self.pools[datagram.socket + 1].recycle(datagram.lease);
     }

@@ -165,8 +165,7 @@ impl Growth {
             let lines = drawn.metrics.iter().map(line).collect();
             let log = if self.log_x { " (log)" } else { "" };
             let x = format!("{}{log}", self.title);
-            let plot =
-                Plot { title: drawn.title, x: &x, y: drawn.y, log_x: self.log_x, log_y: drawn.log_y, lines };
+            let plot = Plot { title: drawn.title, x: &x, y: drawn.y, log_x: self.log_x, log_y: drawn.log_y, lines };
             std::fs::write(rig.out.join(format!("{}.svg", drawn.file)), plot.svg())?;
         }
         Ok(())

@@ -104,6 +104,22 @@ impl Rig {
     }
 }
 
+/// A buffer that stays out is one fewer for good: after 31 a socket took in one packet a round, at five times the cost.
+#[test]
+fn packets_that_come_at_once_give_their_buffers_back() {
+    let mut rig = Rig::new();
+    rig.cycles(0..4);
+    for first in (4..100).step_by(8) {
+        (first..first + 8).for_each(|n| rig.cycle(n, &[0, 1, 2]));
+        let received = |rig: &Rig| {
+            let counters = rig.run.plant.arrays.of(ArrayId(0)).engine.counters();
+            counters.mics.iter().map(|mic| mic.received).sum::<u64>()
+        };
+        rig.until(|rig| received(rig) == u64::from(first + 8) * 3 && !rig.run.is_behind());
+        assert!((0..MICS).all(|socket| rig.run.ring.all_free(socket)), "after {first} cycles");
+    }
+}
+
 #[test]
 fn a_turn_takes_in_no_more_of_http_than_its_share() {
     let mut rig = Rig::new();
