@@ -165,6 +165,11 @@ impl Tail {
         self.entries.iter().enumerate()
     }
 
+    /// Whether any cycle here lacks a packet of `mic`.
+    pub fn lacks(&self, mic: usize) -> bool {
+        self.mics[mic].lacking > 0
+    }
+
     /// The cycles that lack `mic`, newest first.
     pub fn lacking(&self, mic: usize) -> impl Iterator<Item = (usize, &Entry)> {
         let lacks = move |e: &Entry| e.slots[mic].is_none();

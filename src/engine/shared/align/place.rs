@@ -122,6 +122,9 @@ impl SharedAligner {
     /// The packets of `mic` up to cycle `i` came soon one after the other, and the cycle before lacks one: which is the first of them. One
     /// hole before one packet is a loss, or what was lost there comes late.
     fn behind_holes(&self, i: usize, mic: usize) -> Option<usize> {
+        if !self.tail.lacks(mic) {
+            return None;
+        }
         let lacks = |i: usize| self.tail.get(i).slots[mic].is_none();
         let follows = |i: usize| self.tail.get(i).ordinal == self.tail.get(i - 1).ordinal + 1;
         let at = |i: usize| self.tail.get(i).slots[mic].map(|slot| slot.at);
