@@ -281,7 +281,7 @@ pub struct Snapshot {
 }
 
 /// What a snapshot tells that its engine does not know: of whom the engine is part.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Around {
     pub uptime: Span,
     /// These three as in [`ServerInfo`].

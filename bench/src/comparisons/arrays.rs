@@ -75,12 +75,9 @@ pub(super) fn listed(serve: &Process) -> Result<Vec<Mics>> {
 pub(super) fn heard(serve: &Process, count: usize) -> Result<(u64, Vec<f64>)> {
     let told = serve.get("/api/arrays")?;
     let (mut received, mut delays) = (0, Vec::new());
-    for array in told["arrays"].as_array().context("a list")? {
+    // In the order of the configuration.
+    for array in told["arrays"].as_array().context("a list")?.iter().take(count) {
         let name = array["name"].as_str().context("a name")?;
-        // By name: the list has the worst first. Of `each-host` they are addresses.
-        if name.strip_prefix('a').and_then(|nth| nth.parse::<usize>().ok()).is_some_and(|nth| nth >= count) {
-            continue;
-        }
         let figures = serve.get(&format!("/api/arrays/{name}/diagnostics"))?;
         let packets = figures["packet_stats"]["packets_received"].as_array().context("counts")?;
         received += packets.iter().filter_map(Value::as_u64).sum::<u64>();
